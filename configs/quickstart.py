@@ -1,0 +1,27 @@
+"""The newcomer's first run: a small model on synthetic pairs, minutes on two CPU cores."""
+
+from configs import vimsketch
+
+
+def get_config():
+    """Synthesises its own data set, so nothing is downloaded; every part of training runs."""
+    config = vimsketch.get_config()
+    config.data.dataset_dir = ""  # empty: inside the workdir
+    config.data.cache_dir = ""  # likewise
+    config.data.synthesize = True
+    config.data.input_duration_s = 4.0  # the synthetic imitations are no longer
+    config.data.train_sound_ratio = 0.93  # of 13 sounds: one is kept for extrapolation
+    config.data.train_imitation_ratio = 0.67  # of three imitations: one for interpolation
+    config.model.encoder_width = 0.1  # the smallest published width
+    config.model.latent_dim = 16
+    config.model.decoder.width = 0.25
+    config.training.encoder = "from_scratch"  # no pretrained weights are at hand
+    config.training.batch_size = 8
+    config.training.num_epochs = 150
+    config.optimizer.learning_rate = 2e-3  # higher than the original's: the model is small
+    config.optimizer.warmup_epochs = 2
+    config.early_stopping.patience_epochs = 0
+    config.validation.every_epochs = 10
+    config.checkpoints.every_epochs = 10
+    config.logging.samples_every_epochs = 50
+    return config

@@ -1,0 +1,92 @@
+"""The original's full training on VimSketch: fine-tuning the encoder, 300 epochs."""
+
+import ml_collections
+from ml_collections import config_dict
+
+
+def get_config() -> ml_collections.ConfigDict:
+    """The original's settings, number for number."""
+    config = ml_collections.ConfigDict()
+
+    config.data = ml_collections.ConfigDict()
+    config.data.dataset_dir = "data/vimsketch"  # holds references/ and vocal_imitations/
+    config.data.synthesize = False  # make a small data set of our own when there is none
+    config.data.cache_dir = "data/cache"  # prepared arrays, a folder for each data set
+    config.data.input_duration_s = 10.0  # EfficientAT's input; longer imitations are cut
+    config.data.split_seed = 42
+    config.data.train_sound_ratio = 0.9  # of the sounds; the others are extrapolation
+    config.data.train_imitation_ratio = 0.9  # of a sound's imitations; the others interpolation
+    config.data.on_bad_file = "stop"  # or "report": leave the file out and say so
+
+    config.model = ml_collections.ConfigDict()
+    config.model.encoder_checkpoint = ""  # folder that weight_port wrote; empty: random weights
+    config.model.checkpoint = ""  # a whole ported QVAE to start from
+    # 1.0 is mn10, 0.4 mn04 and so on; unset: the checkpoint's, or 1.0 without one
+    config.model.encoder_width = config_dict.placeholder(float)
+    config.model.feature_space = "final"  # or an encoder layer's number, "0" to "16"
+    config.model.latent_dim = 64
+    config.model.decoder = ml_collections.ConfigDict()
+    config.model.decoder.type = "original-plus"
+    config.model.decoder.init = "he_uniform"  # or "kaiming_scaled", "fixed_std"
+    config.model.decoder.width = 1.0  # multiplies the channels; the original's is 1
+
+    config.loss = ml_collections.ConfigDict()
+    config.loss.spectral = 1.0
+    config.loss.mel = 1.5
+    config.loss.waveform = 1.0
+    config.loss.mask_silence = False  # ignore what follows the target's last audible frame
+    config.loss.silence_threshold = 1e-4  # mean magnitude of a frame, or |sample|
+
+    config.beta = ml_collections.ConfigDict()  # weight of the KL term
+    config.beta.schedule = "linear"  # or "fixed", "cyclical"
+    config.beta.fixed = 0.0
+    config.beta.initial = 0.0  # linear: during warm-up
+    config.beta.target = 1e-4  # linear: at the end of the ramp
+    config.beta.rampup_fraction = 0.7  # linear: of all epochs
+    config.beta.minimum = 0.0  # cyclical
+    config.beta.maximum = 5e-5  # cyclical
+    config.beta.cycle_steps = 4000  # cyclical
+    config.beta.proportion = 0.6  # cyclical: of a cycle spent rising
+
+    config.optimizer = ml_collections.ConfigDict()  # AdamW
+    config.optimizer.learning_rate = 8e-4  # 8e-5 "for proper runs", its authors say
+    config.optimizer.final_learning_rate = 1e-6
+    config.optimizer.schedule = "cosine"  # or "constant"
+    config.optimizer.warmup_epochs = 50
+    config.optimizer.beta1 = 0.95
+    config.optimizer.beta2 = 0.999
+    config.optimizer.weight_decay = 1e-4
+    config.optimizer.clip_norm = 2.0  # of the gradient over all trained parameters
+
+    config.fine_tuning = ml_collections.ConfigDict()
+    config.fine_tuning.layers = (11, 12, 13, 14, 15, 16)
+    config.fine_tuning.learning_rate = 1.8e-5  # of the encoder; the rest has the optimizer's
+
+    config.training = ml_collections.ConfigDict()
+    config.training.encoder = "fine_tuned"  # or "frozen", "from_scratch"
+    config.training.seed = 422
+    config.training.batch_size = 32
+    config.training.num_epochs = 300
+    config.training.steps_per_epoch = 0  # 0: one pass over the training pairs
+    config.training.temperature = 1.0  # of the latent's noise; 0 trains on z = μ
+
+    config.overfit = ml_collections.ConfigDict()
+    config.overfit.num_pairs = 0  # 0: train on the split; else on so many of all pairs
+
+    config.validation = ml_collections.ConfigDict()
+    config.validation.every_epochs = 1
+    config.validation.batch_statistics = False  # BatchNorm by the batch, not by running statistics
+
+    config.early_stopping = ml_collections.ConfigDict()
+    config.early_stopping.patience_epochs = 100  # 0: never stop early
+    config.early_stopping.min_delta = 0.007  # of the interpolation loss
+
+    config.checkpoints = ml_collections.ConfigDict()
+    config.checkpoints.every_epochs = 1
+    config.checkpoints.keep_best = 3  # besides the last
+
+    config.logging = ml_collections.ConfigDict()
+    config.logging.every_steps = 1
+    config.logging.samples_every_epochs = 1
+    config.logging.num_samples = 3  # of each part of the split
+    return config

@@ -1,0 +1,1 @@
+"""A variational autoencoder that turns vocal imitations into synthesised audio, in JAX."""

@@ -1,0 +1,1 @@
+"""Waveforms in and out, and the log-mel front-end."""

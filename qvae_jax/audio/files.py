@@ -1,0 +1,293 @@
+"""Waveforms from and to audio files."""
+
+import io
+import math
+import os
+import re
+import uuid
+from pathlib import Path
+
+import numpy as np
+import scipy.io.wavfile
+import soundfile
+import soxr
+
+from qvae_jax.errors import UserError
+
+AUDIO_EXTENSIONS = (
+    ".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3",
+    ".aif", ".aiff", ".aifc", ".au", ".caf", ".w64", ".rf64",
+)  # fmt: skip
+
+# Rates outside this range come from damaged headers; resampling from them could ask for
+# terabytes.
+_SAMPLE_RATE_RANGE_HZ = (1_000, 1_000_000)
+
+# soxr's HQ filters reach less than 2048 samples at the lower of the two rates: with this many more
+# samples read, the resampled samples before them are the same bit for bit.
+_RESAMPLER_REACH_SAMPLES = 2048
+
+# libsndfile clamps a PCM chunk that runs past the end of its file, and says so only in its log.
+_CLAMPED_CHUNK = re.compile(r"^\s*(?:data|SSND|Data Size)\s*: (\d+) \(should be (\d+)\)", re.M)
+# Programs that write to a pipe cannot know the size, and put a value from here up in its place.
+_UNKNOWN_CHUNK_BYTES = 0x7FFFF000
+# libsndfile's frame count for a FLAC file without one; soundfile fails at the end of such a file.
+_UNKNOWN_FRAMES = 2**63 - 1
+# Some writers count the header's own bytes in the size of the data.
+_HEADER_SLACK_BYTES = 64
+
+# An MP3 decoder drops its delay (529), the encoder's (at most 2257) and the padding of one frame.
+_MP3_DELAY_SAMPLES = 4096
+_MP3_LENGTH_TAGS = (b"Xing", b"Info", b"VBRI")
+# Tags at the end of an MP3 are never decoded.
+_MP3_UNREAD_SHARE = 0.1
+
+
+def read_audio(
+    path: str | os.PathLike, sample_rate_hz: int, *, max_duration_s: float | None = None
+) -> np.ndarray:
+    """Gives a file's sound as a mono waveform at the asked rate.
+
+    Any format, rate (1 kHz to 1 MHz) and channel count that libsndfile decodes. Channels are
+    averaged, then resampled with soxr's HQ quality; the result equals `librosa.load(path,
+    sr=sample_rate_hz)`. Loudness is left as it is, so float files may exceed [-1, 1].
+
+    Args:
+        path: the audio file; its format is told by its contents, not by its name.
+        sample_rate_hz: the rate of the result.
+        max_duration_s: keep at most this much of the beginning (positive; None: everything). Only
+            what is needed for it is decoded.
+
+    Returns:
+        float32 [samples], all finite; ceil(frames · sample_rate_hz / file's rate) samples, and no
+        more than round(max_duration_s · sample_rate_hz).
+
+    Raises:
+        UserError: no such file, not a file, empty, not audio, damaged, samples that are not finite,
+            or truncated. Truncation is seen where the file tells of it: WAV, AIFF, AU, FLAC (up
+            to what is decoded) and MP3 with a length tag; a cut Ogg file is merely shorter.
+    """
+    path = Path(path)
+    if max_duration_s is not None and not max_duration_s > 0:
+        raise ValueError(f"max_duration_s must be positive, not {max_duration_s}")
+    max_samples = None if max_duration_s is None else round(max_duration_s * sample_rate_hz)
+    decoded, native_rate_hz = _decode(path, sample_rate_hz, max_samples)
+    # Damaged float files hold values whose sums overflow; the check below refuses them.
+    with np.errstate(over="ignore", invalid="ignore"):
+        mono = decoded.mean(axis=1)
+    samples = _resample(mono, native_rate_hz, sample_rate_hz)
+    if not (np.isfinite(mono).all() and np.isfinite(samples).all()):
+        raise UserError(
+            f"The audio file {path} holds samples that are not finite (NaN, infinite or absurdly "
+            "large); export it again from its source."
+        )
+    return samples[:max_samples]
+
+
+def fit_length(samples: np.ndarray, num_samples: int) -> np.ndarray:
+    """Gives exactly `num_samples` samples: [samples] cut, or padded with zeros, at its end."""
+    kept = samples[:num_samples]
+    return np.pad(kept, (0, num_samples - len(kept)))
+
+
+def write_wav(path: str | os.PathLike, samples: np.ndarray, sample_rate_hz: int) -> None:
+    """Writes a mono waveform as a 32-bit float WAV file, whole or not at all.
+
+    The same samples always give the same bytes. An existing file is replaced.
+
+    Args:
+        path: where to; its folder must exist.
+        samples: [samples], nominally in [-1, 1]; louder samples are kept, not clipped.
+        sample_rate_hz: rate of the samples.
+
+    Raises:
+        UserError: the folder cannot be written to, or is full.
+        ValueError: samples that are not finite, or not one-dimensional.
+    """
+    path = Path(path)
+    # Numbers too large for float32 become infinite and are refused below.
+    with np.errstate(over="ignore"):
+        samples = np.asarray(samples, dtype=np.float32)
+    if samples.ndim != 1:
+        raise ValueError(f"samples must be one-dimensional, not of shape {samples.shape}")
+    if not np.isfinite(samples).all():
+        raise ValueError(f"samples for {path} are not all finite")
+    # Encoded in memory: libsndfile would put the time of day into the file, and its short writes
+    # on a full disk are not reliably reported.
+    encoded = io.BytesIO()
+    scipy.io.wavfile.write(encoded, sample_rate_hz, samples)
+    _write_atomically(path, encoded.getvalue())
+
+
+def list_audio_files(folder: str | os.PathLike) -> list[Path]:
+    """Gives the audio files in a folder and all below it, sorted by path.
+
+    A file counts by its extension (AUDIO_EXTENSIONS, in either case); hidden files and folders are
+    passed over, among them the `._*` companions that macOS leaves on foreign disks.
+
+    Raises:
+        UserError: the folder does not exist, cannot be read, or holds no audio file.
+    """
+    folder = Path(folder)
+    if not os.path.isdir(folder):
+        raise UserError(
+            f"The folder {folder} does not exist or is not a folder; give the path of a folder "
+            "that holds audio files."
+        )
+    found = []
+    for parent, subfolders, names in os.walk(folder, onerror=_refuse_unreadable_folder):
+        subfolders[:] = [name for name in subfolders if not name.startswith(".")]
+        found += [Path(parent, name) for name in names if is_audio_file_name(name)]
+    if not found:
+        raise UserError(
+            f"The folder {folder} holds no audio file; put some there "
+            f"({', '.join(AUDIO_EXTENSIONS)}) or give another folder."
+        )
+    return sorted(found)
+
+
+def is_audio_file_name(name: str) -> bool:
+    """Tells whether a file's name (without folders) is that of a visible audio file."""
+    return not name.startswith(".") and name.lower().endswith(AUDIO_EXTENSIONS)
+
+
+def _decode(path: Path, sample_rate_hz: int, max_samples: int | None) -> tuple[np.ndarray, int]:
+    """Gives float32 [frames, channels], no more of it than is needed, and the file's rate in Hz."""
+    try:
+        _require_nonempty_file(path)
+        # By descriptor, as soundfile would take a name that ends in .raw for headerless samples.
+        with (
+            path.open("rb") as stream,
+            soundfile.SoundFile(stream.fileno(), closefd=False) as source,
+        ):
+            _require_plausible_header(path, source)
+            num_wanted = source.frames
+            if max_samples is not None:
+                needed = _num_needed_frames(max_samples, sample_rate_hz, source.samplerate)
+                num_wanted = min(num_wanted, needed)
+            decoded = source.read(num_wanted, dtype="float32", always_2d=True)
+            _require_complete(path, source, decoded, num_wanted, os.lseek(stream.fileno(), 0, 1))
+            return decoded, source.samplerate
+    except OSError as error:
+        raise UserError(
+            f"The audio file {path} cannot be read ({error.strerror or error}); check its "
+            "permissions and its disk."
+        ) from error
+    except soundfile.SoundFileError as error:
+        reason = getattr(error, "error_string", str(error)) or "no reason is given"
+        reason = reason.removeprefix("Error : ").rstrip(".").replace(". ", ": ")
+        raise UserError(
+            f"The file {path} cannot be decoded as audio ({reason}); it is damaged, cut short or "
+            "of another kind, so replace it, or convert it to WAV first."
+        ) from error
+    except (MemoryError, ValueError) as error:
+        raise UserError(
+            f"The audio file {path} claims to hold more sound than fits into memory; split it, or "
+            "export it again if its header is damaged."
+        ) from error
+
+
+def _num_needed_frames(max_samples: int, sample_rate_hz: int, native_rate_hz: int) -> int:
+    native_per_output = native_rate_hz / sample_rate_hz
+    margin = _RESAMPLER_REACH_SAMPLES * max(1.0, native_per_output)
+    return math.ceil(max_samples * native_per_output + margin)
+
+
+def _resample(mono: np.ndarray, native_rate_hz: int, sample_rate_hz: int) -> np.ndarray:
+    if native_rate_hz == sample_rate_hz:
+        return mono
+    resampled = soxr.resample(mono, native_rate_hz, sample_rate_hz, quality="HQ")
+    # librosa's rule and librosa's rounding, so that lengths agree with the original's.
+    ratio = float(sample_rate_hz) / native_rate_hz
+    return fit_length(resampled, math.ceil(len(mono) * ratio))
+
+
+def _require_nonempty_file(path: Path) -> None:
+    # os.path, not pathlib, whose questions raise where a folder above may not be entered.
+    if not os.path.exists(path):
+        raise UserError(f"The audio file {path} does not exist; check its path.")
+    # Opening a named pipe or a device could wait for ever.
+    if not os.path.isfile(path):
+        raise UserError(f"The path {path} is not a file; give the path of an audio file.")
+    if path.stat().st_size == 0:
+        raise UserError(f"The audio file {path} is empty (0 bytes); copy or download it again.")
+
+
+def _require_plausible_header(path: Path, source: soundfile.SoundFile) -> None:
+    lowest, highest = _SAMPLE_RATE_RANGE_HZ
+    if not lowest <= source.samplerate <= highest:
+        raise UserError(
+            f"The audio file {path} claims a sample rate of {source.samplerate} Hz, outside "
+            f"{lowest} to {highest} Hz; its header is damaged, so export it again from its source."
+        )
+    if source.frames == _UNKNOWN_FRAMES:
+        raise UserError(
+            f"The audio file {path} does not tell its length, as happens when an encoder writes "
+            "to a pipe; encode it again to a file, or convert it to WAV first."
+        )
+
+
+def _require_complete(
+    path: Path,
+    source: soundfile.SoundFile,
+    decoded: np.ndarray,
+    num_wanted: int,
+    num_bytes_read: int,
+) -> None:
+    """Raises UserError where the file shows that sound is missing from what was decoded."""
+    if len(decoded) == 0:
+        raise UserError(f"The audio file {path} holds no samples; record or export it again.")
+    if _is_truncated(path, source, num_missing=num_wanted - len(decoded)):
+        raise UserError(
+            f"The audio file {path} is cut short: its header promises more sound than the file "
+            "holds; copy or download it again, or save it anew from an audio editor if what is "
+            "left will do."
+        )
+    if (
+        source.format == "MP3"
+        and num_wanted == source.frames
+        and num_bytes_read < (1 - _MP3_UNREAD_SHARE) * path.stat().st_size
+    ):
+        # Without a length tag libsndfile guesses the length from the first frame's bit rate, and
+        # never decodes what lies beyond its guess.
+        raise UserError(
+            f"The MP3 file {path} does not tell its length, and decoding would drop its end; "
+            "convert it to WAV or FLAC first."
+        )
+
+
+def _is_truncated(path: Path, source: soundfile.SoundFile, num_missing: int) -> bool:
+    for promised, found in _CLAMPED_CHUNK.findall(source.extra_info):
+        num_missing_bytes = int(promised) - int(found)
+        if int(promised) < _UNKNOWN_CHUNK_BYTES and num_missing_bytes > _HEADER_SLACK_BYTES:
+            return True
+    if source.format != "MP3":
+        return num_missing > 0
+    if num_missing <= _MP3_DELAY_SAMPLES:
+        return False
+    # Without a length tag the promise was libsndfile's guess.
+    content = path.read_bytes()
+    return any(tag in content for tag in _MP3_LENGTH_TAGS)
+
+
+def _write_atomically(path: Path, content: bytes) -> None:
+    # Not named after the file: a long name would pass the file system's limit.
+    temporary = path.with_name(f".{uuid.uuid4().hex}.tmp")
+    try:
+        try:
+            temporary.write_bytes(content)
+            os.replace(temporary, path)
+        finally:
+            temporary.unlink(missing_ok=True)
+    except OSError as error:
+        raise UserError(
+            f"The file {path.name} cannot be written to the folder {path.parent} "
+            f"({error.strerror or error}); check that the folder exists, that you may write to it "
+            "and that its disk has room."
+        ) from error
+
+
+def _refuse_unreadable_folder(error: OSError) -> None:
+    raise UserError(
+        f"The folder {error.filename} cannot be read ({error.strerror}); check its permissions."
+    ) from error

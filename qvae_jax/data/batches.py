@@ -1,0 +1,99 @@
+"""Batches as a pure function of (seed, step), fetched ahead by a thread."""
+
+import dataclasses
+import queue
+import threading
+from collections.abc import Callable, Iterator
+from typing import TypeVar
+
+import numpy as np
+
+from qvae_jax.data.vimsketch import Pair
+
+Batch = dict[str, np.ndarray]
+Item = TypeVar("Item")
+
+
+@dataclasses.dataclass(frozen=True)
+class Examples:
+    """The pairs of one part of a split, and where their arrays lie in the cache.
+
+    inputs holds the encoder's input, features [rows, feature_dim] or log-mels [rows, mels, frames];
+    targets holds audio [rows, 59049]. Row i of a batch of pair i is inputs[input_rows[i]].
+    """
+
+    pairs: tuple[Pair, ...]
+    inputs: np.ndarray
+    targets: np.ndarray
+    input_rows: np.ndarray
+    target_rows: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.pairs)
+
+    def batch(self, indices: np.ndarray) -> Batch:
+        """The examples at these positions: inputs and targets, both float32."""
+        return {
+            "inputs": self.inputs[self.input_rows[indices]].astype(np.float32),
+            "targets": self.targets[self.target_rows[indices]].astype(np.float32),
+        }
+
+
+def training_indices(num_examples: int, batch_size: int, seed: int, step: int) -> np.ndarray:
+    """Positions of the examples in the batch of a step, [min(batch_size, num_examples)].
+
+    Each pass over the data has its own order, drawn from (seed, pass); examples that do not fill
+    a last batch wait for another pass.
+    """
+    batch_size = min(batch_size, num_examples)
+    batches_per_pass = num_examples // batch_size
+    pass_number, batch_number = divmod(step, batches_per_pass)
+    order = np.random.default_rng([seed, pass_number]).permutation(num_examples)
+    return order[batch_number * batch_size : (batch_number + 1) * batch_size]
+
+
+def evaluation_batches(examples: Examples, batch_size: int) -> Iterator[Batch]:
+    """All examples once, in order, in batches of one size; `valid` marks the rows that count."""
+    for start in range(0, len(examples), batch_size):
+        indices = np.arange(start, start + batch_size)
+        valid = indices < len(examples)
+        yield examples.batch(np.where(valid, indices, 0)) | {"valid": valid}
+
+
+def prefetch(make: Callable[[int], Item], start: int, stop: int, depth: int = 2) -> Iterator[Item]:
+    """make(start), …, make(stop − 1), each computed in a thread up to `depth` items ahead.
+
+    An exception in make is raised where its item would have come. Leaving the loop early, or
+    closing the iterator, ends the thread.
+    """
+    items: queue.Queue = queue.Queue(depth)
+    closed = threading.Event()
+
+    def put(entry) -> bool:
+        while not closed.is_set():
+            try:
+                items.put(entry, timeout=0.1)
+                return True
+            except queue.Full:
+                continue
+        return False
+
+    def work() -> None:
+        try:
+            for i in range(start, stop):
+                if not put((make(i), None)):
+                    return
+        except BaseException as error:  # handed to the consumer, who raises it
+            put((None, error))
+
+    thread = threading.Thread(target=work, daemon=True)
+    thread.start()
+    try:
+        for _ in range(start, stop):
+            item, error = items.get()
+            if error is not None:
+                raise error
+            yield item
+    finally:
+        closed.set()
+        thread.join()

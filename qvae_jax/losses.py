@@ -1,0 +1,150 @@
+"""What training minimises: spectral, mel and waveform distances and the KL divergence."""
+
+import dataclasses
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from qvae_jax.audio import mel, stft
+
+STFT_WINDOWS = (512, 1024, 2048, 4096)  # samples at 22,050 Hz, each with a hop of a quarter
+MEL_WINDOWS = (1024, 2048)  # both among STFT_WINDOWS, so that their spectra are shared
+SAMPLE_RATE_HZ = 22_050
+NUM_MELS = 80
+LOG_FLOOR = 1e-7  # of magnitudes, mel energies and the norm the spectral term divides by
+TERMS = ("spectral", "mel", "waveform", "kl")
+
+
+@dataclasses.dataclass(frozen=True)
+class LossWeights:
+    """Weight of each audio term, and the silence mask. The KL term's weight β follows a schedule."""
+
+    spectral: float = 1.0
+    mel: float = 1.5
+    waveform: float = 1.0
+    mask_silence: bool = False
+    silence_threshold: float = 1e-4  # mean magnitude of a frame, or |sample|
+
+
+class Spectra(NamedTuple):
+    """Complex STFTs by window and mel energies by window, frames before frequencies."""
+
+    stft: dict[int, jax.Array]
+    mel: dict[int, jax.Array]
+
+
+def spectra(audio: jax.Array) -> Spectra:
+    """All spectra the losses compare, of audio [batch, samples] at 22,050 Hz."""
+    stfts = {window: stft.stft(audio, window, window // 4) for window in STFT_WINDOWS}
+    mels = {window: _mel_energies(stfts[window], window) for window in MEL_WINDOWS}
+    return Spectra(stfts, mels)
+
+
+def spectral_loss(prediction: Spectra, target: Spectra, share: jax.Array | float = 1.0) -> jax.Array:
+    """Spectral convergence of complex STFTs plus log-magnitude distance, mean over windows.
+
+    ‖T − P‖_F / (‖T‖_F + 1e-7), its norms taken over the whole batch, plus
+    mean |ln(|P| + 1e-7) − ln(|T| + 1e-7)|. Scalar. share is the part of the rows that count: the
+    others are silent in both and add nothing to the sums.
+    """
+    losses = [
+        _convergence(prediction.stft[window], target.stft[window])
+        + _log_distance(
+            stft.magnitude(prediction.stft[window]), stft.magnitude(target.stft[window])
+        )
+        / share
+        for window in STFT_WINDOWS
+    ]
+    return sum(losses) / len(losses)
+
+
+def mel_loss(prediction: Spectra, target: Spectra, share: jax.Array | float = 1.0) -> jax.Array:
+    """Mean over windows of mean |ln(M_P + 1e-7) − ln(M_T + 1e-7)| of mel energies. Scalar."""
+    losses = [_log_distance(prediction.mel[w], target.mel[w]) for w in MEL_WINDOWS]
+    return sum(losses) / len(losses) / share
+
+
+def kl_divergence(mu: jax.Array, logvar: jax.Array) -> jax.Array:
+    """KL(N(μ, e^logvar) ‖ N(0, 1)) of each example, in nats: [batch, latent] -> [batch].
+
+    Kingma & Welling (2014), appendix B.
+    """
+    return -0.5 * jnp.sum(1.0 + logvar - jnp.square(mu) - jnp.exp(logvar), axis=-1)
+
+
+def qvae_loss(
+    prediction: jax.Array,
+    target: jax.Array,
+    mu: jax.Array,
+    logvar: jax.Array,
+    *,
+    beta: jax.Array | float,
+    weights: LossWeights = LossWeights(),
+    valid: jax.Array | None = None,
+) -> tuple[jax.Array, dict[str, jax.Array]]:
+    """Total loss and its unweighted terms, each a scalar.
+
+    Args:
+        prediction, target: audio [batch, samples] in [-1, 1] at 22,050 Hz.
+        mu, logvar: of the approximate posterior, [batch, latent].
+        beta: weight of the KL term.
+        weights: weights of the other terms and the silence mask.
+        valid: bool [batch], false for rows that only fill up a batch of fixed size. Such rows
+            change no term: the result is that of the valid rows alone.
+
+    Returns:
+        The total, and the terms by name (TERMS) before weighting.
+    """
+    if valid is not None:
+        # Rows of silence on both sides add nothing to any sum; the means then want rescaling.
+        prediction = jnp.where(valid[:, None], prediction, 0.0)
+        target = jnp.where(valid[:, None], target, 0.0)
+    share = 1.0 if valid is None else jnp.mean(valid.astype(jnp.float32))
+    predicted, wanted = spectra(prediction), spectra(target)
+    if weights.mask_silence:
+        predicted, wanted = _without_trailing_silence(predicted, wanted, weights.silence_threshold)
+        audible = jnp.abs(target) > weights.silence_threshold
+        prediction, target = prediction * audible, target * audible
+    kl = kl_divergence(mu, logvar)
+    terms = {
+        "spectral": spectral_loss(predicted, wanted, share),
+        "mel": mel_loss(predicted, wanted, share),
+        "waveform": jnp.mean(jnp.abs(prediction - target)) / share,
+        "kl": jnp.mean(kl if valid is None else jnp.where(valid, kl, 0.0)) / share,
+    }
+    audio_terms = sum(getattr(weights, name) * terms[name] for name in TERMS[:3])
+    return audio_terms + beta * terms["kl"], terms
+
+
+def _mel_energies(spectrum: jax.Array, window: int) -> jax.Array:
+    bank = mel.htk_mel_bank(NUM_MELS, window, SAMPLE_RATE_HZ, 0.0, SAMPLE_RATE_HZ / 2)
+    return jnp.matmul(stft.power(spectrum), bank, precision=jax.lax.Precision.HIGHEST)
+
+
+def _without_trailing_silence(
+    prediction: Spectra, target: Spectra, threshold: float
+) -> tuple[Spectra, Spectra]:
+    """Both with the frames zeroed that follow the target's last audible frame."""
+
+    def mask(magnitudes: jax.Array) -> jax.Array:
+        audible = jnp.mean(magnitudes, axis=-1, keepdims=True) > threshold
+        # A frame counts if it or any later one is audible: a running "or" from the end.
+        return jnp.flip(jax.lax.cummax(jnp.flip(audible, -2).astype(jnp.int32), axis=audible.ndim - 2), -2)
+
+    stft_masks = {window: mask(stft.magnitude(s)) for window, s in target.stft.items()}
+    mel_masks = {window: mask(m) for window, m in target.mel.items()}
+    masked = lambda s: Spectra(  # noqa: E731
+        {window: s.stft[window] * stft_masks[window] for window in s.stft},
+        {window: s.mel[window] * mel_masks[window] for window in s.mel},
+    )
+    return masked(prediction), masked(target)
+
+
+def _convergence(prediction: jax.Array, target: jax.Array) -> jax.Array:
+    norm = lambda spectrum: stft.safe_sqrt(jnp.sum(stft.power(spectrum)))  # noqa: E731
+    return norm(target - prediction) / (norm(target) + LOG_FLOOR)
+
+
+def _log_distance(prediction: jax.Array, target: jax.Array) -> jax.Array:
+    return jnp.mean(jnp.abs(jnp.log(prediction + LOG_FLOOR) - jnp.log(target + LOG_FLOOR)))

@@ -1,0 +1,1 @@
+"""Neural networks: layers, the MobileNetV3 encoder, the decoders and the whole QVAE."""

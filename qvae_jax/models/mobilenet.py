@@ -1,0 +1,187 @@
+"""MobileNetV3 as EfficientAT trains it on AudioSet: the encoder's trunk.
+
+Howard et al. (2019), with the widths, pooling and head of Schmid et al. (2023).
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from qvae_jax.models import convolutions, initializers, layers
+
+NUM_CLASSES = 527  # AudioSet's
+HEAD_WIDTH = 1280
+LAST_LAYER = 16
+
+
+class Row(NamedTuple):
+    """One inverted residual at width 1."""
+
+    num_in: int
+    kernel_size: int
+    expanded: int
+    num_out: int
+    squeeze_excite: bool
+    hard_swish: bool
+    stride: int
+
+
+ROWS = (
+    Row(16, 3, 16, 16, False, False, 1),
+    Row(16, 3, 64, 24, False, False, 2),
+    Row(24, 3, 72, 24, False, False, 1),
+    Row(24, 5, 72, 40, True, False, 2),
+    Row(40, 5, 120, 40, True, False, 1),
+    Row(40, 5, 120, 40, True, False, 1),
+    Row(40, 3, 240, 80, False, True, 2),
+    Row(80, 3, 200, 80, False, True, 1),
+    Row(80, 3, 184, 80, False, True, 1),
+    Row(80, 3, 184, 80, False, True, 1),
+    Row(80, 3, 480, 112, True, True, 1),
+    Row(112, 3, 672, 112, True, True, 1),
+    Row(112, 5, 672, 160, True, True, 2),
+    Row(160, 5, 960, 160, True, True, 1),
+    Row(160, 5, 960, 160, True, True, 1),
+)
+
+
+def make_divisible(channels: float) -> int:
+    """The nearest multiple of 8, at least 8, and not more than a tenth below channels."""
+    rounded = max(8, int(channels + 4) // 8 * 8)
+    return rounded + 8 if rounded < 0.9 * channels else rounded
+
+
+def embedding_size(width: float) -> int:
+    """Channels of the pooled features: 960 at width 1."""
+    return 6 * make_divisible(160 * width)
+
+
+class ConvNorm(nnx.Module):
+    """Convolution without bias, BatchNorm, activation."""
+
+    def __init__(
+        self, num_in, num_out, kernel_size, *, activation, stride=1, depthwise=False, rng
+    ):
+        shape = (kernel_size, kernel_size, 1 if depthwise else num_in, num_out)
+        self.kernel = nnx.Param(initializers.kaiming_fan_out(rng, shape))
+        self.norm = layers.BatchNorm(num_out, epsilon=1e-3, momentum=0.01)
+        self.activation = activation
+        self.stride = stride
+        self.depthwise = depthwise
+
+    def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
+        """[batch, mel, frames, in] -> [batch, mel / stride, frames / stride, out]."""
+        convolve = convolutions.depthwise_conv2d if self.depthwise else convolutions.conv2d
+        return self.activation(
+            self.norm(convolve(x, self.kernel[...], stride=self.stride), train=train)
+        )
+
+
+class SqueezeExcite(nnx.Module):
+    """Scales each channel by a gate computed from the channels' means. Hu et al. (2018)."""
+
+    def __init__(self, num_channels: int, *, rng):
+        init = initializers.small_normal
+        squeezed = make_divisible(num_channels // 4)
+        self.reduce = layers.Linear(num_channels, squeezed, kernel_init=init, rng=rng)
+        self.expand = layers.Linear(squeezed, num_channels, kernel_init=init, rng=rng)
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """[batch, mel, frames, channels] -> the same shape."""
+        gate = jax.nn.sigmoid(self.expand(jax.nn.relu(self.reduce(jnp.mean(x, (1, 2))))))
+        return x * gate[:, None, None, :]
+
+
+class InvertedResidual(nnx.Module):
+    """Expand by 1×1, filter each channel, gate, project by 1×1; add the input where it fits."""
+
+    def __init__(self, row: Row, width: float, *, rng):
+        num_in, expanded, num_out = (
+            make_divisible(c * width) for c in (row.num_in, row.expanded, row.num_out)
+        )
+        activation = jax.nn.hard_swish if row.hard_swish else jax.nn.relu
+        self.expand = (
+            ConvNorm(num_in, expanded, 1, activation=activation, rng=rng)
+            if expanded != num_in
+            else None
+        )
+        self.depthwise = ConvNorm(
+            expanded,
+            expanded,
+            row.kernel_size,
+            activation=activation,
+            stride=row.stride,
+            depthwise=True,
+            rng=rng,
+        )
+        self.squeeze_excite = SqueezeExcite(expanded, rng=rng) if row.squeeze_excite else None
+        self.project = ConvNorm(expanded, num_out, 1, activation=_identity, rng=rng)
+        self.residual = row.stride == 1 and num_in == num_out
+
+    def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
+        """[batch, mel, frames, in] -> [batch, mel / stride, frames / stride, out]."""
+        y = x if self.expand is None else self.expand(x, train=train)
+        y = self.depthwise(y, train=train)
+        if self.squeeze_excite is not None:
+            y = self.squeeze_excite(y)
+        y = self.project(y, train=train)
+        return x + y if self.residual else y
+
+
+class Classifier(nnx.Module):
+    """The AudioSet head: pooled features [batch, C] -> logits [batch, 527]."""
+
+    def __init__(self, num_in: int, num_hidden: int, *, rng):
+        init = initializers.small_normal
+        self.hidden = layers.Linear(num_in, num_hidden, kernel_init=init, rng=rng)
+        self.output = layers.Linear(num_hidden, NUM_CLASSES, kernel_init=init, rng=rng)
+
+    def __call__(self, pooled: jax.Array) -> jax.Array:
+        """Logits, without the dropout that only AudioSet training uses."""
+        return self.output(jax.nn.hard_swish(self.hidden(pooled)))
+
+
+class MobileNetV3(nnx.Module):
+    """The mn* network of any width: layers 0 to 16 and the AudioSet head."""
+
+    def __init__(self, width: float, *, rng):
+        first, last = make_divisible(16 * width), make_divisible(160 * width)
+        swish = jax.nn.hard_swish
+        self.features = nnx.List(
+            [ConvNorm(1, first, 3, activation=swish, stride=2, rng=rng)]
+            + [InvertedResidual(row, width, rng=rng) for row in ROWS]
+            + [ConvNorm(last, 6 * last, 1, activation=swish, rng=rng)]
+        )
+        self.classifier = Classifier(6 * last, make_divisible(HEAD_WIDTH * width), rng=rng)
+
+    def maps(
+        self,
+        logmel: jax.Array,
+        *,
+        last_layer: int = LAST_LAYER,
+        train_layers: frozenset[int] = frozenset(),
+    ) -> list[jax.Array]:
+        """The maps after layers 0 to last_layer, each [batch, mel, frames, channels].
+
+        logmel is [batch, mel, frames]. BatchNorm of train_layers normalises by the batch and moves
+        its running statistics; that of the other layers is left alone.
+        """
+        x, maps = logmel[..., None], []
+        for i, layer in enumerate(self.features[: last_layer + 1]):
+            x = layer(x, train=i in train_layers)
+            maps.append(x)
+        return maps
+
+    def pooled(self, logmel: jax.Array, *, train_layers: frozenset[int] = frozenset()) -> jax.Array:
+        """Features averaged over mel and time: [batch, mel, frames] -> [batch, C]."""
+        return jnp.mean(self.maps(logmel, train_layers=train_layers)[-1], (1, 2))
+
+    def logits(self, logmel: jax.Array) -> jax.Array:
+        """AudioSet logits: [batch, mel, frames] -> [batch, 527]."""
+        return self.classifier(self.pooled(logmel))
+
+
+def _identity(x: jax.Array) -> jax.Array:
+    return x

@@ -1,0 +1,137 @@
+"""The whole variational autoencoder: log-mel in, audio out."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from qvae_jax.audio.logmel import FrontEnd
+from qvae_jax.errors import UserError
+from qvae_jax.models import initializers, layers
+from qvae_jax.models.decoders import DECODERS
+from qvae_jax.models.mobilenet import LAST_LAYER, ROWS, MobileNetV3, embedding_size, make_divisible
+
+
+@dataclasses.dataclass(frozen=True)
+class QVAEConfig:
+    """Everything that decides the shape of a QVAE's parameters, and its decoder's start."""
+
+    encoder_width: float = 1.0  # width multiplier: 1.0 is mn10, 0.4 is mn04
+    feature_space: str = "final"  # "final", or a layer number "0" to "16"
+    latent_dim: int = 64
+    decoder_type: str = "original-plus"
+    decoder_init: str = "he_uniform"  # or "kaiming_scaled", "fixed_std"
+    decoder_width: float = 1.0  # multiplies the decoder's channels; the original's is 1
+    front_end: FrontEnd = FrontEnd()
+
+    @classmethod
+    def from_dict(cls, values: dict) -> "QVAEConfig":
+        """The inverse of dataclasses.asdict; UserError for a dict of anything else."""
+        try:
+            return cls(**{**values, "front_end": FrontEnd(**values["front_end"])})
+        except (KeyError, TypeError) as error:
+            raise UserError(
+                f"The model's description does not fit this version ({error}): make it again."
+            ) from error
+
+    def __post_init__(self):
+        if self.feature_space != "final" and self.feature_space not in map(
+            str, range(LAST_LAYER + 1)
+        ):
+            raise UserError(
+                f"model.feature_space is {self.feature_space!r}, which is neither 'final' nor a "
+                f"layer number from 0 to {LAST_LAYER}: set one of these."
+            )
+        _check_choice("model.decoder.type", self.decoder_type, DECODERS)
+        _check_choice("model.decoder.init", self.decoder_init, initializers.DECODER_INITIALIZERS)
+        if self.latent_dim < 1:
+            raise UserError(f"model.latent_dim is {self.latent_dim}: set it to at least 1.")
+        if not self.decoder_width > 0:
+            raise UserError(f"model.decoder.width is {self.decoder_width}: set it above 0.")
+        if not self.encoder_width > 0:
+            raise UserError(f"model.encoder_width is {self.encoder_width}: set it above 0.")
+
+    @property
+    def last_layer(self) -> int:
+        """The last encoder layer that the features depend on."""
+        return LAST_LAYER if self.feature_space == "final" else int(self.feature_space)
+
+    def feature_dim(self) -> int:
+        """Length of one example's feature vector."""
+        if self.feature_space == "final":
+            return embedding_size(self.encoder_width)
+        return _map_size(self.last_layer, self.encoder_width, self.front_end)
+
+
+class QVAE(nnx.Module):
+    """Encoder trunk, the two heads of the posterior, and the decoder."""
+
+    def __init__(self, config: QVAEConfig, *, rng):
+        self.encoder = MobileNetV3(config.encoder_width, rng=rng)
+        feature_dim = config.feature_dim()
+        head = lambda: layers.Linear(  # noqa: E731
+            feature_dim, config.latent_dim, kernel_init=initializers.xavier_normal, rng=rng
+        )
+        self.mu_head, self.logvar_head = head(), head()
+        self.decoder = DECODERS[config.decoder_type](
+            config.latent_dim,
+            width=config.decoder_width,
+            kernel_init=initializers.DECODER_INITIALIZERS[config.decoder_init],
+            rng=rng,
+        )
+        self.config = config
+
+    def features(
+        self, logmel: jax.Array, *, train_layers: frozenset[int] = frozenset()
+    ) -> jax.Array:
+        """Features of unit L2 norm: log-mel [batch, mel, frames] -> [batch, feature_dim].
+
+        BatchNorm of the encoder layers in train_layers runs in training mode.
+        """
+        if self.config.feature_space == "final":
+            features = self.encoder.pooled(logmel, train_layers=train_layers)
+        else:
+            last = self.encoder.maps(
+                logmel, last_layer=self.config.last_layer, train_layers=train_layers
+            )[-1]
+            # torch flattens its maps with channels first; the heads' weights expect that order.
+            features = last.transpose(0, 3, 1, 2).reshape(last.shape[0], -1)
+        norm = jnp.linalg.norm(features, axis=-1, keepdims=True)
+        return features / jnp.maximum(norm, 1e-12)
+
+    def posterior(self, features: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """Mean and log-variance of the latent: [batch, feature_dim] -> two [batch, latent]."""
+        return self.mu_head(features), self.logvar_head(features)
+
+    def decode(self, z: jax.Array, *, train: bool = False) -> jax.Array:
+        """Audio of latents: [batch, latent] -> [batch, 59049] in (-1, 1) at 22,050 Hz."""
+        return self.decoder(z, train=train)
+
+
+def sample_latent(
+    mu: jax.Array, logvar: jax.Array, key: jax.Array, temperature: jax.Array | float = 1.0
+) -> jax.Array:
+    """z = μ + temperature·exp(½·logvar)·ε with ε ~ N(0, 1): [batch, latent].
+
+    At temperature 0 z is exactly μ, whatever the key.
+    """
+    noise = jax.random.normal(key, mu.shape, mu.dtype)
+    return mu + temperature * jnp.exp(0.5 * logvar) * noise
+
+
+def _check_choice(name: str, value: str, choices) -> None:
+    if value not in choices:
+        raise UserError(f"{name} is {value!r}, which is not one of {', '.join(sorted(choices))}.")
+
+
+def _map_size(layer: int, width: float, front_end: FrontEnd) -> int:
+    """Elements of the map after an encoder layer, for one example."""
+    strides = [2] + [row.stride for row in ROWS] + [1]
+    channels = [16] + [row.num_out for row in ROWS]
+    mels, frames = front_end.num_mels, front_end.num_frames
+    for stride in strides[: layer + 1]:
+        mels, frames = -(-mels // stride), -(-frames // stride)
+    if layer == LAST_LAYER:
+        return embedding_size(width) * mels * frames
+    return make_divisible(channels[layer] * width) * mels * frames

@@ -1,0 +1,50 @@
+"""A module's variables as flat dicts of arrays, keyed by dotted names.
+
+`decoder.stages.3.conv.kernel` names one array everywhere: in checkpoints, in the optimiser's groups,
+in error messages and in the table of weight_port. A flat dict is a plain JAX pytree.
+"""
+
+from typing import NamedTuple
+
+import jax
+from flax import nnx
+
+Arrays = dict[str, jax.Array]
+
+
+class Variables(NamedTuple):
+    """What a module learns, and the running statistics of its BatchNorm layers."""
+
+    params: Arrays
+    batch_stats: Arrays
+
+
+def split(module: nnx.Module) -> tuple[nnx.GraphDef, Variables]:
+    """The module's structure, which is static and hashable, and its variables."""
+    graphdef, params, batch_stats = nnx.split(module, nnx.Param, nnx.BatchStat)
+    return graphdef, Variables(_flatten(params), _flatten(batch_stats))
+
+
+def merge(graphdef: nnx.GraphDef, variables: Variables) -> nnx.Module:
+    """The module again. Inside jit this costs nothing at run time: it happens while tracing."""
+    return nnx.merge(
+        graphdef,
+        _unflatten(variables.params, nnx.Param),
+        _unflatten(variables.batch_stats, nnx.BatchStat),
+    )
+
+
+def batch_stats(module: nnx.Module) -> Arrays:
+    """The running statistics of a module, after a call in training mode has moved them."""
+    return _flatten(nnx.state(module, nnx.BatchStat))
+
+
+def _flatten(state: nnx.State) -> Arrays:
+    return {".".join(map(str, path)): leaf.get_value() for path, leaf in nnx.to_flat_state(state)}
+
+
+def _unflatten(arrays: Arrays, kind: type[nnx.Variable]) -> nnx.State:
+    return nnx.from_flat_state(
+        (tuple(int(part) if part.isdigit() else part for part in name.split(".")), kind(array))
+        for name, array in arrays.items()
+    )

@@ -1,0 +1,242 @@
+"""`--mode=prepare`: a data set on disk into arrays that training reads."""
+
+import dataclasses
+import functools
+import hashlib
+import json
+import pathlib
+
+import jax
+import ml_collections
+import numpy as np
+
+from qvae_jax import configuration
+from qvae_jax.audio.files import fit_length, read_audio
+from qvae_jax.audio.logmel import FrontEnd, log_mel
+from qvae_jax.data import splits, synthetic
+from qvae_jax.data.batches import Examples
+from qvae_jax.data.cache import CachedArray, Recipe, cached_array
+from qvae_jax.data.vimsketch import IMITATIONS_FOLDER, REFERENCES_FOLDER, Index, Pair, read_index
+from qvae_jax.errors import UserError
+from qvae_jax.models import decoders, variables
+from qvae_jax.models.qvae import QVAE, QVAEConfig
+from qvae_jax.models.variables import Variables
+from qvae_jax.training import start
+
+
+@dataclasses.dataclass(frozen=True)
+class Prepared:
+    """A data set ready to train on: its index, and the examples of each part of its split."""
+
+    index: Index
+    parts: dict[str, Examples]
+
+
+def run(config: ml_collections.ConfigDict) -> None:
+    """Prepares what training with this config will read, and says where it lies."""
+    configuration.check(config)
+    start.resolve_encoder_width(config, None)
+    model_config = configuration.model_config(config, config.model.encoder_width)
+    initial = start.initial_variables(config, model_config) if is_frozen(config) else None
+    prepared = prepare(config, model_config, initial, workdir=None)
+    print(f"prepared in {cache_folder(config, prepared.index.directory, None)}")
+
+
+def prepare(
+    config: ml_collections.ConfigDict,
+    model_config: QVAEConfig,
+    model_variables: Variables | None,
+    workdir: pathlib.Path | None,
+) -> Prepared:
+    """Reads the index, splits it, and computes whatever the cache lacks.
+
+    model_variables are needed where the encoder is frozen, for its features are what is cached.
+    Raises UserError for a data set that cannot be read; see read_index, read_audio.
+    """
+    index = _index(config, workdir)
+    parts = _parts(config, index)
+    pairs = [pair for part in parts.values() for pair in part]
+    folder = cache_folder(config, index.directory, workdir)
+    cached = functools.partial(
+        cached_array, stop_on_bad_file=config.data.on_bad_file == "stop"
+    )
+    targets = cached(folder / "targets.npy", _reference_paths(index, pairs), _target_recipe())
+    recipe = (
+        _feature_recipe(model_config, model_variables)
+        if is_frozen(config)
+        else _logmel_recipe(model_config.front_end)
+    )
+    name = "features" if is_frozen(config) else "logmels"
+    path = folder / f"{name}-{_digest(recipe.parameters)}.npy"
+    inputs = cached(path, _imitation_paths(index, pairs), recipe)
+    _report(index, inputs, targets)
+    return Prepared(
+        index, {name: _examples(part, inputs, targets) for name, part in parts.items()}
+    )
+
+
+def is_frozen(config: ml_collections.ConfigDict) -> bool:
+    """Whether training reads features instead of log-mels."""
+    return config.training.encoder == "frozen"
+
+
+def cache_folder(
+    config: ml_collections.ConfigDict, dataset_dir: pathlib.Path, workdir: pathlib.Path | None
+) -> pathlib.Path:
+    """Where a data set's arrays lie: a folder below data.cache_dir for each data set."""
+    if not config.data.cache_dir:
+        return _inside_workdir(workdir, "data.cache_dir", "cache")
+    resolved = pathlib.Path(dataset_dir).resolve()
+    # Two data sets of one name must not share a folder.
+    digest = hashlib.sha256(str(resolved).encode()).hexdigest()[:8]
+    return pathlib.Path(config.data.cache_dir) / f"{resolved.name}-{digest}"
+
+
+def target_audio(path: pathlib.Path) -> np.ndarray:
+    """A reference as the decoder's target: [59049] at 22,050 Hz, cut or padded at its end."""
+    duration_s = decoders.NUM_SAMPLES / decoders.SAMPLE_RATE_HZ
+    samples = read_audio(path, decoders.SAMPLE_RATE_HZ, max_duration_s=duration_s)
+    return fit_length(samples, decoders.NUM_SAMPLES)
+
+
+def input_audio(path: pathlib.Path, front_end: FrontEnd) -> np.ndarray:
+    """An imitation as the encoder's input: [front_end.num_samples], cut or padded at its end."""
+    samples = read_audio(path, front_end.sample_rate_hz, max_duration_s=front_end.duration_s)
+    return fit_length(samples, front_end.num_samples)
+
+
+def _index(config: ml_collections.ConfigDict, workdir: pathlib.Path | None) -> Index:
+    if config.data.dataset_dir:
+        directory = pathlib.Path(config.data.dataset_dir)
+    else:
+        directory = _inside_workdir(workdir, "data.dataset_dir", "dataset")
+    if config.data.synthesize:
+        synthetic.write_synthetic_data_set(directory)
+    return read_index(directory)
+
+
+def _inside_workdir(workdir: pathlib.Path | None, setting: str, name: str) -> pathlib.Path:
+    if workdir is None:
+        raise UserError(f"{setting} is empty: name a folder with --config.{setting}=FOLDER.")
+    return workdir / name
+
+
+def _parts(config: ml_collections.ConfigDict, index: Index) -> dict[str, tuple[Pair, ...]]:
+    """The pairs to train on, and those to validate on."""
+    if config.overfit.num_pairs:
+        pairs = splits.draw_pairs(index.pairs, config.overfit.num_pairs, config.data.split_seed)
+        if len(pairs) < config.overfit.num_pairs:
+            print(
+                f"overfit.num_pairs is {config.overfit.num_pairs}, but the data set has "
+                f"{len(pairs)} pairs: training on all of them."
+            )
+        return {"train": pairs}
+    split = splits.split_pairs(
+        index,
+        seed=config.data.split_seed,
+        train_sound_ratio=config.data.train_sound_ratio,
+        train_imitation_ratio=config.data.train_imitation_ratio,
+    )
+    if not split.train:
+        raise UserError(
+            f"The split of {index.directory} leaves no pair to train on (it has "
+            f"{len(index.pairs)}): raise data.train_sound_ratio or data.train_imitation_ratio, or "
+            "use configs/overfit.py."
+        )
+    parts = {
+        "train": split.train,
+        "interpolation": split.interpolation,
+        "extrapolation": split.extrapolation,
+    }
+    return {name: pairs for name, pairs in parts.items() if pairs}
+
+
+def _reference_paths(index: Index, pairs: list[Pair]) -> list[pathlib.Path]:
+    names = dict.fromkeys(pair.reference for pair in pairs)
+    return [index.directory / REFERENCES_FOLDER / name for name in names]
+
+
+def _imitation_paths(index: Index, pairs: list[Pair]) -> list[pathlib.Path]:
+    return [index.directory / IMITATIONS_FOLDER / pair.imitation for pair in pairs]
+
+
+def _target_recipe() -> Recipe:
+    return Recipe(
+        load=target_audio,
+        transform=lambda waveforms: waveforms,
+        row_shape=(decoders.NUM_SAMPLES,),
+        dtype=np.float32,
+        parameters={"sample_rate_hz": decoders.SAMPLE_RATE_HZ},
+    )
+
+
+def _logmel_recipe(front_end: FrontEnd) -> Recipe:
+    return Recipe(
+        load=lambda path: input_audio(path, front_end),
+        transform=jax.jit(lambda waveforms: log_mel(waveforms, front_end)),
+        row_shape=(front_end.num_mels, front_end.num_frames),
+        dtype=np.float16,  # 11 bits of values around ±2: errors of 0.001, in half the space
+        parameters={"front_end": dataclasses.asdict(front_end)},
+    )
+
+
+def _feature_recipe(model_config: QVAEConfig, model_variables: Variables) -> Recipe:
+    graphdef, _ = variables.split(QVAE(model_config, rng=None))
+    front_end = model_config.front_end
+
+    @jax.jit
+    def features(model_variables, waveforms):
+        model = variables.merge(graphdef, model_variables)
+        return model.features(log_mel(waveforms, front_end))
+
+    return Recipe(
+        load=lambda path: input_audio(path, front_end),
+        transform=lambda waveforms: features(model_variables, waveforms),
+        row_shape=(model_config.feature_dim(),),
+        dtype=np.float32,
+        parameters={
+            "front_end": dataclasses.asdict(front_end),
+            "feature_space": model_config.feature_space,
+            "encoder_sha256": _encoder_digest(model_variables),
+        },
+    )
+
+
+def _encoder_digest(model_variables: Variables) -> str:
+    """SHA-256 of the trunk's arrays, by which a changed encoder is noticed."""
+    digest = hashlib.sha256()
+    for arrays in model_variables:
+        for name in sorted(arrays):
+            if name.startswith("encoder.features."):
+                digest.update(name.encode())
+                digest.update(np.ascontiguousarray(arrays[name]).tobytes())
+    return digest.hexdigest()
+
+
+def _digest(parameters: dict) -> str:
+    """A short name for parameters, so that caches of different ones lie side by side."""
+    return hashlib.sha256(json.dumps(parameters, sort_keys=True).encode()).hexdigest()[:12]
+
+
+def _report(index: Index, inputs: CachedArray, targets: CachedArray) -> None:
+    if index.unpaired_imitations:
+        print(
+            f"{len(index.unpaired_imitations)} of {len(index.imitations)} imitations have no "
+            f"reference and are left out: {', '.join(index.unpaired_imitations[:3])}"
+            + (", …" if len(index.unpaired_imitations) > 3 else "")
+        )
+    for name, reason in {**inputs.bad, **targets.bad}.items():
+        print(f"left out {name}: {reason}")
+
+
+def _examples(pairs: tuple[Pair, ...], inputs: CachedArray, targets: CachedArray) -> Examples:
+    readable = tuple(
+        pair for pair in pairs if pair.imitation in inputs.rows and pair.reference in targets.rows
+    )
+    return Examples(
+        pairs=readable,
+        inputs=inputs.array,
+        targets=targets.array,
+        input_rows=np.array([inputs.rows[pair.imitation] for pair in readable], int),
+        target_rows=np.array([targets.rows[pair.reference] for pair in readable], int),
+    )

@@ -1,0 +1,430 @@
+"""`--mode=train`: trains a QVAE, or goes on with the run in the workdir."""
+
+import contextlib
+import dataclasses
+import math
+import pathlib
+import signal
+from collections.abc import Callable, Iterator
+
+import jax
+import ml_collections
+import numpy as np
+import optax
+from jax.sharding import Mesh
+from tqdm import tqdm
+
+from qvae_jax import configuration, files, losses
+from qvae_jax.data import batches
+from qvae_jax.data.batches import Examples
+from qvae_jax.errors import UserError
+from qvae_jax.models import variables
+from qvae_jax.models.decoders import SAMPLE_RATE_HZ
+from qvae_jax.models.qvae import QVAE
+from qvae_jax.models.variables import Variables
+from qvae_jax.prepare import Prepared, prepare
+from qvae_jax.training import checkpoints, devices, optimizer, samples, schedules, start
+from qvae_jax.training import state as training_state
+from qvae_jax.training.metrics_log import METRICS_FILE, MetricsLog, read_metrics
+from qvae_jax.training.state import Progress
+from qvae_jax.training.step import StepOptions, TrainState, make_eval_step, make_train_step
+
+# The first of these parts that there is chooses the best checkpoint and stops the run early.
+MONITORED = ("interpolation", "extrapolation", "train")
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """What stays the same from the first step to the last."""
+
+    config: ml_collections.ConfigDict
+    workdir: pathlib.Path
+    prepared: Prepared
+    mesh: Mesh
+    batch_size: int
+    steps_per_epoch: int
+    num_steps: int
+    beta: optax.Schedule
+    train_step: Callable
+    eval_step: Callable
+
+    @property
+    def validated(self) -> list[str]:
+        """The parts that validation measures: the held-out ones, or training pairs without any."""
+        held_out = [name for name in self.prepared.parts if name != "train"]
+        return held_out or ["train"]
+
+    @property
+    def monitored(self) -> str:
+        """The part whose loss chooses the best checkpoint."""
+        return next(name for name in MONITORED if name in self.validated)
+
+
+def train(config: ml_collections.ConfigDict, workdir: str | pathlib.Path) -> None:
+    """Trains as the config says; all that it writes goes into workdir.
+
+    A run that workdir holds already goes on from its last checkpoint, as if it had never stopped.
+    Raises UserError for settings or data that make no sense, and where the loss is not finite.
+    """
+    workdir = pathlib.Path(workdir)
+    configuration.check(config)
+    files.make_folder(workdir)
+    start.resolve_encoder_width(config, workdir)
+    model_config = configuration.model_config(config, config.model.encoder_width)
+    graphdef, expected = variables.split(QVAE(model_config, rng=None))
+    layers = optimizer.trained_layers(
+        config.training.encoder, tuple(config.fine_tuning.layers), model_config.last_layer
+    )
+    keep_best = config.checkpoints.keep_best
+    with contextlib.closing(checkpoints.RunCheckpoints(workdir, keep_best=keep_best)) as kept:
+        resumed = kept.latest_step
+        if resumed is None:
+            model_variables = start.initial_variables(config, model_config)
+        else:
+            configuration.check_run(config, workdir)
+            saved = kept.restore(resumed)
+            model_variables = _checked_variables(saved, expected, where=str(kept.directory))
+        prepared = prepare(config, model_config, model_variables, workdir)
+        configuration.record(config, workdir)
+
+        run, update_rule = _set_up(config, workdir, graphdef, layers, prepared)
+        progress = Progress()
+        if resumed is None:
+            state = training_state.new_state(model_variables, layers, update_rule)
+        else:
+            state, progress = training_state.from_checkpoint(
+                saved, resumed, layers, update_rule, where=str(kept.directory)
+            )
+            print(f"going on from step {resumed}")
+        state = jax.device_put(state, devices.replicated(run.mesh))
+        _describe(run, state)
+        with contextlib.closing(MetricsLog(workdir, resumed or 0)) as log:
+            finished = _loop(run, state, progress, kept, log, resumed or 0)
+        if finished:
+            _summarise(run, kept)
+
+
+def _set_up(config, workdir, graphdef, layers, prepared) -> tuple[Run, optax.GradientTransformation]:
+    examples = prepared.parts["train"]
+    mesh = devices.mesh()
+    batch_size = min(config.training.batch_size, len(examples))
+    if batch_size < 2:
+        raise UserError(
+            f"a batch holds {batch_size} example, too few for BatchNorm to train on (there are "
+            f"{len(examples)} training pairs): set training.batch_size to 2 or more, or give more "
+            "pairs."
+        )
+    devices.check_batch_size(batch_size, mesh)
+    steps_per_epoch = config.training.steps_per_epoch or len(examples) // batch_size
+    learning_rate, encoder_rate = _learning_rates(config, steps_per_epoch)
+    update_rule = optimizer.adamw(
+        learning_rate,
+        encoder_rate,
+        beta1=config.optimizer.beta1,
+        beta2=config.optimizer.beta2,
+        weight_decay=config.optimizer.weight_decay,
+        clip_norm=config.optimizer.clip_norm,
+    )
+    options = StepOptions(
+        loss_weights=configuration.loss_weights(config),
+        beta=_beta(config, steps_per_epoch),
+        learning_rate=learning_rate,
+        precomputed_features=config.training.encoder == "frozen",
+        train_layers=layers,
+        temperature=config.training.temperature,
+        seed=config.training.seed,
+    )
+    eval_step = make_eval_step(
+        graphdef, options, batch_statistics=config.validation.batch_statistics
+    )
+    run = Run(
+        config=config,
+        workdir=workdir,
+        prepared=prepared,
+        mesh=mesh,
+        batch_size=batch_size,
+        steps_per_epoch=steps_per_epoch,
+        num_steps=config.training.num_epochs * steps_per_epoch,
+        beta=options.beta,
+        train_step=jax.jit(make_train_step(graphdef, update_rule, options), donate_argnums=0),
+        eval_step=jax.jit(eval_step),
+    )
+    return run, update_rule
+
+
+def _learning_rates(config, steps_per_epoch: int) -> tuple[optax.Schedule, optax.Schedule]:
+    """Of heads and decoder, and of the encoder."""
+    fine_tuned = config.training.encoder == "fine_tuned"
+    peak = config.optimizer.learning_rate
+    peaks = (peak, config.fine_tuning.learning_rate if fine_tuned else peak)
+    if config.optimizer.schedule == "constant":
+        return tuple(optax.constant_schedule(peak) for peak in peaks)
+    return tuple(
+        schedules.cosine_learning_rate(
+            peak,
+            final=config.optimizer.final_learning_rate,
+            warmup_epochs=config.optimizer.warmup_epochs,
+            num_epochs=config.training.num_epochs,
+            steps_per_epoch=steps_per_epoch,
+        )
+        for peak in peaks
+    )
+
+
+def _beta(config, steps_per_epoch: int) -> optax.Schedule:
+    beta = config.beta
+    if beta.schedule == "fixed":
+        return optax.constant_schedule(beta.fixed)
+    if beta.schedule == "cyclical":
+        return schedules.cyclical_beta(
+            beta.minimum, beta.maximum, cycle_steps=beta.cycle_steps, proportion=beta.proportion
+        )
+    return schedules.linear_beta(
+        beta.initial,
+        beta.target,
+        warmup_epochs=config.optimizer.warmup_epochs,
+        rampup_fraction=beta.rampup_fraction,
+        num_epochs=config.training.num_epochs,
+        steps_per_epoch=steps_per_epoch,
+    )
+
+
+def _loop(
+    run: Run,
+    state: TrainState,
+    progress: Progress,
+    kept: checkpoints.RunCheckpoints,
+    log: MetricsLog,
+    first_step: int,
+) -> bool:
+    """All remaining steps; false where a signal ended them early."""
+    examples, config = run.prepared.parts["train"], run.config
+    by_example = devices.split_by_example(run.mesh)
+
+    def batch_of(step: int):
+        indices = batches.training_indices(
+            len(examples), run.batch_size, config.training.seed, step
+        )
+        return jax.device_put(examples.batch(indices), by_example)
+
+    patience = config.early_stopping.patience_epochs
+    if patience and progress.stale_epochs >= patience:
+        return True
+    report = _StepReport(run, log, first_step, kept)
+    feed = batches.prefetch(batch_of, first_step, run.num_steps)
+    with contextlib.closing(feed), contextlib.closing(report), _stop_signals() as stop_requested:
+        for step, batch in enumerate(feed, start=first_step + 1):
+            state, metrics = run.train_step(state, batch)
+            report.after_step(step, metrics)
+            if stop_requested():
+                report.flush()
+                kept.save(step, training_state.to_checkpoint(state, progress), None)
+                report.say(f"stopped and saved at step {step}; the same command goes on from there.")
+                return False
+            if step % run.steps_per_epoch == 0:
+                report.flush()
+                _end_of_epoch(run, state, progress, kept, log, report, step)
+                if patience and progress.stale_epochs >= patience:
+                    report.say(
+                        f"stopping early: the {run.monitored} loss has not fallen by "
+                        f"{config.early_stopping.min_delta} for {progress.stale_epochs} epochs."
+                    )
+                    return True
+    return True
+
+
+def _end_of_epoch(run, state, progress, kept, log, report, step: int) -> None:
+    """Validates, writes samples and saves, each where its interval says so."""
+    config, epoch = run.config, step // run.steps_per_epoch
+    last = step == run.num_steps
+    due = lambda interval: last or epoch % interval == 0  # noqa: E731
+    validation_loss = None
+    stop = False
+    if due(config.validation.every_epochs):
+        results = _validate(run, state, step)
+        for part, values in results.items():
+            log.write(step, "validation" if part == "train" else part, values, epoch=epoch)
+        validation_loss = results[run.monitored]["total"]
+        progress.update(
+            validation_loss, config.validation.every_epochs, config.early_stopping.min_delta
+        )
+        patience = config.early_stopping.patience_epochs
+        stop = bool(patience) and progress.stale_epochs >= patience
+        report.say(_epoch_line(run, epoch, results))
+    if stop or due(config.logging.samples_every_epochs):
+        _write_samples(run, state, log, epoch, step)
+    if stop or due(config.checkpoints.every_epochs):
+        kept.save(step, training_state.to_checkpoint(state, progress), validation_loss)
+    log.flush()
+
+
+def _validate(run: Run, state: TrainState, step: int) -> dict[str, dict[str, float]]:
+    """Mean loss and terms of each validated part at z = μ."""
+    results = {}
+    for part in run.validated:
+        sums, count = {}, 0
+        for batch in batches.evaluation_batches(run.prepared.parts[part], run.batch_size):
+            metrics, _ = _evaluate(run, state.variables(), batch, step)
+            num_valid = int(batch["valid"].sum())
+            count += num_valid
+            for name, value in jax.device_get(metrics).items():
+                sums[name] = sums.get(name, 0.0) + float(value) * num_valid
+        results[part] = {name: total / count for name, total in sums.items()}
+        broken = [name for name, value in results[part].items() if not math.isfinite(value)]
+        if broken:
+            raise UserError(
+                f"the {part} loss is not finite at step {step} (term {broken[-1]}): the model has "
+                "diverged, so lower optimizer.learning_rate and start from an earlier checkpoint."
+            )
+    return results
+
+
+def _evaluate(run: Run, model_variables: Variables, batch: dict, step: int):
+    batch = jax.device_put(batch, devices.split_by_example(run.mesh))
+    return run.eval_step(model_variables, batch, np.float32(run.beta(step)))
+
+
+def _write_samples(run: Run, state: TrainState, log: MetricsLog, epoch: int, step: int) -> None:
+    folder = run.workdir / "samples" / f"epoch_{epoch:04d}"
+    for part, examples in run.prepared.parts.items():
+        metrics, audio = _first_samples(run, state, examples, step)
+        samples.write_samples(folder, part, run.prepared.index, examples, audio, metrics["total"])
+        for i, waveform in enumerate(audio):
+            log.write_audio(step, f"{part}_{i + 1:02d}", waveform, SAMPLE_RATE_HZ)
+
+
+def _first_samples(run: Run, state: TrainState, examples: Examples, step: int):
+    """Loss and audio [samples, 59049] of the first samples of a part."""
+    count = min(run.config.logging.num_samples, len(examples))
+    audio, totals = [], []
+    few = dataclasses.replace(
+        examples,
+        pairs=examples.pairs[:count],
+        input_rows=examples.input_rows[:count],
+        target_rows=examples.target_rows[:count],
+    )
+    for batch in batches.evaluation_batches(few, run.batch_size):
+        metrics, generated = _evaluate(run, state.variables(), batch, step)
+        audio.append(np.asarray(generated)[batch["valid"]])
+        totals += [float(metrics["total"])] * int(batch["valid"].sum())
+    return {"total": float(np.mean(totals))}, np.concatenate(audio)
+
+
+class _StepReport:
+    """Fetches each step's metrics one step late, checks and logs them, and moves the bar.
+
+    Late, so that the device computes the next step while the host waits for the last one.
+    """
+
+    def __init__(self, run: Run, log: MetricsLog, first_step: int, kept):
+        self._run, self._log, self._kept = run, log, kept
+        self._pending = None
+        self._bar = tqdm(
+            total=run.num_steps, initial=first_step, unit="step", dynamic_ncols=True, mininterval=1
+        )
+
+    def after_step(self, step: int, metrics: dict) -> None:
+        self.flush()
+        self._pending = step, metrics
+
+    def flush(self) -> None:
+        """Handles the metrics that are still on the device."""
+        if self._pending is None:
+            return
+        (step, metrics), self._pending = self._pending, None
+        values = {name: float(value) for name, value in jax.device_get(metrics).items()}
+        self._check_finite(step, values)
+        if step % self._run.config.logging.every_steps == 0:
+            epoch = (step - 1) // self._run.steps_per_epoch + 1
+            self._log.write(step, "train", values, epoch=epoch)
+        shown = {name: f"{values[name]:.3g}" for name in ("total", *losses.TERMS)}
+        self._bar.set_postfix(shown, refresh=False)
+        self._bar.update(1)
+
+    def say(self, text: str) -> None:
+        """Prints a line above the bar."""
+        tqdm.write(text)
+
+    def close(self) -> None:
+        self._bar.close()
+
+    def _check_finite(self, step: int, values: dict[str, float]) -> None:
+        names = (*losses.TERMS, "total", "gradient_norm")
+        broken = [name for name in names if not math.isfinite(values[name])]
+        if broken:
+            latest = self._kept.latest_step
+            kept = "no checkpoint was saved yet" if latest is None else f"step {latest} is kept"
+            raise UserError(
+                f"the loss is not finite at step {step}, first in its term {broken[0]!r} "
+                f"({values[broken[0]]}); {kept}: lower optimizer.learning_rate and run again."
+            )
+
+
+@contextlib.contextmanager
+def _stop_signals() -> Iterator[Callable[[], bool]]:
+    """A function that tells whether SIGTERM or SIGINT has come; a second one acts as usual."""
+    received = []
+    previous = {}
+
+    def remember(number, frame):
+        received.append(number)
+        signal.signal(number, previous[number])
+
+    try:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            previous[number] = signal.signal(number, remember)
+    except ValueError:  # signals reach the main thread only; elsewhere there is nothing to catch
+        previous = {}
+    try:
+        yield lambda: bool(received)
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+
+
+def _checked_variables(saved: dict, expected: Variables, *, where: str) -> Variables:
+    for part in Variables._fields:
+        checkpoints.compare(saved[part], getattr(expected, part), where=where)
+    return Variables(saved["params"], saved["batch_stats"])
+
+
+def _describe(run: Run, state: TrainState) -> None:
+    count = lambda arrays: sum(array.size for array in arrays.values())  # noqa: E731
+    parts = ", ".join(f"{len(examples)} {name}" for name, examples in run.prepared.parts.items())
+    print(
+        f"{count(state.trainable):,} parameters learn, {count(state.frozen):,} do not; pairs: "
+        f"{parts}; {run.config.training.num_epochs} epochs of {run.steps_per_epoch} steps with "
+        f"batches of {run.batch_size} on {run.mesh.size} {jax.devices()[0].platform} device(s)"
+    )
+
+
+def _epoch_line(run: Run, epoch: int, results: dict[str, dict[str, float]]) -> str:
+    texts = []
+    for part, values in results.items():
+        terms = " ".join(f"{name} {values[name]:.3g}" for name in losses.TERMS)
+        texts.append(f"{part} {values['total']:.3f} ({terms})")
+    return f"epoch {epoch}/{run.config.training.num_epochs}  " + "  ".join(texts)
+
+
+def _summarise(run: Run, kept: checkpoints.RunCheckpoints) -> None:
+    """The last lines: how far the loss fell, and where everything lies."""
+    entries = read_metrics(run.workdir)
+    totals = [entry["total"] for entry in entries if entry["part"] == "train"]
+    if totals:
+        recent = totals[-run.steps_per_epoch :]
+        print(
+            f"training loss fell from {totals[0]:.2f} at the first step to "
+            f"{sum(recent) / len(recent):.2f} in the last epoch; "
+            f"step {kept.best_step} is best by its {run.monitored} loss"
+        )
+    places = {
+        "checkpoints": kept.directory.relative_to(run.workdir.resolve()),
+        "audio and pictures": "samples",
+        "metrics": f"{METRICS_FILE} and tensorboard",
+    }
+    for what, where in places.items():
+        print(f"{what + ':':20}{run.workdir / where}")
+    print(
+        f"next:               python3 main.py --mode=generate --workdir={run.workdir} "
+        "--inputs=FOLDER --output_dir=OUT"
+    )

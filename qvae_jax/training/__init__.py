@@ -1,0 +1,1 @@
+"""The training loop's parts: state and step, schedules, devices, checkpoints, metric writers."""

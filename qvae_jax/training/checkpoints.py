@@ -1,0 +1,171 @@
+"""Orbax behind one small door: model folders, and the checkpoints of a run.
+
+A model folder holds `config.json`, which says what the model is, and `variables/`, its arrays.
+A run keeps its best checkpoints and its last. Arrays are read back as NumPy, so that a checkpoint
+written on any number of devices can be placed on any other.
+"""
+
+import pathlib
+from collections.abc import Mapping
+
+import jax
+import numpy as np
+import orbax.checkpoint as ocp
+from orbax.checkpoint.checkpoint_managers import preservation_policy
+
+from qvae_jax import files
+from qvae_jax.errors import UserError
+from qvae_jax.models.variables import Arrays, Variables
+
+CONFIG_FILE = "config.json"
+VARIABLES_FOLDER = "variables"
+
+
+def save_model(directory: pathlib.Path, description: dict, variables: Variables) -> None:
+    """Writes a model folder, whole or not at all.
+
+    Raises UserError where the folder exists and is not empty, or cannot be written.
+    """
+    with files.new_folder(directory) as temporary:
+        files.write_json(temporary / CONFIG_FILE, description)
+        with ocp.PyTreeCheckpointer() as checkpointer:
+            path = (temporary / VARIABLES_FOLDER).resolve()
+            checkpointer.save(path, variables._asdict())
+
+
+def read_description(directory: pathlib.Path) -> dict:
+    """The `config.json` of a model folder; UserError where there is none."""
+    path = pathlib.Path(directory) / CONFIG_FILE
+    if not path.is_file():
+        raise UserError(
+            f"{directory} holds no {CONFIG_FILE}, so it is not a model folder: name the "
+            "OUTPUT_DIR that `python -m weight_port SOURCE OUTPUT_DIR` wrote."
+        )
+    description = files.read_json(path)
+    if not isinstance(description, dict) or "kind" not in description:
+        raise UserError(f"{path} does not say what kind of model it describes: port it again.")
+    return description
+
+
+def load_model(directory: pathlib.Path, expected: Variables) -> Variables:
+    """The arrays of a model folder, as NumPy, after comparing names and shapes with `expected`.
+
+    Raises UserError naming the arrays that are missing, extra, or of another shape.
+    """
+    path = (pathlib.Path(directory) / VARIABLES_FOLDER).resolve()
+    with ocp.PyTreeCheckpointer() as checkpointer:
+        tree = _read(checkpointer, path)
+    for part in Variables._fields:
+        compare(tree.get(part, {}), getattr(expected, part), where=str(directory))
+    return Variables(tree["params"], tree["batch_stats"])
+
+
+def compare(found: Mapping, expected: Mapping, *, where: str) -> None:
+    """Raises UserError naming every array of `found` that `expected` does not have just so."""
+    differences = [f"{name} is missing" for name in expected if name not in found]
+    differences += [f"{name} is not part of the model" for name in found if name not in expected]
+    differences += [
+        f"{name} has shape {tuple(found[name].shape)} instead of {tuple(expected[name].shape)}"
+        for name in expected
+        if name in found and tuple(found[name].shape) != tuple(expected[name].shape)
+    ]
+    if differences:
+        more = f" and {len(differences) - 5} more" if len(differences) > 5 else ""
+        raise UserError(
+            f"{where} does not fit the configured model: {'; '.join(differences[:5])}{more}. "
+            "Set config.model to what the checkpoint was made with, or name another checkpoint."
+        )
+
+
+def _read(checkpointer: ocp.PyTreeCheckpointer, path: pathlib.Path) -> dict:
+    """A saved tree with NumPy leaves; UserError where it is absent or damaged."""
+    if not path.is_dir():
+        raise UserError(f"{path} does not exist: the model folder is incomplete, port it again.")
+    try:
+        saved = checkpointer.metadata(path).item_metadata.tree
+        as_numpy = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), saved)
+        return checkpointer.restore(path, restore_args=as_numpy)
+    except Exception as error:  # Orbax, TensorStore and JSON each raise their own kinds
+        raise UserError(
+            f"{path} cannot be read as a checkpoint ({_first_line(error)}): it is damaged or "
+            "incomplete, so make it again or use another one."
+        ) from error
+
+
+class RunCheckpoints:
+    """The checkpoints of one run, in `workdir/checkpoints`: the best `keep_best` and the last.
+
+    A checkpoint is a flat dict of dicts of arrays. Saving is atomic: a folder gets its final name
+    only when all of it is on disk, so a kill or a full disk leaves the earlier ones as they were.
+    """
+
+    def __init__(self, workdir: pathlib.Path, *, keep_best: int = 3, read_only: bool = False):
+        self.directory = (pathlib.Path(workdir) / "checkpoints").resolve()
+        if read_only and not self.directory.is_dir():
+            raise UserError(f"{workdir} holds no checkpoints: train there first.")
+        keep = preservation_policy.AnyPreservationPolicy(
+            [
+                preservation_policy.LatestN(1),
+                # Orbax keeps the last n in the order given, hence the descending one.
+                preservation_policy.BestN(
+                    get_metric_fn=_validation_loss,
+                    reverse=True,
+                    n=keep_best,
+                    keep_checkpoints_without_metrics=False,
+                ),
+            ]
+        )
+        self._manager = ocp.CheckpointManager(
+            self.directory,
+            options=ocp.CheckpointManagerOptions(
+                preservation_policy=keep,
+                best_fn=_validation_loss,
+                best_mode="min",
+                read_only=read_only,
+                cleanup_tmp_directories=not read_only,
+                enable_async_checkpointing=False,
+            ),
+        )
+
+    def save(self, step: int, tree: dict[str, Arrays], validation_loss: float | None) -> None:
+        """Saves the state after `step` steps; with a validation loss it competes for the best."""
+        if step in self._manager.all_steps():
+            return
+        metrics = None if validation_loss is None else {"validation_loss": float(validation_loss)}
+        try:
+            self._manager.save(step, args=ocp.args.PyTreeSave(tree), metrics=metrics, force=True)
+        except Exception as error:  # OSError, or what TensorStore makes of it
+            kept = self.latest_step
+            raise UserError(
+                f"the checkpoint of step {step} cannot be saved in {self.directory} "
+                f"({_first_line(error)}): free some space and run the same command again; "
+                + ("no earlier checkpoint exists." if kept is None else f"step {kept} is intact.")
+            ) from error
+
+    @property
+    def latest_step(self) -> int | None:
+        """The step of the last checkpoint, None without any."""
+        return self._manager.latest_step()
+
+    @property
+    def best_step(self) -> int | None:
+        """The step with the lowest validation loss; the last one where none has a loss."""
+        best = self._manager.best_step()
+        return self.latest_step if best is None else best
+
+    def restore(self, step: int) -> dict[str, Arrays]:
+        """The tree saved at a step, with NumPy leaves; UserError where it is damaged."""
+        with ocp.PyTreeCheckpointer() as checkpointer:
+            return _read(checkpointer, self.directory / str(step) / "default")
+
+    def close(self) -> None:
+        """Ends the manager's threads."""
+        self._manager.close()
+
+
+def _validation_loss(metrics: dict) -> float:
+    return metrics["validation_loss"]
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]

@@ -1,0 +1,67 @@
+"""Metrics to a JSONL file and to TensorBoard."""
+
+import json
+import pathlib
+
+import numpy as np
+import tensorboardX
+
+from qvae_jax import files
+
+METRICS_FILE = "metrics.jsonl"
+
+
+class MetricsLog:
+    """Writes one JSON object a line to `workdir/metrics.jsonl`, and the same to TensorBoard.
+
+    Opening it at a step drops the lines of later steps, which a resumed run will write again.
+    """
+
+    def __init__(self, workdir: pathlib.Path, step: int):
+        self._path = workdir / METRICS_FILE
+        if self._path.exists():
+            kept = [line for line in read_metrics(workdir) if line["step"] <= step]
+            with files.replacing(self._path) as temporary:
+                temporary.write_text("".join(_line(entry) for entry in kept), "utf-8")
+        with files.explaining_write_errors(self._path):
+            self._file = open(self._path, "a", encoding="utf-8")
+        self._board = tensorboardX.SummaryWriter(str(workdir / "tensorboard"), purge_step=step)
+
+    def write(self, step: int, part: str, values: dict[str, float], **extra) -> None:
+        """Writes the values of one part ("train", "interpolation", …) after a step."""
+        entry = {"step": step, "part": part, **extra, **values}
+        with files.explaining_write_errors(self._path):
+            self._file.write(_line(entry))
+        for name, value in values.items():
+            self._board.add_scalar(f"{part}/{name}", value, step)
+
+    def write_audio(self, step: int, name: str, samples: np.ndarray, sample_rate_hz: int) -> None:
+        """Writes a waveform [samples] to TensorBoard."""
+        self._board.add_audio(name, samples, step, sample_rate=sample_rate_hz)
+
+    def flush(self) -> None:
+        """Makes sure that all of it is on disk."""
+        with files.explaining_write_errors(self._path):
+            self._file.flush()
+        self._board.flush()
+
+    def close(self) -> None:
+        """Ends both."""
+        self.flush()
+        self._file.close()
+        self._board.close()
+
+
+def read_metrics(workdir: pathlib.Path) -> list[dict]:
+    """All entries of a run's metrics.jsonl; a last line that a kill cut short is left out."""
+    entries = []
+    for line in (workdir / METRICS_FILE).read_text("utf-8").splitlines():
+        try:
+            entries.append(json.loads(line))
+        except ValueError:
+            continue
+    return entries
+
+
+def _line(entry: dict) -> str:
+    return json.dumps(entry) + "\n"

@@ -1,0 +1,68 @@
+"""Which parameters learn, and how fast."""
+
+import optax
+
+from qvae_jax.errors import UserError
+from qvae_jax.models.mobilenet import LAST_LAYER
+from qvae_jax.models.variables import Arrays
+
+ENCODER_MODES = ("frozen", "fine_tuned", "from_scratch")
+
+
+def trained_layers(mode: str, fine_tuned: tuple[int, ...], last_layer: int) -> frozenset[int]:
+    """Encoder layers that learn; last_layer is the last one that the features depend on.
+
+    Raises UserError for an unknown mode or a layer that does not exist or feeds no feature.
+    """
+    if mode not in ENCODER_MODES:
+        raise UserError(
+            f"training.encoder is {mode!r}: set it to one of {', '.join(ENCODER_MODES)}."
+        )
+    if mode == "frozen":
+        return frozenset()
+    if mode == "from_scratch":
+        return frozenset(range(last_layer + 1))
+    outside = sorted(set(fine_tuned) - set(range(last_layer + 1)))
+    if outside or not fine_tuned:
+        raise UserError(
+            f"fine_tuning.layers is {tuple(fine_tuned)}: list layers from 0 to {last_layer}"
+            + (" (later ones feed no feature)." if last_layer < LAST_LAYER else ".")
+        )
+    return frozenset(fine_tuned)
+
+
+def split_trainable(params: Arrays, layers: frozenset[int]) -> tuple[Arrays, Arrays]:
+    """(trainable, frozen): heads, decoder and the encoder's listed layers learn.
+
+    The encoder's AudioSet head never does: no loss depends on it.
+    """
+    prefixes = ("mu_head.", "logvar_head.", "decoder.")
+    prefixes += tuple(f"encoder.features.{layer}." for layer in layers)
+    trainable = {name: array for name, array in params.items() if name.startswith(prefixes)}
+    return trainable, {name: a for name, a in params.items() if name not in trainable}
+
+
+def adamw(
+    learning_rate: optax.Schedule,
+    encoder_learning_rate: optax.Schedule,
+    *,
+    beta1: float,
+    beta2: float,
+    weight_decay: float,
+    clip_norm: float,
+) -> optax.GradientTransformation:
+    """AdamW after clipping the global norm; the encoder has a learning rate of its own.
+
+    Loshchilov & Hutter (2019); as in torch, decay applies to every parameter.
+    """
+    group = lambda rate: optax.adamw(  # noqa: E731
+        rate, b1=beta1, b2=beta2, eps=1e-8, weight_decay=weight_decay
+    )
+    groups = {"encoder": group(encoder_learning_rate), "rest": group(learning_rate)}
+    return optax.chain(
+        optax.clip_by_global_norm(clip_norm), optax.multi_transform(groups, _group_of)
+    )
+
+
+def _group_of(params: Arrays) -> dict[str, str]:
+    return {name: "encoder" if name.startswith("encoder.") else "rest" for name in params}

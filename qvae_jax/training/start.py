@@ -1,0 +1,101 @@
+"""The model a run starts from."""
+
+import dataclasses
+import pathlib
+
+import ml_collections
+import numpy as np
+
+from qvae_jax import configuration
+from qvae_jax.errors import UserError
+from qvae_jax.models import variables
+from qvae_jax.models.mobilenet import MobileNetV3
+from qvae_jax.models.qvae import QVAE, QVAEConfig
+from qvae_jax.models.variables import Variables
+from qvae_jax.training import checkpoints
+
+
+def resolve_encoder_width(config: ml_collections.ConfigDict, workdir: pathlib.Path | None) -> None:
+    """Sets config.model.encoder_width where it is unset: the run's, the checkpoint's, or 1.0.
+
+    Raises UserError where it is set to another width than the encoder checkpoint has.
+    """
+    recorded = workdir / configuration.CONFIG_FILE if workdir else None
+    if recorded is not None and recorded.exists():
+        found = configuration.read_run(workdir).model.encoder_width
+    elif config.model.encoder_checkpoint:
+        found = _description(config.model.encoder_checkpoint, "encoder")["encoder_width"]
+        if config.model.encoder_width not in (None, found):
+            raise UserError(
+                f"model.encoder_width is {config.model.encoder_width}, but the encoder in "
+                f"{config.model.encoder_checkpoint} has width {found}: leave the setting out or "
+                "name another checkpoint."
+            )
+    elif config.model.checkpoint:
+        found = _description(config.model.checkpoint, "qvae")["encoder_width"]
+    else:
+        found = 1.0
+    if config.model.encoder_width is None:
+        config.model.encoder_width = found
+
+
+def initial_variables(config: ml_collections.ConfigDict, model_config: QVAEConfig) -> Variables:
+    """Fresh weights drawn from training.seed, overwritten by what the config names.
+
+    Precedence: model.checkpoint, a whole QVAE; else model.encoder_checkpoint for the encoder.
+    """
+    if config.model.checkpoint:
+        loaded_config, loaded = load_qvae(config.model.checkpoint)
+        _check_same_model(config.model.checkpoint, loaded_config, model_config)
+        return loaded
+    rng = np.random.default_rng(config.training.seed)
+    fresh = variables.split(QVAE(model_config, rng=rng))[1]
+    if not config.model.encoder_checkpoint:
+        return fresh
+    encoder = load_encoder(config.model.encoder_checkpoint)
+    return Variables(
+        {**fresh.params, **_below("encoder.", encoder.params)},
+        {**fresh.batch_stats, **_below("encoder.", encoder.batch_stats)},
+    )
+
+
+def load_encoder(directory: str) -> Variables:
+    """The variables of a ported encoder."""
+    width = _description(directory, "encoder")["encoder_width"]
+    expected = variables.split(MobileNetV3(width, rng=None))[1]
+    return checkpoints.load_model(pathlib.Path(directory), expected)
+
+
+def load_qvae(directory: str | pathlib.Path) -> tuple[QVAEConfig, Variables]:
+    """The configuration and the variables of a ported QVAE."""
+    model_config = QVAEConfig.from_dict(_description(directory, "qvae"))
+    expected = variables.split(QVAE(model_config, rng=None))[1]
+    return model_config, checkpoints.load_model(pathlib.Path(directory), expected)
+
+
+def _description(directory: str | pathlib.Path, kind: str) -> dict:
+    """The model part of a folder's config.json, which must be of this kind."""
+    description = checkpoints.read_description(pathlib.Path(directory))
+    if description["kind"] != kind:
+        wanted = {"encoder": "an encoder alone", "qvae": "a whole QVAE"}[kind]
+        raise UserError(
+            f"{directory} holds a model of kind {description['kind']!r}, but {wanted} is needed "
+            f"here (kind {kind!r}): port one with `python -m weight_port SOURCE OUTPUT_DIR`."
+        )
+    return description["model"]
+
+
+def _check_same_model(directory: str, found: QVAEConfig, wanted: QVAEConfig) -> None:
+    found_fields, wanted_fields = dataclasses.asdict(found), dataclasses.asdict(wanted)
+    # How fresh weights would be drawn says nothing about weights that are there.
+    different = [
+        f"{name} is {wanted_fields[name]!r} in the config and {value!r} in the checkpoint"
+        for name, value in found_fields.items()
+        if name != "decoder_init" and wanted_fields[name] != value
+    ]
+    if different:
+        raise UserError(f"{directory} does not fit the config: {'; '.join(different)}.")
+
+
+def _below(prefix: str, arrays: dict) -> dict:
+    return {prefix + name: array for name, array in arrays.items()}

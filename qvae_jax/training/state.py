@@ -1,0 +1,80 @@
+"""The training state, from scratch or from a checkpoint, and back into one."""
+
+import dataclasses
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from qvae_jax.models.variables import Arrays, Variables
+from qvae_jax.training import checkpoints
+from qvae_jax.training.optimizer import split_trainable
+from qvae_jax.training.step import TrainState
+
+
+@dataclasses.dataclass
+class Progress:
+    """What early stopping remembers: the best validation loss, and the epochs since then."""
+
+    best_loss: float = math.inf
+    stale_epochs: int = 0
+
+    def update(self, loss: float, epochs: int, min_delta: float) -> None:
+        """Counts a validation that comes `epochs` epochs after the one before."""
+        if loss < self.best_loss - min_delta:
+            self.best_loss, self.stale_epochs = loss, 0
+        else:
+            self.stale_epochs += epochs
+
+
+def new_state(
+    model_variables: Variables, layers: frozenset[int], optimizer: optax.GradientTransformation
+) -> TrainState:
+    """The state before the first step."""
+    trainable, frozen = split_trainable(model_variables.params, layers)
+    return TrainState(
+        jnp.zeros((), jnp.int32),
+        trainable,
+        frozen,
+        model_variables.batch_stats,
+        optimizer.init(trainable),
+    )
+
+
+def to_checkpoint(state: TrainState, progress: Progress) -> dict[str, Arrays]:
+    """The state as flat dicts of arrays; its step is the checkpoint's number."""
+    return {
+        **state.variables()._asdict(),
+        "optimizer": _flat(state.optimizer_state),
+        "progress": {key: np.asarray(v) for key, v in dataclasses.asdict(progress).items()},
+    }
+
+
+def from_checkpoint(
+    saved: dict[str, Arrays],
+    step: int,
+    layers: frozenset[int],
+    optimizer: optax.GradientTransformation,
+    *,
+    where: str,
+) -> tuple[TrainState, Progress]:
+    """The state and progress that to_checkpoint wrote; UserError where the optimiser's differs."""
+    fresh = new_state(Variables(saved["params"], saved["batch_stats"]), layers, optimizer)
+    checkpoints.compare(saved["optimizer"], _flat(fresh.optimizer_state), where=where)
+    structure = jax.tree.structure(fresh.optimizer_state)
+    names = _flat(fresh.optimizer_state)
+    leaves = [jnp.asarray(saved["optimizer"][name]) for name in names]
+    state = fresh._replace(
+        step=jnp.asarray(step, jnp.int32), optimizer_state=jax.tree.unflatten(structure, leaves)
+    )
+    progress = Progress(
+        float(saved["progress"]["best_loss"]), int(saved["progress"]["stale_epochs"])
+    )
+    return state, progress
+
+
+def _flat(tree) -> Arrays:
+    leaves, _ = jax.tree_util.tree_flatten_with_path(tree)
+    return {jax.tree_util.keystr(path, simple=True, separator="."): leaf for path, leaf in leaves}

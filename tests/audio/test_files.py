@@ -1,0 +1,331 @@
+import io
+import os
+import struct
+
+import librosa
+import numpy as np
+import pytest
+import soundfile
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from qvae_jax.audio.files import (
+    AUDIO_EXTENSIONS,
+    fit_length,
+    list_audio_files,
+    read_audio,
+    write_wav,
+)
+from qvae_jax.errors import UserError
+
+# format, subtype, the rates it can hold
+CONTAINERS = [
+    ("WAV", "PCM_U8", (8_000, 11_025, 16_000, 22_050, 32_000, 44_100, 48_000, 96_000, 192_000)),
+    ("WAV", "PCM_16", (1_000, 8_000, 22_050, 44_100, 48_000)),
+    ("WAV", "PCM_24", (16_000, 44_101)),
+    ("WAV", "FLOAT", (32_000, 44_100)),
+    ("WAV", "DOUBLE", (22_050, 48_000)),
+    ("WAV", "ULAW", (8_000,)),
+    ("WAV", "IMA_ADPCM", (16_000, 44_100)),
+    ("WAVEX", "PCM_32", (44_100,)),
+    ("RF64", "PCM_16", (44_100,)),
+    ("AIFF", "PCM_16", (22_050, 44_100)),
+    ("AU", "PCM_16", (8_000, 44_100)),
+    ("CAF", "ALAC_16", (44_100,)),
+    ("FLAC", "PCM_16", (32_000, 44_100, 96_000)),
+    ("FLAC", "PCM_24", (48_000,)),
+    ("OGG", "VORBIS", (22_050, 44_100, 48_000)),
+    ("OGG", "OPUS", (48_000,)),
+    ("MP3", "MPEG_LAYER_III", (16_000, 44_100, 48_000)),
+]
+
+
+def _noise(num_frames: int, num_channels: int = 1, seed: int = 0) -> np.ndarray:
+    noise = np.random.default_rng(seed).standard_normal((num_frames, num_channels))
+    return (0.1 * noise).astype(np.float32)
+
+
+def _encoded(samples, rate_hz=44_100, container="WAV", subtype="PCM_16") -> bytes:
+    stream = io.BytesIO()
+    soundfile.write(stream, samples, rate_hz, format=container, subtype=subtype)
+    return stream.getvalue()
+
+
+def _librosa_load(path, sample_rate_hz):
+    return librosa.load(path, sr=sample_rate_hz, mono=True, res_type="soxr_hq")[0]
+
+
+@pytest.mark.parametrize("sample_rate_hz", [32_000, 22_050])
+@pytest.mark.parametrize(
+    ("container", "subtype", "rate_hz"),
+    [(container, subtype, rate) for container, subtype, rates in CONTAINERS for rate in rates],
+)
+def test_read_audio_equals_librosa_and_a_prefix_equals_the_whole(
+    tmp_path, container, subtype, rate_hz, sample_rate_hz
+):
+    path = tmp_path / "sound"
+    num_channels = 1 if subtype == "ULAW" else 2
+    # Longer than one second by more than the margin that is read for the resampler, at any rate.
+    num_frames = 2 * rate_hz + 12_345
+    path.write_bytes(_encoded(_noise(num_frames, num_channels), rate_hz, container, subtype))
+    whole = read_audio(path, sample_rate_hz)
+    expected = _librosa_load(path, sample_rate_hz)
+    assert whole.dtype == np.float32 and whole.shape == expected.shape
+    np.testing.assert_allclose(whole, expected, rtol=0, atol=1e-6)
+    prefix = read_audio(path, sample_rate_hz, max_duration_s=0.5)
+    assert prefix.shape == (sample_rate_hz // 2,)
+    np.testing.assert_allclose(prefix, whole[: len(prefix)], rtol=0, atol=1e-6)
+
+
+@settings(max_examples=80, deadline=None, derandomize=True)
+@given(
+    container=st.sampled_from(CONTAINERS),
+    rate_index=st.integers(0, 8),
+    num_frames=st.integers(1, 3_000),
+    num_channels=st.sampled_from([1, 2, 3, 6]),
+    sample_rate_hz=st.sampled_from([8_000, 22_050, 32_000]),
+    max_duration_s=st.none() | st.floats(0.001, 0.1),
+)
+def test_read_audio_of_any_length_and_channels(
+    tmp_path_factory,
+    container,
+    rate_index,
+    num_frames,
+    num_channels,
+    sample_rate_hz,
+    max_duration_s,
+):
+    name, subtype, rates = container
+    if subtype in ("MPEG_LAYER_III", "IMA_ADPCM"):
+        num_channels = min(num_channels, 2)
+    path = tmp_path_factory.mktemp("any") / "sound"
+    content = _encoded(
+        _noise(num_frames, num_channels), rates[rate_index % len(rates)], name, subtype
+    )
+    path.write_bytes(content)
+    expected = _librosa_load(path, sample_rate_hz)
+    if max_duration_s is not None:
+        expected = expected[: round(max_duration_s * sample_rate_hz)]
+    samples = read_audio(path, sample_rate_hz, max_duration_s=max_duration_s)
+    assert samples.shape == expected.shape
+    np.testing.assert_allclose(samples, expected, rtol=0, atol=1e-6)
+
+
+_SEED_FILES = {
+    f"{name}-{subtype}": _encoded(_noise(3_000, 1), rates[-1], name, subtype)
+    for name, subtype, rates in CONTAINERS
+}
+
+
+@settings(max_examples=400, deadline=None, derandomize=True)
+@given(
+    content=st.sampled_from(sorted(_SEED_FILES)).map(_SEED_FILES.__getitem__),
+    # Mostly in the first hundred bytes, where headers are.
+    edits=st.lists(
+        st.tuples(st.integers(0, 100) | st.integers(0), st.integers(0, 255)), max_size=6
+    ),
+    kept_share=st.just(1.0) | st.floats(0, 1),
+    max_duration_s=st.sampled_from([None, 0.02, 10.0]),
+)
+def test_damaged_files_are_read_or_refused(
+    tmp_path_factory, content, edits, kept_share, max_duration_s
+):
+    damaged = bytearray(content[: round(kept_share * len(content))])
+    for position, value in edits:
+        if damaged:
+            damaged[position % len(damaged)] = value
+    path = tmp_path_factory.mktemp("damaged") / "sound"
+    path.write_bytes(damaged)
+    try:
+        samples = read_audio(path, 32_000, max_duration_s=max_duration_s)
+    except UserError as error:
+        assert str(path) in str(error)
+    else:
+        assert samples.dtype == np.float32 and samples.ndim == 1 and len(samples) > 0
+        assert np.isfinite(samples).all()
+
+
+def _with_bytes(content: bytes, marker: bytes, offset: int, new: bytes) -> bytes:
+    start = content.index(marker) + offset
+    return content[:start] + new + content[start + len(new) :]
+
+
+def _without_length_tag(mp3: bytes) -> bytes:
+    """Drops the frame that tells an MP3 file's length."""
+    return mp3[mp3.index(mp3[:2], 100) :]
+
+
+_WAV = _encoded(_noise(4_000, 2))
+_FLAC = _encoded(_noise(20_000), container="FLAC")
+_MP3 = _encoded(_noise(44_100), container="MP3", subtype="MPEG_LAYER_III")
+# Silence at first, so that the bit rate of the first frame says nothing of the rest.
+_MP3_FAINT_START = _encoded(
+    _noise(88_200) * np.repeat([1e-5, 1.0], 44_100)[:, None],
+    container="MP3",
+    subtype="MPEG_LAYER_III",
+)
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"", "is empty"),
+        (b"not audio at all\n" * 100, "cannot be decoded"),
+        (_encoded(_noise(0)), "holds no samples"),
+        (_WAV[:44], "holds no samples"),
+        (_WAV[:30], "cannot be decoded"),
+        (_WAV[: len(_WAV) // 2], "cut short"),
+        (_encoded(_noise(4_000), container="AIFF")[:5_000], "cut short"),
+        (_encoded(_noise(4_000), container="AU")[:5_000], "cut short"),
+        (_FLAC[: len(_FLAC) // 2], "cannot be decoded"),
+        (_FLAC[:-10], "cannot be decoded"),
+        (_MP3[: len(_MP3) // 2], "cut short"),
+        (_without_length_tag(_MP3), "does not tell its length"),
+        # STREAMINFO's count of samples: unknown, and more than memory holds.
+        (_with_bytes(_FLAC, b"fLaC", 22, bytes(4)), "does not tell its length"),
+        (_with_bytes(_FLAC, b"fLaC", 21, b"\xff" * 5), "fits into memory|cannot be decoded"),
+        (_with_bytes(_WAV, b"fmt ", 12, struct.pack("<I", 3)), "sample rate of 3 Hz"),
+        (_encoded(np.array([0, np.nan, 0]), subtype="FLOAT"), "not finite"),
+        (_encoded(np.array([0, np.inf, 0]), subtype="FLOAT"), "not finite"),
+        (_encoded(np.array([0, 1e300, 0]), subtype="DOUBLE"), "not finite"),
+        (_encoded(np.full((9, 2), 3e38), subtype="FLOAT"), "not finite"),
+    ],
+)
+def test_unusable_files_are_refused_in_one_sentence(tmp_path, content, said):
+    path = tmp_path / "sound.wav"
+    path.write_bytes(content)
+    with pytest.raises(UserError, match=said) as caught:
+        read_audio(path, 32_000)
+    message = str(caught.value)
+    assert str(path) in message
+    assert message.endswith(".") and "\n" not in message and ". " not in message
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        # As written to a pipe: ffmpeg's and sox's stand-ins for an unknown size.
+        _with_bytes(_WAV, b"data", 4, struct.pack("<I", 0xFFFFFFFF)),
+        _with_bytes(_WAV, b"data", 4, struct.pack("<I", 0x7FFFF000)),
+        # The header's 44 bytes counted in the data's size.
+        _with_bytes(_WAV, b"data", 4, struct.pack("<I", len(_WAV))),
+    ],
+)
+def test_wav_headers_with_a_wrong_size_but_whole_sound_are_read(tmp_path, content):
+    path = tmp_path / "sound.wav"
+    path.write_bytes(content)
+    assert len(read_audio(path, 44_100)) == 4_000
+
+
+def test_mp3_with_an_overestimated_length_is_not_taken_for_truncated(tmp_path):
+    path = tmp_path / "sound.mp3"
+    path.write_bytes(_without_length_tag(_MP3_FAINT_START))
+    with soundfile.SoundFile(path) as source:
+        promised = source.frames
+    num_samples = len(read_audio(path, 44_100))
+    assert promised - num_samples > 4_096
+    assert num_samples == pytest.approx(88_200, abs=4_096)
+
+
+def test_the_name_does_not_decide_the_format(tmp_path):
+    path = tmp_path / "sound.raw"
+    path.write_bytes(_FLAC)
+    assert len(read_audio(path, 44_100)) == 20_000
+
+
+@pytest.mark.parametrize(
+    ("path", "said"), [("absent.wav", "does not exist"), ("folder.wav", "is not a file")]
+)
+def test_paths_that_are_no_file_are_refused(tmp_path, path, said):
+    (tmp_path / "folder.wav").mkdir()
+    with pytest.raises(UserError, match=said):
+        read_audio(tmp_path / path, 32_000)
+
+
+def test_a_named_pipe_is_refused_instead_of_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "pipe.wav")
+    with pytest.raises(UserError, match="is not a file"):
+        read_audio(tmp_path / "pipe.wav", 32_000)
+
+
+def test_a_duration_that_is_not_positive_is_a_programming_error(tmp_path):
+    with pytest.raises(ValueError, match="max_duration_s"):
+        read_audio(tmp_path, 32_000, max_duration_s=0.0)
+
+
+@pytest.mark.parametrize(
+    ("num_samples", "expected"),
+    [(0, []), (2, [1, 2]), (3, [1, 2, 3]), (5, [1, 2, 3, 0, 0])],
+)
+def test_fit_length_cuts_or_pads_at_the_end(num_samples, expected):
+    fitted = fit_length(np.array([1, 2, 3], np.float32), num_samples)
+    assert fitted.dtype == np.float32
+    np.testing.assert_array_equal(fitted, expected)
+
+
+def test_write_wav_keeps_every_sample_and_gives_the_same_bytes_again(tmp_path):
+    samples = np.concatenate([_noise(1_000)[:, 0], np.array([1.5, -2.0], np.float32)])
+    path = tmp_path / ("x" * 250 + ".wav")
+    write_wav(path, np.zeros(3), 8_000)
+    write_wav(path, samples, 22_050)
+    write_wav(tmp_path / "again.wav", samples, 22_050)
+    assert sorted(os.listdir(tmp_path)) == sorted(["again.wav", path.name])
+    assert path.read_bytes() == (tmp_path / "again.wav").read_bytes()
+    info = soundfile.info(path)
+    assert (info.samplerate, info.channels, info.format) == (22_050, 1, "WAV")
+    assert info.subtype == "FLOAT"
+    np.testing.assert_array_equal(read_audio(path, 22_050), samples)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, 1e300])
+def test_write_wav_refuses_samples_that_are_not_finite(tmp_path, bad):
+    with pytest.raises(ValueError, match="finite"):
+        write_wav(tmp_path / "sound.wav", np.array([0.0, bad]), 22_050)
+    assert not list(tmp_path.iterdir())
+
+
+def test_write_wav_refuses_more_than_one_dimension(tmp_path):
+    with pytest.raises(ValueError, match="one-dimensional"):
+        write_wav(tmp_path / "sound.wav", np.zeros((2, 3)), 22_050)
+
+
+def test_write_wav_names_the_folder_it_cannot_write_to(tmp_path):
+    with pytest.raises(UserError, match=f"the folder {tmp_path / 'absent'} "):
+        write_wav(tmp_path / "absent" / "sound.wav", np.zeros(3), 22_050)
+
+
+def test_write_wav_leaves_the_old_file_and_no_remains_when_the_disk_is_full(tmp_path, monkeypatch):
+    path = tmp_path / "sound.wav"
+    write_wav(path, np.ones(3), 22_050)
+    before = path.read_bytes()
+
+    def fail(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.replace", fail)
+    with pytest.raises(UserError, match="No space left"):
+        write_wav(path, np.zeros(3), 22_050)
+    assert path.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_list_audio_files_is_recursive_sorted_and_skips_the_rest(tmp_path):
+    names = [f"sub/deep/x{extension}" for extension in AUDIO_EXTENSIONS] + ["b.WAV", "a, b [c].wav"]
+    strays = ["notes.txt", "wav", "._b.wav", ".cache/c.wav", "sub/x.wav.part"]
+    for name in names + strays:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    (tmp_path / "folder.wav").mkdir()
+    found = list_audio_files(tmp_path)
+    assert found == sorted(tmp_path / name for name in names)
+
+
+@pytest.mark.parametrize(
+    ("folder", "said"),
+    [("absent", "does not exist"), ("file.wav", "is not a folder"), (".", "holds no audio file")],
+)
+def test_list_audio_files_refuses_folders_without_audio(tmp_path, folder, said):
+    if folder == "file.wav":
+        (tmp_path / folder).touch()
+    with pytest.raises(UserError, match=said):
+        list_audio_files(tmp_path / folder)
