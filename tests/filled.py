@@ -1,8 +1,13 @@
-"""Our modules holding the arrays of a torch state dict, through weight_port's table of names."""
+"""Our modules holding the arrays of a torch state dict, and how far their results lie from torch's.
 
+The arrays go through weight_port's table of names.
+"""
+
+import contextlib
 import json
 
 import numpy as np
+import pytest
 from flax import nnx
 
 import golden_rules
@@ -12,11 +17,21 @@ from weight_port import names
 
 # What a state dict holds besides a model's arrays: counters, the losses' windows and banks.
 LEFTOVERS = ("num_batches_tracked", "loss_fn.")
+REDUCED_WIDTHS = (24,) * 8
+REDUCED_SAMPLES = 3**8
+
+StateDict = dict[str, np.ndarray]
+Filled = tuple[nnx.GraphDef, Variables]
 
 
-def fill(
-    module: nnx.Module, table: dict[str, str], state_dict: dict[str, np.ndarray]
-) -> tuple[nnx.GraphDef, Variables]:
+def error(ours, theirs) -> float:
+    """The largest difference between two arrays, relative to the largest number of theirs."""
+    ours, theirs = np.asarray(ours, np.float64), np.asarray(theirs, np.float64)
+    assert ours.shape == theirs.shape, (ours.shape, theirs.shape)
+    return float(np.abs(ours - theirs).max() / np.abs(theirs).max())
+
+
+def fill(module: nnx.Module, table: dict[str, str], state_dict: StateDict) -> Filled:
     """The module's structure and its variables, every one of them from the state dict."""
     graphdef, empty = variables.split(module)
     arrays = {name: names.to_our_axes(np.asarray(state_dict[key])) for key, name in table.items()}
@@ -24,64 +39,87 @@ def fill(
     assert {n: a.shape for n, a in arrays.items()} == {n: a.shape for n, a in expected.items()}
     unused = [key for key in state_dict if key not in table]
     assert all(any(leftover in key for leftover in LEFTOVERS) for key in unused), unused
-    taken = ({name: arrays[name] for name in group} for group in empty)
-    return graphdef, Variables(*taken)
+    params, batch_stats = ({name: arrays[name] for name in group} for group in empty)
+    return graphdef, Variables(params, batch_stats)
 
 
-def golden_shapes(name: str) -> dict:
+def golden_layout(name: str) -> dict:
     """tests/golden/NAME.json."""
     return json.loads((golden_rules.GOLDEN / f"{name}.json").read_text())
 
 
-def mobilenet_state_dict(width: float) -> dict[str, np.ndarray]:
+def mobilenet_state_dict(width: float) -> StateDict:
     """Filled weights of mn10 or mn04 under EfficientAT's keys."""
     if width == 1.0:
-        return golden_rules.filled_state_dict(golden_shapes("mn10_state_dict_shapes"))
+        return golden_rules.filled_state_dict(golden_layout("mn10_state_dict_shapes"))
     assert width == 0.4
-    prefix, layout = "imitation_encoder.", golden_shapes("qvim_mn04_checkpoint_layout")
+    prefix, layout = "imitation_encoder.", golden_layout("qvim_mn04_checkpoint_layout")
     shapes = {k.removeprefix(prefix): s for k, s in layout.items() if k.startswith(prefix)}
     return golden_rules.filled_state_dict(shapes)
 
 
-def decoder_state_dict(decoder_type: str) -> dict[str, np.ndarray]:
+def decoder_state_dict(decoder_type: str) -> StateDict:
     """Filled weights of a decoder under the original's keys."""
-    return golden_rules.filled_state_dict(
-        golden_shapes("decoder_state_dict_shapes")["decoders"][decoder_type]
-    )
+    shapes = golden_layout("decoder_state_dict_shapes")["decoders"][decoder_type]
+    return golden_rules.filled_state_dict(shapes)
 
 
-def filled_mobilenet(
-    width: float, state_dict: dict[str, np.ndarray] | None = None
-) -> tuple[nnx.GraphDef, Variables]:
-    """The encoder trunk, with filled weights unless others are given."""
-    return fill(
-        mobilenet.MobileNetV3(width, rng=None),
-        names.mobilenet(width),
-        state_dict or mobilenet_state_dict(width),
-    )
+def filled_mobilenet(width: float, state_dict: StateDict | None = None) -> Filled:
+    """The encoder's trunk and head, with filled weights unless others are given."""
+    module = mobilenet.MobileNetV3(width, rng=None)
+    return fill(module, names.mobilenet(width), state_dict or mobilenet_state_dict(width))
 
 
-def filled_decoder(decoder_type: str) -> tuple[nnx.GraphDef, Variables]:
+def filled_decoder(decoder_type: str) -> Filled:
     """A decoder with filled weights."""
-    latent_dim = golden_shapes("decoder_state_dict_shapes")["latent_dim"]
-    module = decoders.DECODERS[decoder_type](
-        latent_dim, kernel_init=initializers.he_uniform, rng=None
+    return fill(
+        _decoder(decoder_type), names.DECODERS[decoder_type](), decoder_state_dict(decoder_type)
     )
-    return fill(module, names.DECODERS[decoder_type](), decoder_state_dict(decoder_type))
 
 
-def filled_qvae(
-    width: float = 1.0, state_dict: dict[str, np.ndarray] | None = None
-) -> tuple[nnx.GraphDef, Variables]:
-    """The whole QVAE of the golden checkpoint, or of another width and state dict."""
-    layout = golden_shapes("qvae_checkpoint_layout")
+def filled_qvae(width: float = 1.0, state_dict: StateDict | None = None) -> Filled:
+    """The whole QVAE of the golden checkpoint, or one of another width and state dict."""
+    layout = golden_layout("qvae_checkpoint_layout")
     config = qvae.QVAEConfig(
         encoder_width=width,
         latent_dim=layout["config"]["model"]["latent_dim"],
         decoder_type=layout["config"]["decoder"]["type"],
     )
-    return fill(
-        qvae.QVAE(config, rng=None),
-        names.qvae(width, config.decoder_type),
-        state_dict or golden_rules.filled_state_dict(layout["shapes"]),
+    table = names.qvae(width, config.decoder_type)
+    state_dict = state_dict or golden_rules.filled_state_dict(layout["shapes"])
+    return fill(qvae.QVAE(config, rng=None), table, state_dict)
+
+
+def reduced_decoder() -> tuple[nnx.GraphDef, Variables, StateDict, dict[str, str]]:
+    """`original-plus` with two stages fewer, narrow: 6561 samples, a hundredth of the arithmetic.
+
+    Gives its structure, its filled variables, the state dict they came from and the table of names.
+    """
+    with reduced_stages():
+        module, table = _decoder("original-plus"), names.DECODERS["original-plus"]()
+    _, empty = variables.split(module)
+    ours = {**empty.params, **empty.batch_stats}
+    shapes = {key: _torch_shape(ours[name].shape) for key, name in table.items()}
+    state_dict = golden_rules.filled_state_dict(shapes)
+    return *fill(module, table, state_dict), state_dict, table
+
+
+@contextlib.contextmanager
+def reduced_stages():
+    """While it lasts, `original-plus` and its table of names are built with the reduced stages."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(decoders, "STAGE_WIDTHS", REDUCED_WIDTHS)
+        patch.setattr(names, "STAGE_WIDTHS", REDUCED_WIDTHS)
+        yield
+
+
+def _decoder(decoder_type: str) -> nnx.Module:
+    latent_dim = golden_layout("decoder_state_dict_shapes")["latent_dim"]
+    return decoders.DECODERS[decoder_type](
+        latent_dim, kernel_init=initializers.he_uniform, rng=None
     )
+
+
+def _torch_shape(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """[…taps, in, out] -> [out, in, …taps]; vectors stay as they are."""
+    return shape if len(shape) < 2 else (shape[-1], shape[-2], *shape[:-2])

@@ -4,27 +4,33 @@ import argparse
 import pathlib
 import sys
 
+import jax
 from absl import logging
 
 from qvae_jax.errors import UserError
+
+try:
+    import torch  # noqa: F401
+except ModuleNotFoundError:
+    sys.exit(
+        "error: weight_port needs PyTorch, which is not installed: "
+        "pip install -r weight_port/requirements.txt"
+    )
+
 from weight_port import port, published
 from weight_port.source import read_source
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Runs the command line; returns the exit status."""
+    """Runs the command line; returns the exit status, 1 after a one-line error on stderr."""
     options = _parser().parse_args(arguments)
-    logging.set_verbosity(logging.ERROR)
+    # Orbax logs what it also raises.
+    logging.set_verbosity(logging.FATAL)
     try:
-        if options.source in published.PUBLISHED and not pathlib.Path(options.source).exists():
-            path = published.fetch(options.source)
-        else:
-            path = pathlib.Path(options.source)
-        source = read_source(path)
-        ported = port.port(source, options.encoder)
+        ported = port.port(read_source(_path(options.source)), options.encoder)
         port.write(ported, options.output_dir)
     except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {_on_one_line(str(error))}", file=sys.stderr)
         return 1
     _report(ported, options.output_dir)
     return 0
@@ -40,21 +46,40 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("output_dir", type=pathlib.Path, help="the model folder to write")
     parser.add_argument(
         "--encoder",
-        choices=("imitation", "reference"),
-        default="imitation",
-        help="which encoder of a QVIM checkpoint to port (default: %(default)s)",
+        choices=port.ENCODERS,
+        help=f"which encoder of a QVIM checkpoint to port (default: {port.ENCODERS[0]})",
     )
     return parser
 
 
+def _path(source: str) -> pathlib.Path:
+    path = pathlib.Path(source)
+    if source in published.PUBLISHED and not path.is_file():
+        return published.fetch(source)
+    return path
+
+
+def _on_one_line(text: str) -> str:
+    """Text with line breaks and terminal controls escaped: keys and file names may hold any."""
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+
+
 def _report(ported: port.Port, output_dir: pathlib.Path) -> None:
-    arrays = {**ported.variables.params, **ported.variables.batch_stats}
-    numbers = sum(array.size for array in ported.variables.params.values())
-    origin = ported.description["source"]
-    print(f"{origin['format']} {origin['file']} (sha256 {origin['sha256'][:16]}…)")
-    print(f"{ported.description['kind']}: {ported.description['model']}")
-    print(f"{len(arrays)} arrays, {numbers:,} parameters, written to {output_dir}")
+    num_parameters = sum(array.size for array in ported.variables.params.values())
+    num_arrays = sum(map(len, ported.variables))
+    description = ported.description
+    origin = description["source"]
+    settings = [f"{k} {v}" for k, v in description["model"].items() if not isinstance(v, dict)]
+    lines = [
+        f"{origin['format']} {origin['file']}, sha256 {origin['sha256']}",
+        f"{description['kind']}: {', '.join(settings)}",
+        *(f"{n} tensors converted from {name} to float32" for name, n in ported.converted.items()),
+        f"{num_arrays} arrays, {num_parameters:,} parameters, written to {output_dir}",
+    ]
+    print(*map(_on_one_line, lines), sep="\n")
 
 
 if __name__ == "__main__":
+    # A few copies need no accelerator, and one may be busy training.
+    jax.config.update("jax_platforms", "cpu")
     sys.exit(main())

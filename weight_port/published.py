@@ -1,10 +1,10 @@
 """The published EfficientAT checkpoints: names, addresses, digests, and their download."""
 
+import http.client
 import os
 import pathlib
-import shutil
-import urllib.error
 import urllib.request
+from collections.abc import Iterator
 
 from tqdm import tqdm
 
@@ -30,6 +30,7 @@ PUBLISHED = {
     "mn30_as": ("mn30_as_mAP_482.pt", None),
     "mn40_as": ("mn40_as_mAP_484.pt", None),
 }
+BLOCK_SIZE = 2**20  # bytes
 
 
 def cache_folder() -> pathlib.Path:
@@ -41,34 +42,53 @@ def cache_folder() -> pathlib.Path:
 def fetch(name: str) -> pathlib.Path:
     """The file of a published checkpoint, downloaded unless the cache holds it already.
 
-    Raises UserError where it cannot be downloaded or has another digest than the published one.
+    A download enters the cache whole and with the published digest, or not at all. Raises
+    UserError where it cannot be downloaded, or has another digest than the published one.
     """
     file_name, digest = PUBLISHED[name]
     path = cache_folder() / file_name
-    if not path.exists():
-        _download(f"{RELEASE}/{file_name}", path)
-    found = sha256_of(path)
-    if digest is not None and found != digest:
-        raise UserError(
-            f"{path} has sha256 {found} instead of the published {digest}: it is damaged; remove "
-            "it and run this again."
-        )
+    if path.is_file():
+        _check_digest(path, digest, where=str(path), mend="remove it and run this again")
+    else:
+        _download(f"{RELEASE}/{file_name}", path, digest)
     if digest is None:
-        print(f"No digest of {name} is known here. sha256 of {path}: {found}")
+        print(f"No digest of {name} is known here; {path} is taken as it is.")
     return path
 
 
-def _download(url: str, path: pathlib.Path) -> None:
+def _download(url: str, path: pathlib.Path, digest: str | None) -> None:
+    by_hand = f"fetch it by other means and give the file, or put it at {path}"
+    with files.replacing(path) as temporary:
+        with open(temporary, "wb") as file:
+            file.writelines(_blocks(url, by_hand))
+        _check_digest(
+            temporary, digest, where=f"the download of {url}", mend=f"run this again, or {by_hand}"
+        )
+
+
+def _blocks(url: str, by_hand: str) -> Iterator[bytes]:
+    """What an address gives, block by block; UserError unless it gives all it announces."""
     try:
-        with urllib.request.urlopen(url, timeout=30) as response, files.replacing(path) as temporary:
-            size = int(response.headers.get("Content-Length", 0)) or None
-            with tqdm.wrapattr(response, "read", total=size, desc=path.name) as stream:
-                with open(temporary, "wb") as file:
-                    shutil.copyfileobj(stream, file)
-            if size is not None and temporary.stat().st_size != size:
-                raise UserError(f"the download of {url} broke off: run the same command again.")
-    except (urllib.error.URLError, TimeoutError, ConnectionError) as error:
+        with urllib.request.urlopen(url, timeout=30) as response:
+            announced, received = response.length, 0
+            name = url.rsplit("/", 1)[-1]
+            with tqdm(total=announced, desc=name, unit="B", unit_scale=True, disable=None) as bar:
+                while block := response.read(BLOCK_SIZE):
+                    yield block
+                    received += len(block)
+                    bar.update(len(block))
+    except (OSError, http.client.HTTPException) as error:
+        raise UserError(f"{url} cannot be downloaded ({error}): {by_hand}.") from error
+    if announced is not None and received != announced:
         raise UserError(
-            f"{url} cannot be downloaded ({error}): fetch it by other means and give the file, or "
-            f"put it at {path}."
-        ) from error
+            f"the download of {url} broke off after {received} of {announced} bytes: run this "
+            f"again, or {by_hand}."
+        )
+
+
+def _check_digest(path: pathlib.Path, digest: str | None, *, where: str, mend: str) -> None:
+    found = sha256_of(path)
+    if digest is not None and found != digest:
+        raise UserError(
+            f"{where} has sha256 {found} instead of the published {digest}: it is damaged; {mend}."
+        )

@@ -1,9 +1,12 @@
 """Reading a PyTorch file safely, and telling what kind of checkpoint it is."""
 
+import argparse
 import dataclasses
 import hashlib
 import pathlib
 import pickle
+import re
+import warnings
 import zipfile
 
 import numpy as np
@@ -18,12 +21,17 @@ QVAE = "QVAE Lightning checkpoint"
 
 @dataclasses.dataclass(frozen=True)
 class Source:
-    """A PyTorch checkpoint: its tensors as NumPy arrays by key, and where it comes from."""
+    """A PyTorch checkpoint: its tensors as NumPy arrays by key, and where it comes from.
+
+    Floating-point tensors of any width are float32 here; `converted` gives, by key, the type of
+    those that were not. Other tensors keep their type. The arrays may be strided views.
+    """
 
     path: pathlib.Path
     sha256: str
     kind: str
     arrays: dict[str, np.ndarray]
+    converted: dict[str, str]
     hyper_parameters: dict
 
 
@@ -34,63 +42,115 @@ def read_source(path: pathlib.Path) -> Source:
     that is not known here, or needs more than plain tensors to load.
     """
     path = pathlib.Path(path)
-    if not path.is_file():
-        raise UserError(
-            f"{path} is not a file: give a PyTorch checkpoint (.pt, .ckpt) or a published name "
-            "such as mn10_as."
-        )
+    digest = sha256_of(path)
     content = _load(path)
     state_dict = content.get("state_dict", content) if isinstance(content, dict) else None
-    if not isinstance(state_dict, dict) or not all(isinstance(k, str) for k in state_dict):
-        raise UserError(f"{path} holds no state dict: it is not a checkpoint this tool can port.")
+    if not isinstance(state_dict, dict) or not all(isinstance(key, str) for key in state_dict):
+        raise UserError(
+            f"{path} holds no state dict: give an EfficientAT, QVIM or QVAE checkpoint."
+        )
     arrays = {key: _as_array(path, key, value) for key, value in state_dict.items()}
     parameters = content.get("hyper_parameters", {})
     return Source(
         path,
-        sha256_of(path),
+        digest,
         _kind(path, arrays),
         arrays,
+        _converted(state_dict),
         parameters if isinstance(parameters, dict) else {},
     )
 
 
 def sha256_of(path: pathlib.Path) -> str:
-    """SHA-256 of a file's bytes, in hex."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    """SHA-256 of a file's bytes, in hex. Raises UserError where it is absent or unreadable."""
+    try:
+        if path.is_file():
+            with open(path, "rb") as file:
+                return hashlib.file_digest(file, "sha256").hexdigest()
+        state = "not a file" if path.exists() else "absent"
+    except OSError as error:
+        raise UserError(
+            f"{path} cannot be read ({error.strerror}): check its name, its permissions and its "
+            "disk."
+        ) from error
+    raise UserError(
+        f"{path} is {state}: give a PyTorch checkpoint (.pt, .ckpt) or a published name such as "
+        "mn10_as."
+    )
 
 
 def _load(path: pathlib.Path):
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        raise UserError(
-            f"{path} needs more than plain tensors to load ({_reason(error)}); loading it could "
-            "run code from the file, so it is refused: save its state dict alone and port that."
-        ) from error
-    except (RuntimeError, EOFError, ValueError, KeyError, zipfile.BadZipFile, OSError) as error:
+        _check_zip(path)
+        return _unpickle(path)
+    except Exception as error:  # a damaged file raises whatever the parser stumbles over
+        refused = re.search(r"GLOBAL ([\w.]+)", str(error))
+        if isinstance(error, pickle.UnpicklingError) and refused:
+            raise UserError(
+                f"{path} asks for {refused[1]}, which is no plain tensor and could run code from "
+                "the file, so it is refused: if you trust it, load it with torch, and save its "
+                "state_dict and hyper_parameters as tensors and plain values."
+            ) from error
         raise UserError(
             f"{path} cannot be read as a PyTorch checkpoint ({_reason(error)}): it is truncated, "
-            "damaged or of another format; fetch it again."
+            "damaged or of another format; fetch it again or give another file."
         ) from error
+
+
+def _check_zip(path: pathlib.Path) -> None:
+    """Compares the checksums of a zip, torch's format since 1.6, because torch.load does not.
+
+    The format before it has none.
+    """
+    with open(path, "rb") as file:
+        start = file.read(4)
+    if not start:
+        raise EOFError("it is empty")
+    if start != b"PK\x03\x04":
+        return
+    with zipfile.ZipFile(path) as archive:
+        damaged = archive.testzip()
+    if damaged is not None:
+        raise zipfile.BadZipFile(f"the checksum of {damaged} in it does not fit its bytes")
+
+
+def _unpickle(path: pathlib.Path):
+    # A QVIM checkpoint may keep its command line: a Namespace holds values and runs nothing.
+    allowed = torch.serialization.safe_globals([argparse.Namespace])
+    with warnings.catch_warnings(), allowed:
+        # torch warns of a file's format on its way to the error that says the same.
+        warnings.simplefilter("ignore")
+        return torch.load(path, map_location="cpu", weights_only=True)
 
 
 def _reason(error: Exception) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    unsupported = [line for line in lines if "Unsupported" in line or "GLOBAL" in line]
-    text = (unsupported or lines or [type(error).__name__])[0]
-    return text[:160].rstrip(".")
+    """The first sentence of an error, past the advice that torch puts before its own."""
+    text = str(error).split("WeightsUnpickler error:")[-1].strip() or type(error).__name__
+    return re.split(r"(?<=\w)\.\s|\n", text)[0][:160].rstrip(".")
 
 
 def _as_array(path: pathlib.Path, key: str, value) -> np.ndarray:
     if not isinstance(value, torch.Tensor):
         raise UserError(
-            f"{path} holds a {type(value).__name__} under {key!r} where a tensor belongs: it is "
-            "not a checkpoint this tool can port."
+            f"{path} holds a {type(value).__name__} under {key!r} where a tensor belongs: give an "
+            "EfficientAT, QVIM or QVAE checkpoint."
         )
-    if value.is_floating_point():
-        value = value.to(torch.float32)
-    return value.detach().contiguous().numpy()
+    try:
+        value = value.detach()
+        return (value.to(torch.float32) if value.is_floating_point() else value).numpy()
+    except (TypeError, RuntimeError) as error:  # sparse, quantised, nested or without data
+        raise UserError(
+            f"{path} holds under {key!r} no plain array of numbers ({_reason(error)}): save it as "
+            "a dense tensor."
+        ) from error
+
+
+def _converted(state_dict: dict[str, torch.Tensor]) -> dict[str, str]:
+    return {
+        key: str(value.dtype).removeprefix("torch.")
+        for key, value in state_dict.items()
+        if value.is_floating_point() and value.dtype != torch.float32
+    }
 
 
 def _kind(path: pathlib.Path, arrays: dict[str, np.ndarray]) -> str:
@@ -102,8 +162,8 @@ def _kind(path: pathlib.Path, arrays: dict[str, np.ndarray]) -> str:
     for kind, key in signs.items():
         if key in arrays:
             return kind
-    first = ", ".join(list(arrays)[:3]) or "nothing"
+    found = f"it holds {', '.join(list(arrays)[:3])} and so on" if arrays else "it is empty"
     raise UserError(
-        f"{path} is of an unknown kind: it holds {first} …, but none of {', '.join(signs.values())}, "
-        "which an EfficientAT, QVIM or QVAE checkpoint has."
+        f"{path} is of an unknown kind: {found}, without {' or '.join(signs.values())}. Give an "
+        "EfficientAT, QVIM or QVAE checkpoint."
     )

@@ -1,0 +1,130 @@
+"""PyTorch checkpoints to port, rebuilt from the rules of the golden files."""
+
+import pathlib
+import resource
+import subprocess
+import sys
+import time
+from typing import NamedTuple
+
+import numpy as np
+import pytest
+
+import golden_rules
+from filled import golden_layout
+from qvae_jax.models import mobilenet, variables
+from weight_port import names
+
+REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
+
+
+class Finished(NamedTuple):
+    """What one run of the command line left behind."""
+
+    status: int
+    out: str
+    err: str
+
+
+class PortedFile(NamedTuple):
+    """A checkpoint file, the model folder made of it, and what making it took."""
+
+    path: pathlib.Path
+    folder: pathlib.Path
+    finished: Finished
+    seconds: float
+    peak_bytes: int
+
+
+@pytest.fixture(scope="session")
+def save_lightning():
+    """save(path, arrays, config): writes arrays as the original's Lightning checkpoints are."""
+    import torch
+
+    def save(path, arrays, config):
+        state_dict = {key: torch.as_tensor(array) for key, array in arrays.items()}
+        content = {
+            "state_dict": state_dict,
+            "hyper_parameters": {"config": config},
+            "pytorch-lightning_version": "2.5.0",
+            "epoch": 3,
+        }
+        torch.save(content, path)
+        return path
+
+    return save
+
+
+@pytest.fixture(scope="session")
+def run_process():
+    """run(*arguments): `python -m weight_port …` in a process of its own."""
+
+    def run(*arguments, python_options=("-m", "weight_port")):
+        finished = subprocess.run(
+            [sys.executable, *python_options, *map(str, arguments)],
+            cwd=REPOSITORY,
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+        return Finished(finished.returncode, finished.stdout, finished.stderr)
+
+    return run
+
+
+@pytest.fixture
+def run_main(capfd):
+    """run(*arguments): the command line within this process, its outputs caught."""
+    from weight_port.__main__ import main
+
+    def run(*arguments):
+        capfd.readouterr()
+        status = main([str(argument) for argument in arguments])
+        return Finished(status, *capfd.readouterr())
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def ported_qvae(save_lightning, run_process, tmp_path_factory) -> PortedFile:
+    """The filled mn10 QVAE checkpoint, ported by the command line."""
+    folder = tmp_path_factory.mktemp("qvae")
+    layout = golden_layout("qvae_checkpoint_layout")
+    arrays = golden_rules.filled_state_dict(layout["shapes"])
+    path = save_lightning(folder / "qvae.ckpt", arrays, layout["config"])
+    start = time.perf_counter()
+    finished = run_process(path, folder / "model")
+    seconds = time.perf_counter() - start
+    # Of the largest child so far: an upper bound of this one's.
+    peak_bytes = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024
+    return PortedFile(path, folder / "model", finished, seconds, peak_bytes)
+
+
+@pytest.fixture(scope="session")
+def mn01_arrays() -> dict[str, np.ndarray]:
+    """A filled EfficientAT state dict of width 0.1, BatchNorm's counters included."""
+    expected = variables.split(mobilenet.MobileNetV3(0.1, rng=None))[1]
+    ours = expected.params | expected.batch_stats
+    arrays = {}
+    for key, name in names.mobilenet(0.1).items():
+        arrays[key] = golden_rules.filled(key, _torch_shape(ours[name].shape))
+        if key.endswith("running_var"):
+            counter = key.replace("running_var", "num_batches_tracked")
+            arrays[counter] = golden_rules.filled(counter, ())
+    return arrays
+
+
+@pytest.fixture
+def mn01_file(mn01_arrays, tmp_path) -> pathlib.Path:
+    """That state dict as a file."""
+    import torch
+
+    path = tmp_path / "mn01.pt"
+    torch.save({key: torch.as_tensor(array) for key, array in mn01_arrays.items()}, path)
+    return path
+
+
+def _torch_shape(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """[…taps, in, out] -> [out, in, …taps]; vectors stay as they are."""
+    return shape if len(shape) < 2 else (shape[-1], shape[-2], *shape[:-2])

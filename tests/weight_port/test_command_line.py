@@ -1,0 +1,296 @@
+"""`python -m weight_port`: what it prints, its exit status, and what it leaves behind."""
+
+import json
+import os
+import pathlib
+import socket
+
+import numpy as np
+import pytest
+
+from filled import golden_layout
+from qvae_jax.training import checkpoints, start
+
+torch = pytest.importorskip("torch", reason="reads and writes PyTorch checkpoints")
+
+from weight_port import names, published  # noqa: E402
+
+ENCODER_FILES = {"config.json", "variables"}
+
+
+def _assert_refused(finished, *words: str) -> None:
+    """Exit status 1, nothing on stdout, and on stderr one line that holds all the words."""
+    assert finished.status == 1
+    assert finished.out == ""
+    assert finished.err.startswith("error: ") and finished.err.endswith("\n")
+    assert len(finished.err.splitlines()) == 1
+    for word in words:
+        assert word in finished.err
+
+
+def _tensors(arrays: dict) -> dict:
+    return {key: torch.as_tensor(array) for key, array in arrays.items()}
+
+
+# --- what goes well
+
+
+def test_an_encoder_is_ported_and_reported(run_main, mn01_file, tmp_path):
+    finished = run_main(mn01_file, tmp_path / "model")
+    assert (finished.status, finished.err) == (0, "")
+    description = json.loads((tmp_path / "model" / "config.json").read_text())
+    sha256 = description["source"]["sha256"]
+    assert finished.out.splitlines() == [
+        f"EfficientAT state dict mn01.pt, sha256 {sha256}",
+        "encoder: encoder_width 0.1",
+        f"251 arrays, 123,783 parameters, written to {tmp_path / 'model'}",
+    ]
+    assert {path.name for path in (tmp_path / "model").iterdir()} == ENCODER_FILES
+
+
+def test_a_qvae_is_ported_by_the_command_line(ported_qvae):
+    finished = ported_qvae.finished
+    assert (finished.status, finished.err) == (0, "")
+    assert "QVAE Lightning checkpoint qvae.ckpt, sha256" in finished.out
+    assert "qvae: encoder_width 1.0, feature_space final, latent_dim 16" in finished.out
+    description = checkpoints.read_description(ported_qvae.folder)
+    assert description["kind"] == "qvae"
+    assert description["embedding_size"] == 960
+    shapes = golden_layout("qvae_checkpoint_layout")["shapes"]
+    used = [k for k in shapes if not (k.endswith("tracked") or k.startswith("loss_fn"))]
+    assert f"{len(used)} arrays" in finished.out
+
+
+def test_an_empty_folder_may_be_there_already(run_main, mn01_file, tmp_path):
+    (tmp_path / "model").mkdir()
+    assert run_main(mn01_file, tmp_path / "model").status == 0
+    assert {path.name for path in (tmp_path / "model").iterdir()} == ENCODER_FILES
+
+
+def test_conversions_to_float32_are_reported(run_main, mn01_arrays, tmp_path):
+    tensors = _tensors(mn01_arrays)
+    tensors["features.0.0.weight"] = tensors["features.0.0.weight"].half()
+    for key in ("classifier.5.weight", "classifier.5.bias"):
+        tensors[key] = tensors[key].double()
+    torch.save(tensors, tmp_path / "mixed.pt")
+    finished = run_main(tmp_path / "mixed.pt", tmp_path / "model")
+    assert (finished.status, finished.err) == (0, "")
+    assert "1 tensors converted from float16 to float32\n" in finished.out
+    assert "2 tensors converted from float64 to float32\n" in finished.out
+    arrays = start.load_encoder(tmp_path / "model").params
+    halved = mn01_arrays["features.0.0.weight"].astype(np.float16).astype(np.float32)
+    np.testing.assert_array_equal(arrays["features.0.kernel"], np.moveaxis(halved, (0, 1), (3, 2)))
+    np.testing.assert_array_equal(
+        arrays["classifier.output.kernel"], mn01_arrays["classifier.5.weight"].T
+    )
+
+
+def test_tensors_that_do_not_lie_in_one_piece_are_ported(run_main, mn01_arrays, tmp_path):
+    strided = {
+        key: torch.stack([tensor, tensor + 1], dim=-1)[..., 0] if tensor.ndim else tensor
+        for key, tensor in _tensors(mn01_arrays).items()
+    }
+    torch.save(strided, tmp_path / "strided.pt")
+    assert not torch.load(tmp_path / "strided.pt")["classifier.5.bias"].is_contiguous()
+    finished = run_main(tmp_path / "strided.pt", tmp_path / "model")
+    assert finished.status == 0, finished.err
+    found = start.load_encoder(tmp_path / "model")
+    loaded = found.params | found.batch_stats
+    for key, name in names.mobilenet(0.1).items():
+        np.testing.assert_array_equal(loaded[name], names.to_our_axes(mn01_arrays[key]))
+
+
+@pytest.mark.skipif(os.name != "posix", reason="file names are bytes on POSIX only")
+def test_a_file_name_that_is_no_text_does_no_harm(run_main, mn01_file, tmp_path):
+    odd = os.fsdecode(os.fsencode(tmp_path) + b"/\xff\n.pt")
+    os.rename(mn01_file, odd)
+    finished = run_main(odd, tmp_path / "model")
+    assert (finished.status, finished.err) == (0, "")
+    description = checkpoints.read_description(tmp_path / "model")
+    assert description["source"]["file"] == "\udcff\n.pt"
+    assert "EfficientAT state dict \\udcff\\n.pt," in finished.out
+    os.truncate(odd, 100)
+    _assert_refused(run_main(odd, tmp_path / "other"), "\\udcff\\n.pt cannot be read")
+
+
+# --- the source is bad
+
+
+def _write(path: pathlib.Path, content) -> pathlib.Path:
+    path.write_bytes(content) if isinstance(content, bytes) else torch.save(content, path)
+    return path
+
+
+def test_each_bad_source_is_one_line(run_main, mn01_arrays, mn01_file, tmp_path):
+    tensors = _tensors(mn01_arrays)
+    swapped = tensors | {"classifier.5.weight": tensors["classifier.5.weight"].T}
+    not_a_number = tensors | {"classifier.5.bias": tensors["classifier.5.bias"] * np.nan}
+    cases = {
+        "empty.pt": (b"", "it is empty"),
+        "text.pt": (b"hello\n" * 9, "cannot be read as a PyTorch checkpoint"),
+        "cut.pt": (mn01_file.read_bytes()[:9999], "cannot be read as a PyTorch checkpoint"),
+        "other.pt": ({"fc.weight": torch.zeros(2)}, "unknown kind"),
+        "module.pt": (torch.nn.Linear(1, 1), "torch.nn.modules.linear.Linear"),
+        "extra.pt": (tensors | {"extra": torch.zeros(2)}, "unknown extra"),
+        "swapped.pt": (swapped, "classifier.5.weight"),
+        "nan.pt": (not_a_number, "classifier.5.bias"),
+        "lines.pt": (tensors | {"a\nb\x1b[2K\u2028": torch.zeros(2)}, "a\\nb\\x1b[2K\\u2028"),
+    }
+    output = tmp_path / "model"
+    for name, (content, word) in cases.items():
+        _assert_refused(run_main(_write(tmp_path / name, content), output), name, word)
+        assert not output.exists()
+    left = {path.name for path in tmp_path.iterdir()}
+    assert left == {*cases, mn01_file.name}
+
+
+@pytest.mark.parametrize("source", ["absent.pt", "."])
+def test_a_source_that_is_no_file_is_one_line(run_main, tmp_path, source):
+    _assert_refused(run_main(source, tmp_path / "model"), source, "give a PyTorch checkpoint")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_wrong_option_shows_the_usage(run_main, tmp_path):
+    with pytest.raises(SystemExit) as caught:
+        run_main("a.pt", tmp_path / "model", "--encoder=other")
+    assert caught.value.code == 2
+
+
+# --- the output folder is bad
+
+
+def test_a_folder_that_holds_something_is_left_alone(run_main, mn01_file, tmp_path):
+    output = tmp_path / "model"
+    output.mkdir()
+    (output / "mine.txt").write_text("keep me")
+    finished = run_main(mn01_file, output)
+    _assert_refused(finished, str(output), "not an empty folder", "name another one")
+    assert [path.name for path in output.iterdir()] == ["mine.txt"]
+
+
+def test_output_that_cannot_be_a_folder_is_one_line(run_main, mn01_file, tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    (tmp_path / "nowhere").symlink_to(tmp_path / "gone" / "deep")
+    for output in ("file", "file/model", "nowhere", "a" * 300):
+        _assert_refused(run_main(mn01_file, tmp_path / output), str(tmp_path / output))
+    _assert_refused(run_main(mn01_file, "/"), "error: / already exists")
+    _assert_refused(run_main(mn01_file, "/proc/model"), "/proc/model cannot be written")
+    assert (tmp_path / "file").read_text() == "in the way"
+    assert {path.name for path in tmp_path.iterdir()} == {"file", "nowhere", mn01_file.name}
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+def test_a_folder_without_permission_is_one_line(run_main, mn01_file, tmp_path):
+    locked = tmp_path / "locked"
+    locked.mkdir(mode=0o500)
+    _assert_refused(run_main(mn01_file, locked / "model"), str(locked / "model"))
+
+
+def test_a_folder_that_says_it_is_not_writable_is_one_line(
+    run_main, mn01_file, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    _assert_refused(run_main(mn01_file, tmp_path / "model"), "is not writable")
+    assert not (tmp_path / "model").exists()
+
+
+def test_a_full_disk_is_one_line(run_main, mn01_file, tmp_path, monkeypatch):
+    def full(*_, **__):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(checkpoints.ocp.PyTreeCheckpointer, "save", full)
+    finished = run_main(mn01_file, tmp_path / "model")
+    _assert_refused(finished, str(tmp_path / "model"), "No space left", "free some space")
+    assert [path.name for path in tmp_path.iterdir()] == [mn01_file.name]
+
+
+def test_a_disk_that_takes_only_small_files_is_one_line(run_process, mn01_file, tmp_path):
+    """The real thing: the system refuses to write more than 100 kB, in Orbax's threads too."""
+    limited = (
+        "import resource, runpy; resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000)); "
+        "runpy.run_module('weight_port', run_name='__main__')"
+    )
+    finished = run_process(mn01_file, tmp_path / "model", python_options=("-c", limited))
+    _assert_refused(finished, str(tmp_path / "model"), "cannot be written (File too large)")
+    assert [path.name for path in tmp_path.iterdir()] == [mn01_file.name]
+
+
+# --- published names
+
+
+@pytest.fixture
+def no_network(monkeypatch, tmp_path):
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        monkeypatch.setenv("no_proxy", "*")
+        monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+        address = f"http://127.0.0.1:{closed.getsockname()[1]}"
+        monkeypatch.setattr(published, "RELEASE", address)
+        yield
+
+
+def test_a_published_name_without_a_network_says_how_to_do_it_by_hand(
+    run_main, tmp_path, no_network
+):
+    finished = run_main("mn10_as", tmp_path / "model")
+    by_hand = tmp_path / "cache" / "qvae_jax" / "mn10_as_mAP_471.pt"
+    _assert_refused(finished, "cannot be downloaded", f"give the file, or put it at {by_hand}")
+    assert not (tmp_path / "model").exists()
+
+
+def test_a_published_name_is_taken_from_the_cache(run_main, mn01_file, tmp_path, no_network):
+    cached = tmp_path / "cache" / "qvae_jax" / "mn01_as_mAP_298.pt"
+    cached.parent.mkdir(parents=True)
+    mn01_file.rename(cached)
+    finished = run_main("mn01_as", tmp_path / "model")
+    assert (finished.status, finished.err) == (0, "")
+    assert "No digest of mn01_as is known" in finished.out
+
+
+def test_a_folder_called_like_a_published_name_does_not_hide_it(
+    run_main, tmp_path, no_network, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mn10_as").mkdir()
+    _assert_refused(run_main("mn10_as", "model"), "cannot be downloaded")
+
+
+def test_a_file_called_like_a_published_name_comes_first(
+    run_main, mn01_file, tmp_path, no_network, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    mn01_file.rename(tmp_path / "mn10_as")
+    assert run_main("mn10_as", "model").status == 0
+    assert start.load_encoder("model").params.keys()
+
+
+# --- as a process
+
+
+def test_a_process_ends_with_one_line_and_status_1(run_process, tmp_path):
+    path = tmp_path / "passwords.txt"
+    path.write_text("root:x:0:0:root:/root:/bin/bash\n" * 20)
+    _assert_refused(run_process(path, tmp_path / "model"), str(path))
+    assert [left.name for left in tmp_path.iterdir()] == [path.name]
+
+
+def test_a_process_that_may_not_run_code_runs_none(run_process, tmp_path):
+    class RunsCode:
+        """Pickled, it asks whoever loads it to make a folder."""
+
+        def __reduce__(self):
+            return os.mkdir, (str(tmp_path / "made"),)
+
+    torch.save({"state_dict": RunsCode()}, tmp_path / "evil.ckpt")
+    finished = run_process(tmp_path / "evil.ckpt", tmp_path / "model")
+    _assert_refused(finished, "evil.ckpt asks for posix.mkdir", "refused")
+    assert [path.name for path in tmp_path.iterdir()] == ["evil.ckpt"]
+
+
+def test_without_torch_the_error_says_what_to_install(run_process, tmp_path):
+    without_torch = (
+        "import runpy, sys; sys.modules['torch'] = None; "
+        "runpy.run_module('weight_port', run_name='__main__')"
+    )
+    finished = run_process("a.pt", tmp_path / "model", python_options=("-c", without_torch))
+    _assert_refused(finished, "PyTorch", "pip install -r weight_port/requirements.txt")

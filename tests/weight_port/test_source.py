@@ -1,0 +1,272 @@
+"""Reading PyTorch files: what is taken, what is refused, and that nothing in them is run."""
+
+import argparse
+import hashlib
+import os
+import pathlib
+import pickle
+import warnings
+import zipfile
+
+import numpy as np
+import pytest
+
+from qvae_jax.errors import UserError
+
+torch = pytest.importorskip("torch", reason="reads and writes PyTorch files")
+
+from weight_port import source  # noqa: E402
+from weight_port.source import read_source  # noqa: E402
+
+KEY = "features.0.0.weight"
+WEIGHT = np.arange(72, dtype=np.float32).reshape(8, 1, 3, 3)
+
+
+def _saved(path: pathlib.Path, content, **options) -> pathlib.Path:
+    torch.save(content, path, **options)
+    return path
+
+
+def _tensors(**others) -> dict:
+    return {KEY: torch.tensor(WEIGHT)} | others
+
+
+class RunsCode:
+    """Pickled, it asks whoever loads it to make a folder."""
+
+    def __init__(self, folder: pathlib.Path):
+        self.folder = folder
+
+    def __reduce__(self):
+        return os.mkdir, (str(self.folder),)
+
+
+@pytest.mark.parametrize("zipped", [True, False], ids=["zip", "before torch 1.6"])
+def test_a_state_dict_is_read_with_its_digest(tmp_path, zipped):
+    path = _saved(tmp_path / "a.pt", _tensors(), _use_new_zipfile_serialization=zipped)
+    found = read_source(path)
+    assert list(found.arrays) == [KEY]
+    np.testing.assert_array_equal(found.arrays[KEY], WEIGHT)
+    assert found.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
+    assert found.converted == {} and found.hyper_parameters == {}
+
+
+@pytest.mark.parametrize(
+    ("key", "kind"),
+    [
+        ("features.0.0.weight", source.EFFICIENTAT),
+        ("imitation_encoder.features.0.0.weight", source.QVIM),
+        ("encoder.backbone.features.0.0.weight", source.QVAE),
+    ],
+)
+def test_the_kind_is_told_by_the_keys(tmp_path, key, kind):
+    path = _saved(tmp_path / "a.ckpt", {"state_dict": {key: torch.tensor(WEIGHT)}})
+    assert read_source(path).kind == kind
+
+
+def test_hyper_parameters_are_read(tmp_path):
+    config = {"config": {"decoder": {"type": "original-plus"}}}
+    path = _saved(tmp_path / "a.ckpt", {"state_dict": _tensors(), "hyper_parameters": config})
+    assert read_source(path).hyper_parameters == config
+
+
+def test_a_command_line_among_the_hyper_parameters_does_no_harm(tmp_path):
+    options = {"config": argparse.Namespace(batch_size=16)}
+    path = _saved(tmp_path / "a.ckpt", {"state_dict": _tensors(), "hyper_parameters": options})
+    assert read_source(path).hyper_parameters["config"].batch_size == 16
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float64", "float8_e4m3fn"])
+def test_floating_point_tensors_become_float32_and_are_counted(tmp_path, dtype):
+    other = torch.tensor([0.5, -2.0]).to(getattr(torch, dtype))
+    found = read_source(_saved(tmp_path / "a.pt", _tensors(bias=other)))
+    assert found.arrays["bias"].dtype == np.float32
+    np.testing.assert_array_equal(found.arrays["bias"], np.float32([0.5, -2.0]))
+    assert found.converted == {"bias": dtype}
+
+
+def test_other_tensors_keep_their_type(tmp_path):
+    found = read_source(_saved(tmp_path / "a.pt", _tensors(count=torch.tensor(3))))
+    assert found.arrays["count"].dtype == np.int64 and found.converted == {}
+
+
+@pytest.mark.parametrize(
+    "strided",
+    [
+        torch.tensor(WEIGHT).transpose(2, 3).contiguous().transpose(2, 3),
+        torch.tensor(np.repeat(WEIGHT, 2, axis=0))[::2],
+        torch.nn.Parameter(torch.tensor(WEIGHT)),
+    ],
+    ids=["transposed", "every second", "parameter"],
+)
+def test_how_a_tensor_lies_in_memory_does_not_matter(tmp_path, strided):
+    found = read_source(_saved(tmp_path / "a.pt", {KEY: strided}))
+    np.testing.assert_array_equal(found.arrays[KEY], WEIGHT)
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: torch.eye(3).to_sparse(),
+        lambda: torch.eye(3).to_sparse_csr(),
+        lambda: torch.zeros(3, device="meta"),
+        lambda: torch.quantize_per_tensor(torch.ones(3), 0.1, 0, torch.qint8),
+        lambda: torch.nested.nested_tensor([torch.ones(2), torch.ones(3)]),
+    ],
+    ids=["sparse", "sparse rows", "without data", "quantised", "nested"],
+)
+def test_a_tensor_that_is_no_plain_array_is_named(tmp_path, make):
+    path = _saved(tmp_path / "a.pt", _tensors(odd=make()))
+    with pytest.raises(UserError, match="'odd'"):
+        read_source(path)
+
+
+@pytest.mark.parametrize("value", [None, 3, "text", [1.0], {"nested": 1}])
+def test_what_is_no_tensor_is_named(tmp_path, value):
+    path = _saved(tmp_path / "a.pt", _tensors(odd=value))
+    with pytest.raises(UserError, match=f"{type(value).__name__} under 'odd'"):
+        read_source(path)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (torch.zeros(3), "no state dict"),
+        ([1, 2], "no state dict"),
+        ({1: torch.zeros(1)}, "no state dict"),
+        ({"state_dict": [torch.zeros(1)]}, "no state dict"),
+        ({}, "unknown kind: it is empty"),
+        ({"state_dict": {}}, "unknown kind: it is empty"),
+        ({"fc.weight": torch.zeros(1)}, "unknown kind: it holds fc.weight"),
+        ({"module." + KEY: torch.zeros(1)}, "unknown kind: it holds module.features.0.0.weight"),
+    ],
+)
+def test_another_kind_of_content_is_refused(tmp_path, content, message):
+    path = _saved(tmp_path / "other.pt", content)
+    with pytest.raises(UserError, match=rf"other\.pt .*{message}"):
+        read_source(path)
+
+
+@pytest.mark.parametrize("zipped", [True, False], ids=["zip", "before torch 1.6"])
+@pytest.mark.parametrize("place", ["state_dict", "hyper_parameters", "callbacks"])
+def test_code_in_a_checkpoint_is_not_run(tmp_path, zipped, place):
+    made = tmp_path / "made"
+    content = {"state_dict": _tensors(), place: RunsCode(made)}
+    path = _saved(tmp_path / "evil.ckpt", content, _use_new_zipfile_serialization=zipped)
+    with pytest.raises(UserError, match=r"evil\.ckpt asks for posix\.mkdir"):
+        read_source(path)
+    assert not made.exists()
+
+
+@pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
+def test_code_in_a_bare_pickle_is_not_run(tmp_path, protocol):
+    made, path = tmp_path / "made", tmp_path / "evil.pkl"
+    path.write_bytes(pickle.dumps(RunsCode(made), protocol))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with pytest.raises(UserError, match=r"evil\.pkl"):
+            read_source(path)
+    assert not made.exists()
+
+
+def test_a_whole_module_is_refused_by_the_name_of_its_class(tmp_path):
+    path = _saved(tmp_path / "module.pt", torch.nn.Linear(2, 2))
+    with pytest.raises(UserError, match="asks for torch.nn.modules.linear.Linear"):
+        read_source(path)
+
+
+def test_torchscript_is_refused_without_a_warning(tmp_path):
+    path = tmp_path / "script.pt"
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.jit.save(torch.jit.script(torch.nn.Linear(2, 2)), path)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with pytest.raises(UserError, match="TorchScript"):
+            read_source(path)
+
+
+BAD_FILES = {
+    "empty": b"",
+    "text": "Tröt: kein Modell.\n".encode() * 50,
+    "page": b"<!DOCTYPE html>\n<html><body>Not Found</body></html>\n",
+    "picture": b"\x89PNG\r\n\x1a\n" + bytes(range(256)),
+    "zeros": bytes(4096),
+    "pickle": pickle.dumps({"a": 1}, protocol=2),
+    "newer pickle": pickle.dumps({"a": 1}, protocol=5),
+    "start of a zip": b"PK\x03\x04",
+    "lfs pointer": b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 19708753\n",
+}
+
+
+@pytest.mark.parametrize("content", BAD_FILES.values(), ids=BAD_FILES.keys())
+def test_a_file_that_is_no_checkpoint_is_named(tmp_path, content):
+    path = tmp_path / "bad.pt"
+    path.write_bytes(content)
+    with pytest.raises(UserError, match=r"bad\.pt cannot be read as a PyTorch checkpoint"):
+        read_source(path)
+
+
+def test_a_zip_that_is_no_checkpoint_is_named(tmp_path):
+    path = tmp_path / "bad.pt"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("notes/hello.txt", "hello")
+    with pytest.raises(UserError, match=r"bad\.pt cannot be read as a PyTorch checkpoint"):
+        read_source(path)
+
+
+@pytest.mark.parametrize("zipped", [True, False], ids=["zip", "before torch 1.6"])
+@pytest.mark.parametrize("part", [0.01, 0.3, 0.7, 0.99])
+def test_a_truncated_checkpoint_is_named(tmp_path, mn01_arrays, zipped, part):
+    tensors = {key: torch.as_tensor(array) for key, array in mn01_arrays.items()}
+    path = _saved(tmp_path / "cut.pt", tensors, _use_new_zipfile_serialization=zipped)
+    content = path.read_bytes()
+    path.write_bytes(content[: int(part * len(content))])
+    with pytest.raises(UserError, match=r"cut\.pt cannot be read as a PyTorch checkpoint"):
+        read_source(path)
+
+
+def test_a_single_flipped_bit_in_a_tensor_is_found(tmp_path):
+    path = _saved(tmp_path / "flipped.pt", _tensors())
+    content = bytearray(path.read_bytes())
+    content[content.index(WEIGHT.tobytes()) + 5] ^= 1
+    path.write_bytes(content)
+    # torch itself reads it without a word, hence our own comparison of the checksums.
+    assert not np.array_equal(torch.load(path, weights_only=True)[KEY].numpy(), WEIGHT)
+    with pytest.raises(UserError, match="the checksum of .*data/0 .* does not fit"):
+        read_source(path)
+
+
+def test_a_record_shorter_than_its_tensor_is_found(tmp_path):
+    whole, short = _saved(tmp_path / "whole.pt", _tensors()), tmp_path / "short.pt"
+    with zipfile.ZipFile(whole) as old, zipfile.ZipFile(short, "w") as new:
+        for name in old.namelist():
+            content = old.read(name)
+            new.writestr(name, content[:-4] if name.endswith("data/0") else content)
+    with pytest.raises(UserError, match=r"short\.pt cannot be read"):
+        read_source(short)
+
+
+def test_an_absent_file_a_folder_and_a_device_are_told_apart_from_checkpoints(tmp_path):
+    with pytest.raises(UserError, match="absent.pt is absent"):
+        read_source(tmp_path / "absent.pt")
+    for path in (tmp_path, pathlib.Path(os.devnull)):
+        with pytest.raises(UserError, match="is not a file"):
+            read_source(path)
+
+
+def test_a_name_that_no_file_system_takes_is_an_error(tmp_path):
+    with pytest.raises(UserError, match="a{300}"):
+        read_source(tmp_path / ("a" * 300))
+
+
+def test_a_file_that_may_not_be_read_is_named(tmp_path, monkeypatch):
+    path = _saved(tmp_path / "secret.pt", _tensors())
+
+    def refuse(*_):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(source.hashlib, "file_digest", refuse)
+    with pytest.raises(UserError, match=r"secret\.pt cannot be read \(Permission denied\)"):
+        read_source(path)
