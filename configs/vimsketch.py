@@ -26,8 +26,10 @@ def get_config() -> ml_collections.ConfigDict:
     config.model.feature_space = "final"  # or an encoder layer's number, "0" to "16"
     config.model.latent_dim = 64
     config.model.decoder = ml_collections.ConfigDict()
+    # or "original", "original-res", "original-res-plus", "improved", "light_improved"
     config.model.decoder.type = "original-plus"
     config.model.decoder.init = "he_uniform"  # or "kaiming_scaled", "fixed_std"
+    config.model.decoder.dropout = 0.05  # in training; only the improved decoders have any
     config.model.decoder.width = 1.0  # multiplies the channels; the original's is 1
 
     config.loss = ml_collections.ConfigDict()

@@ -1,5 +1,6 @@
 """The config: checked, turned into what the rooms take, and kept in the run's folder."""
 
+import math
 import pathlib
 
 import ml_collections
@@ -21,15 +22,41 @@ FIXED_IN_A_RUN = (
     "training.encoder",
     "fine_tuning.layers",
 )
-AT_LEAST_ONE = (
-    "training.batch_size",
-    "training.num_epochs",
-    "validation.every_epochs",
-    "checkpoints.every_epochs",
-    "checkpoints.keep_best",
-    "logging.every_steps",
-    "logging.samples_every_epochs",
-)
+LARGEST_SEED = 2**32 - 1  # NumPy's legacy generator takes no larger one
+LARGEST = math.inf
+# The lowest and the highest value that make sense, both of them allowed.
+RANGES = {
+    "training.batch_size": (1, LARGEST),
+    "training.num_epochs": (1, LARGEST),
+    "training.steps_per_epoch": (0, LARGEST),
+    "training.temperature": (0, LARGEST),
+    "training.seed": (0, LARGEST_SEED),
+    "data.input_duration_s": (0.1, 60),
+    "data.split_seed": (0, LARGEST_SEED),
+    "data.train_sound_ratio": (0, 1),
+    "data.train_imitation_ratio": (0, 1),
+    "overfit.num_pairs": (0, LARGEST),
+    "loss.spectral": (0, LARGEST),
+    "loss.mel": (0, LARGEST),
+    "loss.waveform": (0, LARGEST),
+    "beta.cycle_steps": (1, LARGEST),
+    "beta.proportion": (1e-6, 1),
+    "optimizer.learning_rate": (0, LARGEST),
+    "optimizer.final_learning_rate": (0, LARGEST),
+    "optimizer.warmup_epochs": (0, LARGEST),
+    "optimizer.beta1": (0, 0.999999),
+    "optimizer.beta2": (0, 0.999999),
+    "optimizer.weight_decay": (0, LARGEST),
+    "optimizer.clip_norm": (1e-6, LARGEST),
+    "fine_tuning.learning_rate": (0, LARGEST),
+    "validation.every_epochs": (1, LARGEST),
+    "early_stopping.patience_epochs": (0, LARGEST),
+    "checkpoints.every_epochs": (1, LARGEST),
+    "checkpoints.keep_best": (1, LARGEST),
+    "logging.every_steps": (1, LARGEST),
+    "logging.samples_every_epochs": (1, LARGEST),
+    "logging.num_samples": (0, LARGEST),
+}
 CHOICES = {
     "data.on_bad_file": ("stop", "report"),
     "optimizer.schedule": ("cosine", "constant"),
@@ -38,11 +65,29 @@ CHOICES = {
 }
 
 
+def check_settings(
+    config: ml_collections.ConfigDict, template: ml_collections.ConfigDict, *, where: str
+) -> None:
+    """Raises UserError naming the settings that the template has and config has not, or vice versa.
+
+    where is the config's file, for the message.
+    """
+    found, wanted = _names(_plain(config)), _names(_plain(template))
+    faults = [f"{name} is missing" for name in wanted if name not in found]
+    faults += [f"{name} is not a setting" for name in found if name not in wanted]
+    if faults:
+        raise UserError(
+            f"{where} does not hold the settings of configs/vimsketch.py: {'; '.join(faults)}. "
+            "Start a config from vimsketch.get_config() and change its values."
+        )
+
+
 def check(config: ml_collections.ConfigDict) -> None:
     """Raises UserError naming the first setting that makes no sense."""
-    for name in AT_LEAST_ONE:
-        if value(config, name) < 1:
-            raise UserError(f"{name} is {value(config, name)}: set it to at least 1.")
+    for name, (lowest, highest) in RANGES.items():
+        if not lowest <= value(config, name) <= highest:
+            bounds = f"from {lowest} to {highest}" if highest < LARGEST else f"of {lowest} or more"
+            raise UserError(f"{name} is {value(config, name)}: set it to a value {bounds}.")
     for name, choices in CHOICES.items():
         if value(config, name) not in choices:
             raise UserError(
@@ -70,6 +115,7 @@ def model_config(config: ml_collections.ConfigDict, encoder_width: float) -> QVA
         latent_dim=config.model.latent_dim,
         decoder_type=config.model.decoder.type,
         decoder_init=config.model.decoder.init,
+        decoder_dropout=config.model.decoder.dropout,
         decoder_width=config.model.decoder.width,
         front_end=FrontEnd(duration_s=config.data.input_duration_s),
     )
@@ -107,11 +153,19 @@ def record(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:
 
 
 def read_run(workdir: pathlib.Path) -> ml_collections.ConfigDict:
-    """The config of a run's folder; UserError where there is none."""
+    """The config of a run's folder; UserError where there is none, or another kind of file."""
     path = pathlib.Path(workdir) / CONFIG_FILE
     if not path.is_file():
-        raise UserError(f"{workdir} is not a run's folder: it holds no {CONFIG_FILE}.")
-    return ml_collections.ConfigDict(files.read_json(path))
+        raise UserError(
+            f"{workdir} is not a run's folder: it holds no {CONFIG_FILE}. Name the --workdir of a "
+            "training run."
+        )
+    settings = files.read_json(path)
+    if not (isinstance(settings, dict) and {"data", "model", "training"} <= settings.keys()):
+        raise UserError(
+            f"{path} is not the configuration of a training run: name another --workdir."
+        )
+    return ml_collections.ConfigDict(settings)
 
 
 def _plain(config: ml_collections.ConfigDict) -> dict:
@@ -123,6 +177,14 @@ def _plain(config: ml_collections.ConfigDict) -> dict:
         return list(item) if isinstance(item, tuple) else item
 
     return plain(config.to_dict())
+
+
+def _names(settings: dict, prefix: str = "") -> list[str]:
+    """The dotted names of all settings, in order."""
+    names = []
+    for key, item in settings.items():
+        names += _names(item, f"{prefix}{key}.") if isinstance(item, dict) else [prefix + key]
+    return names
 
 
 def _differences(old: dict, new: dict, prefix: str = "") -> list[tuple[str, object, object]]:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import pathlib
+import warnings
 from collections.abc import Sequence
 
 import numpy as np
@@ -36,15 +37,20 @@ def save_comparison(path: pathlib.Path, rows: Sequence[Sequence[Sound | None]], 
     num_columns = max(len(row) for row in rows)
     figure = Figure(figsize=(4.2 * num_columns + 0.8, 2.3 * len(rows) + 0.6), layout="constrained")
     FigureCanvasAgg(figure)
-    figure.suptitle(title)
+    figure.suptitle(_drawable(title), parse_math=False)
     axes = figure.subplots(len(rows), num_columns, squeeze=False)
     for row_axes, row in zip(axes, rows, strict=True):
         image = _draw_row(row_axes, row)
         figure.colorbar(image, ax=row_axes, label="dB", pad=0.01)
     for axis in axes[-1]:
         axis.set_xlabel("time (s)")
+    for axis in axes[:, 0]:
+        axis.set_ylabel("frequency (Hz)", fontsize=8)
     with files.replacing(path) as temporary:
-        figure.savefig(temporary, format="png", dpi=80)
+        with warnings.catch_warnings():
+            # A name in a script that the font lacks shows as boxes; that is warning enough.
+            warnings.filterwarnings("ignore", "Glyph .* missing from font")
+            figure.savefig(temporary, format="png", dpi=80)
 
 
 def mel_spectrogram_db(samples: np.ndarray, sample_rate_hz: int) -> np.ndarray:
@@ -74,16 +80,22 @@ def _draw_row(axes, sounds: Sequence[Sound | None]):
             vmax=0.0,
             cmap="magma",
         )
-        axis.set_title(sound.title, fontsize=8)
+        # Names are not mathematics, whatever dollar signs they hold.
+        axis.set_title(_drawable(sound.title), fontsize=8, parse_math=False)
         _label_mels(axis, sound.sample_rate_hz)
     for axis in axes[len(sounds) :]:
         axis.axis("off")
     return image
 
 
+def _drawable(text: str) -> str:
+    """The text with question marks for bytes of a file's name that are not UTF-8."""
+    return text.encode("utf-8", "replace").decode()
+
+
 def _label_mels(axis, sample_rate_hz: int) -> None:
-    """Frequencies in kHz at the mel bands that lie there."""
+    """Frequencies at the mel bands that lie there."""
     highest = 2595.0 * np.log10(1.0 + sample_rate_hz / 2 / 700.0)
-    ticks_khz = [f for f in (0.25, 1, 2, 4, 8) if 1000 * f < sample_rate_hz / 2]
-    positions = [80.0 * 2595.0 * np.log10(1.0 + 1000 * f / 700.0) / highest for f in ticks_khz]
-    axis.set_yticks(positions, [f"{f:g}k" for f in ticks_khz], fontsize=7)
+    ticks_hz = [f for f in (250, 1000, 2000, 4000, 8000) if f < sample_rate_hz / 2]
+    positions = [80.0 * 2595.0 * np.log10(1.0 + f / 700.0) / highest for f in ticks_hz]
+    axis.set_yticks(positions, [f"{f:,}" for f in ticks_hz], fontsize=7)

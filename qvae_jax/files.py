@@ -81,7 +81,9 @@ def explaining_write_errors(path: str | os.PathLike) -> Iterator[None]:
 def write_json(path: str | os.PathLike, value) -> None:
     """Writes a value as indented JSON, whole or not at all."""
     with replacing(path) as temporary:
-        temporary.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", "utf-8")
+        text = json.dumps(value, indent=2, ensure_ascii=False) + "\n"
+        # File names that are not UTF-8 reach us as lone surrogates; escaped, they come back.
+        temporary.write_text(text, "utf-8", errors="backslashreplace")
 
 
 def read_json(path: str | os.PathLike):

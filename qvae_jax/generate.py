@@ -1,6 +1,9 @@
 """`--mode=generate`: imitations in, synthesised sounds out."""
 
+import contextlib
 import dataclasses
+import functools
+import os
 import pathlib
 from collections.abc import Sequence
 
@@ -22,6 +25,9 @@ from qvae_jax.training import checkpoints, start
 
 MANIFEST_FILE = "manifest.json"
 BATCH_SIZE = 8
+# Bytes of an input's name that its outputs keep: a file system allows 255 in all.
+LONGEST_STEM = 200
+MOST_COMMAS = 64  # in one input's path
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,21 +64,25 @@ def generate(
     """
     if not (temperature >= 0 and np.isfinite(temperature)):
         raise UserError(f"--temperature is {temperature}: set it to 0 or more.")
-    paths = _input_paths(inputs)
-    model_config, model_variables = load_model(workdir=workdir, checkpoint=checkpoint)
+    if not 0 <= seed < 2**32:
+        raise UserError(f"--seed is {seed}: set it to a whole number from 0 to 2^32 - 1.")
     output_dir = pathlib.Path(output_dir)
+    paths = _input_paths(inputs, output_dir)
+    model_config, model_variables = load_model(workdir=workdir, checkpoint=checkpoint)
     names = _output_names(paths, output_dir)
+    references = _references(paths, workdir)
     front_end = model_config.front_end
     for path in tqdm(paths, desc="checking", unit="file", disable=None, leave=False):
         read_audio(path, front_end.sample_rate_hz, max_duration_s=front_end.duration_s)
+    for reference in set(references) - {None}:
+        target_audio(reference)
     files.make_folder(output_dir)
     entries = []
     sounds = synthesise(
         model_config, model_variables, paths, temperature=temperature, seed=seed
     )
     progress = tqdm(sounds, total=len(paths), desc="generating", unit="file", disable=None)
-    for path, name, sound in zip(paths, names, progress):
-        reference = _reference_of(path, workdir)
+    for path, name, reference, sound in zip(paths, names, references, progress):
         _write(output_dir / name, path, reference, sound, front_end)
         entries.append(
             {
@@ -100,11 +110,11 @@ def load_model(
     config = configuration.read_run(pathlib.Path(workdir))
     model_config = configuration.model_config(config, config.model.encoder_width)
     expected = variables.split(QVAE(model_config, rng=None))[1]
-    kept = checkpoints.RunCheckpoints(pathlib.Path(workdir), read_only=True)
-    if kept.best_step is None:
-        raise UserError(f"{workdir} holds no checkpoint yet: train there first.")
-    saved = kept.restore(kept.best_step)
-    kept.close()
+    run = checkpoints.RunCheckpoints(pathlib.Path(workdir), read_only=True)
+    with contextlib.closing(run) as kept:
+        if kept.best_step is None:
+            raise UserError(f"{workdir} holds no checkpoint yet: train there first.")
+        saved = kept.restore(kept.best_step)
     found = Variables(saved["params"], saved["batch_stats"])
     for arrays, wanted in zip(found, expected):
         checkpoints.compare(arrays, wanted, where=str(kept.directory))
@@ -144,23 +154,54 @@ def synthesise(
             waveforms[row] = input_audio(path, front_end)
         places = np.arange(first, first + batch_size, dtype=np.uint32)
         mu, logvar, audio = map(np.asarray, run(model_variables, waveforms, places))
-        for row in range(len(batch)):
+        for row, path in enumerate(batch):
+            if not (np.isfinite(audio[row]).all() and np.isfinite(logvar[row]).all()):
+                raise UserError(
+                    f"The model makes a sound that is not finite of {path}: its weights are "
+                    "damaged, so use another checkpoint."
+                )
             yield Generated(audio[row], mu[row], logvar[row])
 
 
-def _input_paths(inputs: Sequence[str]) -> list[pathlib.Path]:
+def split_inputs(text: str) -> list[str]:
+    """The paths in `a.wav,b.flac`; a comma within the name of an existing file does not split it."""
+    pieces, paths = text.split(","), []
+    while pieces:
+        longest = min(len(pieces), MOST_COMMAS + 1)
+        candidates = [",".join(pieces[:count]).strip() for count in range(longest, 0, -1)]
+        path = next(filter(os.path.exists, candidates), candidates[-1])
+        paths.append(path)
+        pieces = pieces[longest - candidates.index(path) :]
+    return paths
+
+
+def _input_paths(inputs: Sequence[str], output_dir: pathlib.Path) -> list[pathlib.Path]:
+    """The audio files that inputs name; what lies in output_dir within a folder is none of them."""
     if not inputs or not all(inputs):
         raise UserError("--inputs is empty: name audio files, separated by commas, or a folder.")
     paths = []
     for item in map(pathlib.Path, inputs):
-        paths += list_audio_files(item) if item.is_dir() else [item]
+        paths += _files_in(item, output_dir.resolve()) if item.is_dir() else [item]
+    return paths
+
+
+def _files_in(folder: pathlib.Path, output_dir: pathlib.Path) -> list[pathlib.Path]:
+    if folder.resolve() == output_dir:
+        raise UserError(
+            f"--output_dir is {folder}, the folder of the inputs, so that the next run would take "
+            "the outputs for inputs: name another one."
+        )
+    found = list_audio_files(folder)
+    paths = [path for path in found if not path.resolve().is_relative_to(output_dir)]
+    if not paths:
+        raise UserError(f"{folder} holds no audio file outside {output_dir}: name other inputs.")
     return paths
 
 
 def _output_names(paths: Sequence[pathlib.Path], output_dir: pathlib.Path) -> list[str]:
     """NN_STEM for each input, none of which would overwrite an input."""
     digits = max(2, len(str(len(paths))))
-    names = [f"{i:0{digits}d}_{path.stem}" for i, path in enumerate(paths, start=1)]
+    names = [f"{i:0{digits}d}_{_short_stem(path)}" for i, path in enumerate(paths, start=1)]
     inputs = {path.resolve() for path in paths}
     for name in names:
         for kind in ("generated", "input", "reference"):
@@ -172,26 +213,42 @@ def _output_names(paths: Sequence[pathlib.Path], output_dir: pathlib.Path) -> li
     return names
 
 
-def _reference_of(path: pathlib.Path, workdir: str | None) -> pathlib.Path | None:
-    """The sound an imitation imitates, where its data set says so.
+def _short_stem(path: pathlib.Path) -> str:
+    """The name without its extension, cut where the outputs' names would grow too long."""
+    return os.fsencode(path.stem)[:LONGEST_STEM].decode("utf-8", "ignore")
+
+
+def _references(
+    paths: Sequence[pathlib.Path], workdir: str | None
+) -> list[pathlib.Path | None]:
+    """The sound that each imitation imitates, None where no data set says so.
 
     Looked for in the data set that the file lies in, then in the one the run was trained on.
     """
-    key = path.name.partition("_")[2]
-    folders = []
-    if path.resolve().parent.name == IMITATIONS_FOLDER:
-        folders.append(path.resolve().parent.parent)
+    trained_on = None
     if workdir is not None:
         dataset_dir = configuration.read_run(pathlib.Path(workdir)).data.dataset_dir
-        trained_on = pathlib.Path(dataset_dir) if dataset_dir else pathlib.Path(workdir) / "dataset"
-        # A file of the same name elsewhere is not an imitation of that data set.
-        if (trained_on / IMITATIONS_FOLDER / path.name).is_file():
-            folders.append(trained_on)
-    for folder in folders if key else []:
-        for candidate in sorted((folder / REFERENCES_FOLDER).glob("*_*")):
-            if candidate.name.partition("_")[2] == key:
-                return candidate
-    return None
+        trained_on = pathlib.Path(dataset_dir or pathlib.Path(workdir) / "dataset")
+    by_key = functools.cache(_references_by_key)
+    references = []
+    for path in paths:
+        folder, found = path.resolve().parent, None
+        if folder.name == IMITATIONS_FOLDER:
+            found = by_key(folder.parent).get(_key(path))
+        # A file of the same name elsewhere is not an imitation of the run's data set.
+        if found is None and trained_on and (trained_on / IMITATIONS_FOLDER / path.name).is_file():
+            found = by_key(trained_on).get(_key(path))
+        references.append(found)
+    return references
+
+
+def _references_by_key(dataset_dir: pathlib.Path) -> dict[str, pathlib.Path]:
+    found = sorted((dataset_dir / REFERENCES_FOLDER).glob("*_*"), reverse=True)
+    return {_key(path): path for path in found if _key(path)}
+
+
+def _key(path: pathlib.Path) -> str:
+    return path.name.partition("_")[2]
 
 
 def _write(

@@ -10,7 +10,7 @@ import jax
 import ml_collections
 import numpy as np
 
-from qvae_jax import configuration
+from qvae_jax import configuration, files
 from qvae_jax.audio.files import fit_length, read_audio
 from qvae_jax.audio.logmel import FrontEnd, log_mel
 from qvae_jax.data import splits, synthetic
@@ -32,14 +32,19 @@ class Prepared:
     parts: dict[str, Examples]
 
 
-def run(config: ml_collections.ConfigDict) -> None:
-    """Prepares what training with this config will read, and says where it lies."""
+def run(config: ml_collections.ConfigDict, workdir: str | pathlib.Path | None = None) -> None:
+    """Prepares what training with this config will read, and says where it lies.
+
+    workdir is needed only where the config keeps its data or its cache inside it.
+    """
+    workdir = None if workdir is None else pathlib.Path(workdir)
     configuration.check(config)
     start.resolve_encoder_width(config, None)
     model_config = configuration.model_config(config, config.model.encoder_width)
     initial = start.initial_variables(config, model_config) if is_frozen(config) else None
-    prepared = prepare(config, model_config, initial, workdir=None)
-    print(f"prepared in {cache_folder(config, prepared.index.directory, None)}")
+    prepared = prepare(config, model_config, initial, workdir)
+    parts = ", ".join(f"{len(examples)} {name}" for name, examples in prepared.parts.items())
+    print(f"pairs: {parts}; prepared in {cache_folder(config, prepared.index.directory, workdir)}")
 
 
 def prepare(
@@ -70,9 +75,8 @@ def prepare(
     path = folder / f"{name}-{_digest(recipe.parameters)}.npy"
     inputs = cached(path, _imitation_paths(index, pairs), recipe)
     _report(index, inputs, targets)
-    return Prepared(
-        index, {name: _examples(part, inputs, targets) for name, part in parts.items()}
-    )
+    examples = {name: _examples(part, inputs, targets) for name, part in parts.items()}
+    return Prepared(index, {n: part for n, part in examples.items() if n == "train" or len(part)})
 
 
 def is_frozen(config: ml_collections.ConfigDict) -> bool:
@@ -111,13 +115,17 @@ def _index(config: ml_collections.ConfigDict, workdir: pathlib.Path | None) -> I
     else:
         directory = _inside_workdir(workdir, "data.dataset_dir", "dataset")
     if config.data.synthesize:
-        synthetic.write_synthetic_data_set(directory)
+        with files.explaining_write_errors(directory):
+            synthetic.write_synthetic_data_set(directory)
     return read_index(directory)
 
 
 def _inside_workdir(workdir: pathlib.Path | None, setting: str, name: str) -> pathlib.Path:
     if workdir is None:
-        raise UserError(f"{setting} is empty: name a folder with --config.{setting}=FOLDER.")
+        raise UserError(
+            f"{setting} is empty, which means inside the workdir: give --workdir, or name a folder "
+            f"with --config.{setting}=FOLDER."
+        )
     return workdir / name
 
 

@@ -69,15 +69,17 @@ def train(config: ml_collections.ConfigDict, workdir: str | pathlib.Path) -> Non
     workdir = pathlib.Path(workdir)
     configuration.check(config)
     files.make_folder(workdir)
-    start.resolve_encoder_width(config, workdir)
-    model_config = configuration.model_config(config, config.model.encoder_width)
-    graphdef, expected = variables.split(QVAE(model_config, rng=None))
-    layers = optimizer.trained_layers(
-        config.training.encoder, tuple(config.fine_tuning.layers), model_config.last_layer
-    )
+    if (workdir / configuration.CONFIG_FILE).exists():
+        configuration.read_run(workdir)  # it is about to be replaced, so it must be a run's
     keep_best = config.checkpoints.keep_best
     with contextlib.closing(checkpoints.RunCheckpoints(workdir, keep_best=keep_best)) as kept:
         resumed = kept.latest_step
+        start.resolve_encoder_width(config, None if resumed is None else workdir)
+        model_config = configuration.model_config(config, config.model.encoder_width)
+        graphdef, expected = variables.split(QVAE(model_config, rng=None))
+        layers = optimizer.trained_layers(
+            config.training.encoder, tuple(config.fine_tuning.layers), model_config.last_layer
+        )
         if resumed is None:
             model_variables = start.initial_variables(config, model_config)
         else:
@@ -216,11 +218,6 @@ def _loop(
         for step, batch in enumerate(feed, start=first_step + 1):
             state, metrics = run.train_step(state, batch)
             report.after_step(step, metrics)
-            if stop_requested():
-                report.flush()
-                kept.save(step, training_state.to_checkpoint(state, progress), None)
-                report.say(f"stopped and saved at step {step}; the same command goes on from there.")
-                return False
             if step % run.steps_per_epoch == 0:
                 report.flush()
                 _end_of_epoch(run, state, progress, kept, log, report, step)
@@ -230,6 +227,13 @@ def _loop(
                         f"{config.early_stopping.min_delta} for {progress.stale_epochs} epochs."
                     )
                     return True
+            # After the epoch's end, so that a run that goes on from here has not missed it.
+            if stop_requested():
+                report.flush()
+                log.flush()
+                _save(kept, step, state, progress, None)
+                report.say(f"stopped and saved at step {step}; the same command goes on from there.")
+                return False
     return True
 
 
@@ -241,7 +245,7 @@ def _end_of_epoch(run, state, progress, kept, log, report, step: int) -> None:
     validation_loss = None
     stop = False
     if due(config.validation.every_epochs):
-        results = _validate(run, state, step)
+        results = _validate(run, state, step, kept)
         for part, values in results.items():
             log.write(step, "validation" if part == "train" else part, values, epoch=epoch)
         validation_loss = results[run.monitored]["total"]
@@ -254,11 +258,39 @@ def _end_of_epoch(run, state, progress, kept, log, report, step: int) -> None:
     if stop or due(config.logging.samples_every_epochs):
         _write_samples(run, state, log, epoch, step)
     if stop or due(config.checkpoints.every_epochs):
-        kept.save(step, training_state.to_checkpoint(state, progress), validation_loss)
+        # Metrics first: a run that goes on from this checkpoint does not write them again.
+        log.flush()
+        _save(kept, step, state, progress, validation_loss)
     log.flush()
 
 
-def _validate(run: Run, state: TrainState, step: int) -> dict[str, dict[str, float]]:
+def _save(
+    kept: checkpoints.RunCheckpoints,
+    step: int,
+    state: TrainState,
+    progress: Progress,
+    validation_loss: float | None,
+) -> None:
+    """Saves a checkpoint, but never one from which no run could go on."""
+    tree = training_state.to_checkpoint(state, progress)
+    for part in ("params", "batch_stats", "optimizer"):
+        for name, array in tree[part].items():
+            if not np.isfinite(np.asarray(array)).all():
+                raise UserError(
+                    f"{name} ({part}) is not finite after step {step}; {_kept(kept)}: lower "
+                    "optimizer.learning_rate and run again."
+                )
+    kept.save(step, tree, validation_loss)
+
+
+def _kept(kept: checkpoints.RunCheckpoints) -> str:
+    latest = kept.latest_step
+    return "no checkpoint was saved yet" if latest is None else f"step {latest} is kept"
+
+
+def _validate(
+    run: Run, state: TrainState, step: int, kept: checkpoints.RunCheckpoints
+) -> dict[str, dict[str, float]]:
     """Mean loss and terms of each validated part at z = μ."""
     results = {}
     for part in run.validated:
@@ -270,12 +302,7 @@ def _validate(run: Run, state: TrainState, step: int) -> dict[str, dict[str, flo
             for name, value in jax.device_get(metrics).items():
                 sums[name] = sums.get(name, 0.0) + float(value) * num_valid
         results[part] = {name: total / count for name, total in sums.items()}
-        broken = [name for name, value in results[part].items() if not math.isfinite(value)]
-        if broken:
-            raise UserError(
-                f"the {part} loss is not finite at step {step} (term {broken[-1]}): the model has "
-                "diverged, so lower optimizer.learning_rate and start from an earlier checkpoint."
-            )
+        _require_finite(results[part], losses.TERMS, f"the {part} loss", step, kept)
     return results
 
 
@@ -285,10 +312,13 @@ def _evaluate(run: Run, model_variables: Variables, batch: dict, step: int):
 
 
 def _write_samples(run: Run, state: TrainState, log: MetricsLog, epoch: int, step: int) -> None:
+    if not run.config.logging.num_samples:
+        return
     folder = run.workdir / "samples" / f"epoch_{epoch:04d}"
     for part, examples in run.prepared.parts.items():
         metrics, audio = _first_samples(run, state, examples, step)
-        samples.write_samples(folder, part, run.prepared.index, examples, audio, metrics["total"])
+        title = f"{part}, epoch {epoch}: loss {metrics['total']:.2f}"
+        samples.write_samples(folder, part, run.prepared.index, examples, audio, title)
         for i, waveform in enumerate(audio):
             log.write_audio(step, f"{part}_{i + 1:02d}", waveform, SAMPLE_RATE_HZ)
 
@@ -320,7 +350,12 @@ class _StepReport:
         self._run, self._log, self._kept = run, log, kept
         self._pending = None
         self._bar = tqdm(
-            total=run.num_steps, initial=first_step, unit="step", dynamic_ncols=True, mininterval=1
+            total=run.num_steps,
+            initial=first_step,
+            unit="step",
+            dynamic_ncols=True,
+            mininterval=1,
+            disable=None,  # in a file it would be one endless line
         )
 
     def after_step(self, step: int, metrics: dict) -> None:
@@ -333,7 +368,8 @@ class _StepReport:
             return
         (step, metrics), self._pending = self._pending, None
         values = {name: float(value) for name, value in jax.device_get(metrics).items()}
-        self._check_finite(step, values)
+        names = (*losses.TERMS, "total", "gradient_norm")
+        _require_finite(values, names, "the loss", step, self._kept)
         if step % self._run.config.logging.every_steps == 0:
             epoch = (step - 1) // self._run.steps_per_epoch + 1
             self._log.write(step, "train", values, epoch=epoch)
@@ -348,15 +384,15 @@ class _StepReport:
     def close(self) -> None:
         self._bar.close()
 
-    def _check_finite(self, step: int, values: dict[str, float]) -> None:
-        names = (*losses.TERMS, "total", "gradient_norm")
-        broken = [name for name in names if not math.isfinite(values[name])]
-        if broken:
-            latest = self._kept.latest_step
-            kept = "no checkpoint was saved yet" if latest is None else f"step {latest} is kept"
+
+def _require_finite(
+    values: dict[str, float], names, what: str, step: int, kept: checkpoints.RunCheckpoints
+) -> None:
+    for name in names:
+        if not math.isfinite(values[name]):
             raise UserError(
-                f"the loss is not finite at step {step}, first in its term {broken[0]!r} "
-                f"({values[broken[0]]}); {kept}: lower optimizer.learning_rate and run again."
+                f"{what} is not finite at step {step}, first in {name!r} ({values[name]}); "
+                f"{_kept(kept)}: lower optimizer.learning_rate and run again."
             )
 
 
@@ -408,20 +444,21 @@ def _epoch_line(run: Run, epoch: int, results: dict[str, dict[str, float]]) -> s
 
 def _summarise(run: Run, kept: checkpoints.RunCheckpoints) -> None:
     """The last lines: how far the loss fell, and where everything lies."""
-    entries = read_metrics(run.workdir)
-    totals = [entry["total"] for entry in entries if entry["part"] == "train"]
-    if totals:
-        recent = totals[-run.steps_per_epoch :]
+    entries = [entry for entry in read_metrics(run.workdir) if entry["part"] == "train"]
+    if entries:
+        first, last = entries[0], entries[-1]
+        recent = [entry["total"] for entry in entries if entry["epoch"] == last["epoch"]]
         print(
-            f"training loss fell from {totals[0]:.2f} at the first step to "
-            f"{sum(recent) / len(recent):.2f} in the last epoch; "
+            f"training loss went from {first['total']:.2f} at step {first['step']} to "
+            f"{sum(recent) / len(recent):.2f} in epoch {last['epoch']}; "
             f"step {kept.best_step} is best by its {run.monitored} loss"
         )
     places = {
         "checkpoints": kept.directory.relative_to(run.workdir.resolve()),
-        "audio and pictures": "samples",
         "metrics": f"{METRICS_FILE} and tensorboard",
     }
+    if run.config.logging.num_samples:
+        places["audio and pictures"] = "samples"
     for what, where in places.items():
         print(f"{what + ':':20}{run.workdir / where}")
     print(

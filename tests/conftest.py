@@ -2,9 +2,20 @@
 
 from pathlib import Path
 
+import jax
 import pytest
 
+import small_run
+
 REPOSITORY = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def compilation_cache(tmp_path_factory) -> None:
+    """Lets all tests of a session share what they compile; compiling is most of their time."""
+    jax.config.update("jax_compilation_cache_dir", str(tmp_path_factory.mktemp("compiled")))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
+    jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
 
 
 @pytest.fixture(scope="session")
@@ -14,3 +25,15 @@ def shared_dir() -> Path:
     if not path.is_dir():
         pytest.skip(f"needs the shared material in {path}")
     return path
+
+
+@pytest.fixture(scope="session")
+def data_set(tmp_path_factory) -> Path:
+    """Four one-second sounds, three imitations of each. Copy it before changing anything."""
+    return small_run.write_data_set(tmp_path_factory.mktemp("data") / "data_set")
+
+
+@pytest.fixture(scope="session")
+def frozen_run(data_set, tmp_path_factory) -> Path:
+    """The workdir of a finished run with a frozen encoder. Copy it before changing anything."""
+    return small_run.trained(data_set, tmp_path_factory.mktemp("frozen") / "run")

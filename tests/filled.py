@@ -31,16 +31,31 @@ def error(ours, theirs) -> float:
     return float(np.abs(ours - theirs).max() / np.abs(theirs).max())
 
 
-def fill(module: nnx.Module, table: dict[str, str], state_dict: StateDict) -> Filled:
+def fill(
+    module: nnx.Module,
+    table: dict[str, str],
+    state_dict: StateDict,
+    transposed: dict[str, bool] | None = None,
+) -> Filled:
     """The module's structure and its variables, every one of them from the state dict."""
     graphdef, empty = variables.split(module)
-    arrays = {name: names.to_our_axes(np.asarray(state_dict[key])) for key, name in table.items()}
+    arrays = {
+        name: to_our_axes(key, np.asarray(state_dict[key]), transposed or {})
+        for key, name in table.items()
+    }
     expected = {**empty.params, **empty.batch_stats}
     assert {n: a.shape for n, a in arrays.items()} == {n: a.shape for n, a in expected.items()}
     unused = [key for key in state_dict if key not in table]
     assert all(any(leftover in key for leftover in LEFTOVERS) for key in unused), unused
     params, batch_stats = ({name: arrays[name] for name in group} for group in empty)
     return graphdef, Variables(params, batch_stats)
+
+
+def to_our_axes(key: str, array: np.ndarray, transposed: dict[str, bool]) -> np.ndarray:
+    """A weight in our axes; `transposed` as names.transposed_keys gives it."""
+    return names.to_our_axes(
+        array, transposed=key in transposed, reverse=transposed.get(key, False)
+    )
 
 
 def golden_layout(name: str) -> dict:
@@ -73,7 +88,10 @@ def filled_mobilenet(width: float, state_dict: StateDict | None = None) -> Fille
 def filled_decoder(decoder_type: str) -> Filled:
     """A decoder with filled weights."""
     return fill(
-        _decoder(decoder_type), names.DECODERS[decoder_type](), decoder_state_dict(decoder_type)
+        _decoder(decoder_type),
+        names.DECODERS[decoder_type](),
+        decoder_state_dict(decoder_type),
+        names.transposed_keys(decoder_type, prefix=""),
     )
 
 
@@ -116,7 +134,7 @@ def reduced_stages():
 def _decoder(decoder_type: str) -> nnx.Module:
     latent_dim = golden_layout("decoder_state_dict_shapes")["latent_dim"]
     return decoders.DECODERS[decoder_type](
-        latent_dim, kernel_init=initializers.he_uniform, rng=None
+        latent_dim, dropout=0.0, kernel_init=initializers.he_uniform, rng=None
     )
 
 

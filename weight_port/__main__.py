@@ -1,4 +1,4 @@
-"""python -m weight_port SOURCE OUTPUT_DIR: a PyTorch checkpoint into a model folder."""
+"""python -m weight_port SOURCE OUTPUT_DIR: a PyTorch checkpoint into a model folder, and back."""
 
 import argparse
 import pathlib
@@ -17,7 +17,7 @@ except ModuleNotFoundError:
         "pip install -r weight_port/requirements.txt"
     )
 
-from weight_port import port, published
+from weight_port import names, port, published, to_torch, verify
 from weight_port.source import read_source
 
 
@@ -27,12 +27,38 @@ def main(arguments: list[str] | None = None) -> int:
     # Orbax logs what it also raises.
     logging.set_verbosity(logging.FATAL)
     try:
-        ported = port.port(read_source(_path(options.source)), options.encoder)
-        port.write(ported, options.output_dir)
+        return _to_torch(options) if options.to_torch else _from_torch(options)
     except UserError as error:
         print(f"error: {_on_one_line(str(error))}", file=sys.stderr)
         return 1
-    _report(ported, options.output_dir)
+
+
+def _from_torch(options: argparse.Namespace) -> int:
+    source = read_source(_path(options.source))
+    ported = port.port(source, options.encoder, options.decoder)
+    port.write(ported, options.output)
+    _report(ported, options.output)
+    if not options.verify:
+        return 0
+    rows = verify.compare(source, ported)
+    print(verify.table(rows))
+    worst = max(row.relative for row in rows)
+    # A NaN is no agreement either, hence not "worst > BOUND".
+    if worst <= verify.BOUND:
+        print(f"verified: no layer differs by more than {verify.BOUND} of its largest value")
+        return 0
+    raise UserError(
+        f"{options.source} does not give the same here as in torch: a layer differs by "
+        f"{worst:.2e} of its largest value, over the bound of {verify.BOUND}; please report it."
+    )
+
+
+def _to_torch(options: argparse.Namespace) -> int:
+    given = [f"--{name}" for name in ("verify", "encoder", "decoder") if getattr(options, name)]
+    if given:
+        raise UserError(f"{' and '.join(given)} cannot be combined with --to_torch.")
+    count = to_torch.convert(pathlib.Path(options.source), options.output)
+    print(f"{count} tensors written to {options.output}")
     return 0
 
 
@@ -41,13 +67,34 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "source",
         help="a PyTorch file (EfficientAT state dict, QVIM or QVAE Lightning checkpoint), or a "
-        f"published name: {', '.join(published.PUBLISHED)}",
+        f"published name: {', '.join(published.PUBLISHED)}; with --to_torch, a model folder or a "
+        "training run",
     )
-    parser.add_argument("output_dir", type=pathlib.Path, help="the model folder to write")
+    parser.add_argument(
+        "output",
+        metavar="OUTPUT_DIR",
+        type=pathlib.Path,
+        help="the model folder to write; with --to_torch, the PyTorch file",
+    )
     parser.add_argument(
         "--encoder",
         choices=port.ENCODERS,
         help=f"which encoder of a QVIM checkpoint to port (default: {port.ENCODERS[0]})",
+    )
+    parser.add_argument(
+        "--decoder",
+        choices=tuple(names.DECODERS),
+        help="the decoder of a QVAE checkpoint that does not state it",
+    )
+    parser.add_argument(
+        "--verify",
+        action="store_true",
+        help="also run the model in torch and here, and print how far every layer differs",
+    )
+    parser.add_argument(
+        "--to_torch",
+        action="store_true",
+        help="the way back: write a model trained or ported here as a PyTorch state dict",
     )
     return parser
 
@@ -74,6 +121,7 @@ def _report(ported: port.Port, output_dir: pathlib.Path) -> None:
         f"{origin['format']} {origin['file']}, sha256 {origin['sha256']}",
         f"{description['kind']}: {', '.join(settings)}",
         *(f"{n} tensors converted from {name} to float32" for name, n in ported.converted.items()),
+        *(f"note: {note}" for note in ported.notes),
         f"{num_arrays} arrays, {num_parameters:,} parameters, written to {output_dir}",
     ]
     print(*map(_on_one_line, lines), sep="\n")

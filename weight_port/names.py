@@ -1,8 +1,11 @@
 """Which torch key holds which of our arrays, and how its axes are arranged.
 
-Every function here gives {torch key: our name}. Axes follow from the number of dimensions alone:
-torch keeps [out, in, …taps], we keep […taps, in, out].
+Every function here that names a model gives {torch key: our name}. torch keeps [out, in, …taps], we
+keep […taps, in, out]; transposed convolutions, which torch keeps as [in, out, taps], are told apart
+by transposed_keys.
 """
+
+import functools
 
 import numpy as np
 
@@ -29,19 +32,57 @@ def heads() -> dict[str, str]:
     return _leaves("mu_head", "mu_head", AFFINE) | _leaves("logvar_head", "logvar_head", AFFINE)
 
 
-def decoder_original_plus() -> dict[str, str]:
-    """Keys of the `original-plus` decoder."""
+def sample_cnn(*, final_convolutions: bool, learned_upsampling: bool = False) -> dict[str, str]:
+    """Keys of the four `original` decoders."""
     names = {}
     for i in range(len(STAGE_WIDTHS)):
-        names |= _leaves(f"conv{11 - i}", f"stages.{i}.conv", AFFINE)
+        number = 11 - i  # torch counts down
+        names |= _leaves(f"conv{number}", f"stages.{i}.conv", AFFINE)
         names |= _leaves(f"bn_layers.{i}", f"stages.{i}.norm", NORM)
+        if learned_upsampling and i > 0:
+            names |= _leaves(f"upsample{number}", f"stages.{i}.upsample", AFFINE)
+    if not final_convolutions:
+        return names | _leaves("conv1", "output", AFFINE)
     for i in range(2):
         names |= _leaves(f"final_conv{i + 1}", f"final.{i}.conv", AFFINE)
         names |= _leaves(f"final_bn{i + 1}", f"final.{i}.norm", NORM)
+    if learned_upsampling:
+        names |= _leaves("upsample_final", "final.0.upsample", AFFINE)
     return names | _leaves("final_conv3", "output", AFFINE)
 
 
-DECODERS = {"original-plus": decoder_original_plus}
+def improved() -> dict[str, str]:
+    """Keys of the `improved` decoder."""
+    names = _leaves("input_proj.0", "project.0", AFFINE)
+    names |= _leaves("input_proj.2", "project.1", AFFINE)
+    names |= _stem("stage1", num_residual_blocks=2)
+    for i in range(9):
+        names |= _upsample_block(f"upsample_layers.{i}", f"blocks.{i}")
+    names |= _leaves("final_conv", "final", AFFINE)
+    for i in range(3):
+        names |= _leaves(f"output_layers.{i}", f"branches.{i}", AFFINE)
+    return names | _leaves("output_combine", "output", AFFINE)
+
+
+def light_improved() -> dict[str, str]:
+    """Keys of the `light_improved` decoder."""
+    names = _stem("layers.0", num_residual_blocks=1)
+    for i in range(9):
+        names |= _upsample_block(f"layers.{i + 1}", f"blocks.{i}")
+    return names | _leaves("layers.10", "output", AFFINE)
+
+
+# Where keys fit two, the first is the original's default.
+DECODERS = {
+    "original": functools.partial(sample_cnn, final_convolutions=False),
+    "original-plus": functools.partial(sample_cnn, final_convolutions=True),
+    "original-res": functools.partial(sample_cnn, final_convolutions=True),
+    "original-res-plus": functools.partial(
+        sample_cnn, final_convolutions=True, learned_upsampling=True
+    ),
+    "improved": improved,
+    "light_improved": light_improved,
+}
 
 
 def qvae(width: float, decoder_type: str) -> dict[str, str]:
@@ -58,11 +99,37 @@ def with_prefix(names: dict[str, str], torch_prefix: str, our_prefix: str) -> di
     return {torch_prefix + key: our_prefix + name for key, name in names.items()}
 
 
-def to_our_axes(array: np.ndarray) -> np.ndarray:
-    """[out, in, …taps] -> […taps, in, out]; vectors stay as they are."""
+def transposed_keys(decoder_type: str, prefix: str = "decoder.") -> dict[str, bool]:
+    """The weights that torch keeps as transposed convolutions, and whether their taps are reversed.
+
+    With stride 1 a transposed convolution is a convolution with its taps reversed, which is how
+    `original` is kept here. With stride 3 each tap makes one output sample, in order.
+    """
+    if decoder_type == "original":
+        stages = {f"{prefix}conv{11 - i}.weight": True for i in range(len(STAGE_WIDTHS))}
+        return stages | {f"{prefix}conv1.weight": False}
+    if decoder_type == "original-res-plus":
+        stages = {f"{prefix}upsample{11 - i}.weight": False for i in range(1, len(STAGE_WIDTHS))}
+        return stages | {f"{prefix}upsample_final.weight": False}
+    return {}
+
+
+def to_our_axes(array: np.ndarray, *, transposed: bool = False, reverse: bool = False) -> np.ndarray:
+    """[out, in, …taps], or with transposed [in, out, taps], -> […taps, in, out]; vectors stay."""
     if array.ndim < 2:
         return array
-    return np.ascontiguousarray(np.moveaxis(array, (0, 1), (-1, -2)))
+    ours = np.moveaxis(array, (0, 1), (-2, -1) if transposed else (-1, -2))
+    return np.ascontiguousarray(ours[::-1] if reverse else ours)
+
+
+def to_torch_axes(
+    array: np.ndarray, *, transposed: bool = False, reverse: bool = False
+) -> np.ndarray:
+    """The inverse of to_our_axes."""
+    if array.ndim < 2:
+        return array
+    ours = array[::-1] if reverse else array
+    return np.ascontiguousarray(np.moveaxis(ours, (-2, -1) if transposed else (-1, -2), (0, 1)))
 
 
 def _inverted_residual(prefix: str, row, width: float) -> dict[str, str]:
@@ -80,6 +147,30 @@ def _inverted_residual(prefix: str, row, width: float) -> dict[str, str]:
             names |= _leaves(f"{torch}.conc_se_layers.0.fc2", f"{ours}.expand", AFFINE)
         else:
             names |= _conv_norm(torch, ours)
+    return names
+
+
+def _stem(torch: str, num_residual_blocks: int) -> dict[str, str]:
+    names = _leaves(f"{torch}.0", "stem.conv", AFFINE) | _leaves(f"{torch}.1", "stem.norm", NORM)
+    for i in range(num_residual_blocks):
+        names |= _residual_block(f"{torch}.{i + 3}", f"stem.residual_blocks.{i}")
+    return names
+
+
+def _upsample_block(torch: str, ours: str) -> dict[str, str]:
+    names = _leaves(f"{torch}.upsample_conv", f"{ours}.conv", AFFINE)
+    names |= _leaves(f"{torch}.refine_conv", f"{ours}.refine", AFFINE)
+    names |= _leaves(f"{torch}.bn", f"{ours}.norm", NORM)
+    for i in range(2):
+        names |= _residual_block(f"{torch}.residual_blocks.{i}", f"{ours}.residual_blocks.{i}")
+    return names
+
+
+def _residual_block(torch: str, ours: str) -> dict[str, str]:
+    names = {}
+    for i in (1, 2):
+        names |= _leaves(f"{torch}.conv{i}", f"{ours}.conv{i}", AFFINE)
+        names |= _leaves(f"{torch}.bn{i}", f"{ours}.norm{i}", NORM)
     return names
 
 

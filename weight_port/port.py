@@ -27,21 +27,29 @@ QVIM_LEFTOVERS = re.compile(rf"{LEFTOVERS.pattern}|^tau$")
 class Port:
     """What to write: a description for config.json, and the arrays.
 
-    `converted` names the other floating-point types that tensors had: {torch type: how many}.
+    `converted` names the other floating-point types that tensors had: {torch type: how many};
+    `notes` are sentences on what the checkpoint did not say.
     """
 
     description: dict
     variables: Variables
     converted: dict[str, int]
+    notes: tuple[str, ...] = ()
 
 
-def port(source: Source, encoder: str | None = None) -> Port:
+def port(source: Source, encoder: str | None = None, decoder: str | None = None) -> Port:
     """The model in a checkpoint.
 
     `encoder` chooses between the two of a QVIM checkpoint, "imitation" (the default) or
-    "reference". Raises UserError naming keys that are missing, unknown, of a shape that does not
-    fit or not numbers, and where `encoder` is given for another kind of checkpoint.
+    "reference"; `decoder` is the type of a QVAE's decoder, for checkpoints that do not state it.
+    Raises UserError naming keys that are missing, unknown, of a shape that does not fit or not
+    numbers, and where `encoder` or `decoder` is given for another kind of checkpoint.
     """
+    if decoder is not None and source.kind != QVAE:
+        raise UserError(
+            f"--decoder={decoder} is for a {QVAE}, and {source.path} is a {source.kind}: leave "
+            "--decoder out."
+        )
     if source.kind == QVIM:
         return _port_qvim(source, encoder or ENCODERS[0])
     if encoder is not None:
@@ -49,7 +57,7 @@ def port(source: Source, encoder: str | None = None) -> Port:
             f"--encoder={encoder} chooses between the encoders of a {QVIM}, and {source.path} is "
             f"a {source.kind}: leave --encoder out."
         )
-    return _port_qvae(source) if source.kind == QVAE else _port_efficientat(source)
+    return _port_qvae(source, decoder) if source.kind == QVAE else _port_efficientat(source)
 
 
 def write(ported: Port, output_dir: pathlib.Path) -> None:
@@ -106,25 +114,58 @@ def _encoder(source: Source, width: float, table: dict[str, str]) -> Port:
     return _port(source, "encoder", {"encoder_width": width}, table, module)
 
 
-def _port_qvae(source: Source) -> Port:
+def _port_qvae(source: Source, decoder: str | None) -> Port:
+    source = _with_two_heads(source)
     width = _width(source, "encoder.backbone.")
+    decoder_type, notes = _decoder_type(source, decoder)
     config = qvae.QVAEConfig(
         encoder_width=width,
         feature_space=_feature_space(source, width),
         latent_dim=_matrix(source, "encoder.mu_head.weight").shape[0],
-        decoder_type=_decoder_type(source),
+        decoder_type=decoder_type,
     )
     table = names.qvae(width, config.decoder_type)
     _check_keys(source, table, LEFTOVERS)
     module = qvae.QVAE(config, rng=None)
-    return _port(source, "qvae", dataclasses.asdict(config), table, module)
+    transposed = names.transposed_keys(decoder_type)
+    ported = _port(source, "qvae", dataclasses.asdict(config), table, module, transposed)
+    return dataclasses.replace(ported, notes=notes)
 
 
-def _port(source: Source, kind: str, model: dict, table: dict[str, str], module) -> Port:
+def _with_two_heads(source: Source) -> Source:
+    """The source with the older form's one head cut into μ's rows and log σ²'s."""
+    arrays, converted = dict(source.arrays), dict(source.converted)
+    for leaf in ("weight", "bias"):
+        old = f"encoder.vae_head.{leaf}"
+        if old not in arrays or f"encoder.mu_head.{leaf}" in arrays:
+            continue
+        whole = arrays.pop(old)
+        if whole.ndim == 0 or whole.shape[0] % 2:
+            raise UserError(
+                f"{source.path} does not fit: {old} has shape {whole.shape}, which has no two "
+                "halves for μ and log σ². It is damaged: fetch it again."
+            )
+        type_before = converted.pop(old, None)
+        half = whole.shape[0] // 2
+        for head, part in (("mu_head", whole[:half]), ("logvar_head", whole[half:])):
+            arrays[f"encoder.{head}.{leaf}"] = part
+            if type_before is not None:
+                converted[f"encoder.{head}.{leaf}"] = type_before
+    return dataclasses.replace(source, arrays=arrays, converted=converted)
+
+
+def _port(
+    source: Source,
+    kind: str,
+    model: dict,
+    table: dict[str, str],
+    module,
+    transposed: dict[str, bool] | None = None,
+) -> Port:
     types = [source.converted[key] for key in table if key in source.converted]
     return Port(
         _description(source, kind, model),
-        _fill(source, table, variables.split(module)[1]),
+        _fill(source, table, variables.split(module)[1], transposed or {}),
         {name: types.count(name) for name in sorted(set(types))},
     )
 
@@ -138,13 +179,20 @@ def _description(source: Source, kind: str, model: dict) -> dict:
     }
 
 
-def _fill(source: Source, table: dict[str, str], expected: Variables) -> Variables:
+def _fill(
+    source: Source, table: dict[str, str], expected: Variables, transposed: dict[str, bool]
+) -> Variables:
     """The expected arrays taken from the source by a table of {torch key: our name}."""
     ours = expected.params | expected.batch_stats
     unfilled = set(ours) - set(table.values())
     if unfilled:
         raise AssertionError(f"the table of names leaves {sorted(unfilled)} unfilled")
-    filled = {name: names.to_our_axes(source.arrays[key]) for key, name in table.items()}
+    filled = {
+        name: names.to_our_axes(
+            source.arrays[key], transposed=key in transposed, reverse=transposed.get(key, False)
+        )
+        for key, name in table.items()
+    }
     _check_shapes(source, table, filled, ours)
     _check_numbers(source, table)
     return Variables(
@@ -238,19 +286,41 @@ def _feature_space(source: Source, width: float) -> str:
     )
 
 
-def _decoder_type(source: Source) -> str:
-    """The decoder that the hyper-parameters name.
+def _decoder_type(source: Source, chosen: str | None) -> tuple[str, tuple[str, ...]]:
+    """The decoder's type, and a note where the checkpoint does not tell it for certain.
 
-    The keys cannot tell it: `original-res` has those of `original-plus`, shapes included.
+    Hyper-parameters come first, then the user's choice, then the keys and shapes. The last
+    cannot tell `original-plus` from `original-res`, which differ in what is added to what.
     """
     stated = _stated(source, "decoder", "type")
-    if isinstance(stated, str) and stated in names.DECODERS:
-        return stated
-    raise UserError(
-        f"{source.path} has a decoder of type {stated!r} according to its "
-        f"hyper_parameters.config.decoder.type, where {' or '.join(names.DECODERS)} can be "
-        "ported: give a checkpoint that states one of these."
+    if stated is not None:
+        known = isinstance(stated, str) and stated in names.DECODERS
+        if not known or chosen not in (None, stated):
+            raise UserError(
+                f"{source.path} has a decoder of type {stated!r} according to its "
+                "hyper_parameters.config.decoder.type, where "
+                f"{chosen or ' or '.join(names.DECODERS)} was expected: give another checkpoint"
+                + (", or leave --decoder out." if chosen else ".")
+            )
+        return stated, ()
+    if chosen is not None:
+        return chosen, ()
+    keys = {
+        key.removeprefix("decoder.")
+        for key in source.arrays
+        if key.startswith("decoder.") and not LEFTOVERS.search(key)
+    }
+    fitting = [name for name, table in names.DECODERS.items() if keys == set(table())]
+    if not fitting:
+        # Its keys fit none: the default's names say what is missing or unknown.
+        return "original-plus", ()
+    if len(fitting) == 1:
+        return fitting[0], ()
+    note = (
+        f"the checkpoint does not state its decoder, and its tensors fit {' and '.join(fitting)}: "
+        f"taken as {fitting[0]}; --decoder={fitting[1]} takes it as the other"
     )
+    return fitting[0], (note,)
 
 
 def _stated(source: Source, section: str, key: str):

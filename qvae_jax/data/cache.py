@@ -9,8 +9,9 @@ size and time of change. A row whose file and parameters are unchanged is not co
 """
 
 import dataclasses
+import os
 import pathlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 
 import numpy as np
 from tqdm import tqdm
@@ -39,7 +40,7 @@ class Recipe:
 
 @dataclasses.dataclass(frozen=True)
 class CachedArray:
-    """An array, the row of each file by name, and why the files in `bad` could not be read."""
+    """An array, the row of each source by its name, and why those in `bad` could not be read."""
 
     array: np.ndarray
     rows: dict[str, int]
@@ -64,15 +65,18 @@ def cached_array(
     wanted = {source.name: _fingerprint(source) for source in sources}
     old = _read_manifest(path, parameters, recipe)
     kept = {} if old is None else _reusable_rows(old, wanted)
-    if wanted.keys() <= kept.keys():
-        return _open(path, old)
+    # Bad files are read again, for what was wrong with them may not show in size and time.
+    suspects = [] if old is None else [s for s in sources if s.name in old["bad"]]
+    still_bad = _still_bad(suspects, recipe, stop_on_bad_file)
+    if wanted.keys() <= kept.keys() | still_bad:
+        return _open(path, old, wanted)
     # Rows of files that are not asked for this time stay, so that a run on a few pairs does not
     # throw away what a run on all of them has computed.
     fingerprints = {name: old["files"][name] for name in kept} | wanted
     missing = [source for source in sources if source.name not in kept]
     with files.replacing(path) as temporary:
         shape = (len(fingerprints), *recipe.row_shape)
-        array = np.lib.format.open_memmap(temporary, "w+", recipe.dtype, shape)
+        array = _allocate(temporary, recipe.dtype, shape)
         rows = {name: row for row, name in enumerate(fingerprints)}
         if kept:
             old_array = np.load(path, mmap_mode="r")
@@ -89,7 +93,32 @@ def cached_array(
         _manifest_path(path).unlink(missing_ok=True)
     manifest = {"parameters": parameters, "files": fingerprints, "bad": bad}
     files.write_json(_manifest_path(path), manifest)
-    return _open(path, manifest)
+    return _open(path, manifest, wanted)
+
+
+def _still_bad(
+    suspects: Sequence[pathlib.Path], recipe: Recipe, stop_on_bad_file: bool
+) -> set[str]:
+    """The names of those files that still cannot be read."""
+    bad = set()
+    for source in suspects:
+        try:
+            recipe.load(source)
+        except UserError:
+            if stop_on_bad_file:
+                raise
+            bad.add(source.name)
+    return bad
+
+
+def _allocate(path: pathlib.Path, dtype: type, shape: tuple[int, ...]) -> np.memmap:
+    """A new array in a file, all of whose space is taken at once; OSError where there is none."""
+    array = np.lib.format.open_memmap(path, "w+", dtype, shape)
+    # A disk that fills up while memory is mapped to it kills the process without a word.
+    if hasattr(os, "posix_fallocate"):
+        with path.open("r+b") as file:
+            os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
+    return array
 
 
 def _compute_rows(
@@ -153,7 +182,7 @@ def _read_manifest(path: pathlib.Path, parameters: dict, recipe: Recipe) -> dict
             and array.dtype == recipe.dtype
             and set(manifest["bad"]) <= set(manifest["files"])
         )
-    except (UserError, OSError, ValueError, KeyError, TypeError):
+    except (UserError, OSError, EOFError, ValueError, KeyError, TypeError):
         return None
     return manifest if fits else None
 
@@ -167,6 +196,11 @@ def _reusable_rows(old: dict, wanted: dict[str, list[int]]) -> dict[str, int]:
     }
 
 
-def _open(path: pathlib.Path, manifest: dict) -> CachedArray:
-    rows = {n: row for row, n in enumerate(manifest["files"]) if n not in manifest["bad"]}
-    return CachedArray(np.load(path, mmap_mode="r"), rows, manifest["bad"])
+def _open(path: pathlib.Path, manifest: dict, wanted: Container[str]) -> CachedArray:
+    bad = {name: reason for name, reason in manifest["bad"].items() if name in wanted}
+    rows = {
+        name: row
+        for row, name in enumerate(manifest["files"])
+        if name in wanted and name not in bad
+    }
+    return CachedArray(np.load(path, mmap_mode="r"), rows, bad)

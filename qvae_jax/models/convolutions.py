@@ -95,6 +95,27 @@ def _shifted(padded: jax.Array, shift: int, time: int, taps: int) -> jax.Array:
     return lax.slice_in_dim(padded, _reach(taps) + shift, _reach(taps) + shift + time, axis=1)
 
 
+def transposed_conv1d_stride3(x: jax.Array, kernel: jax.Array) -> jax.Array:
+    """Transposed convolution of kernel and stride 3: [batch, time, in] -> [batch, 3·time, out].
+
+    Its output windows do not overlap, so it is one matrix product with [3, in, out] and a reshape.
+    """
+    batch, time, _ = x.shape
+    return (x @ _side_by_side(kernel)).reshape(batch, 3 * time, kernel.shape[-1])
+
+
+def upsample3_linear(x: jax.Array) -> jax.Array:
+    """Linear ×3 upsampling with half-pixel centres: [batch, time, C] -> [batch, 3·time, C].
+
+    Each sample stays in the middle of its three; its neighbours mix 2 : 1 with the next sample,
+    and the edges repeat (torch's interpolate, mode "linear", align_corners false).
+    """
+    before = jnp.concatenate([x[:, :1], x[:, :-1]], axis=1)
+    after = jnp.concatenate([x[:, 1:], x[:, -1:]], axis=1)
+    phases = [(before + 2.0 * x) / 3.0, x, (2.0 * x + after) / 3.0]
+    return jnp.stack(phases, axis=2).reshape(x.shape[0], 3 * x.shape[1], x.shape[2])
+
+
 def conv2d(x: jax.Array, kernel: jax.Array, *, stride: int = 1) -> jax.Array:
     """Convolution padded by (k − 1) / 2 on each side, as torch does and 'SAME' does not.
 

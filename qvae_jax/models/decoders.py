@@ -1,61 +1,277 @@
 """Decoders: latent [batch, latent] -> audio [batch, 59049] in (-1, 1) at 22,050 Hz.
 
 Each takes the latent as one time step and upsamples it by three, ten times: 3^10 = 59,049.
-After SampleCNN (Lee et al., 2017), turned round.
+After SampleCNN (Lee et al., 2017), turned round. DECODERS says what distinguishes the six.
 """
+
+import functools
+from collections.abc import Iterator
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from qvae_jax.models import layers
+from qvae_jax.models import convolutions, layers
 
 NUM_SAMPLES = 3**10
 SAMPLE_RATE_HZ = 22_050
 STAGE_WIDTHS = (512, 256, 256, 256, 256, 256, 256, 128, 128, 128)
+FINAL_WIDTHS = (32, 8)
+# The stages whose input is added: those that the original numbers 8, 7, 6, 5 and 2.
+RESIDUAL_STAGES = frozenset({3, 4, 5, 6, 9})
 
 
 class Stage(nnx.Module):
-    """Convolution, BatchNorm, activation; with upsample, after nearest ×3 upsampling."""
+    """Upsampling ×3 or none, convolution, BatchNorm, maybe the input added, activation."""
 
-    def __init__(self, num_in, num_out, taps, *, activation, upsample, kernel_init, rng):
-        self.conv = layers.Conv1d(
-            num_in, num_out, taps, upsample=upsample, kernel_init=kernel_init, rng=rng
-        )
-        self.norm = layers.BatchNorm(num_out, epsilon=1e-5, momentum=0.1)
+    def __init__(self, num_in, num_out, taps, *, activation, upsampling, residual=False, **parts):
+        self.upsample = layers.Upsample3(num_in, **parts) if upsampling == "learned" else None
+        self.conv = layers.Conv1d(num_in, num_out, taps, upsample=upsampling == "nearest", **parts)
+        self.norm = _batch_norm(num_out)
         self.activation = activation
+        self.residual = residual
 
     def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
         """[batch, time, in] -> [batch, time or 3·time, out]."""
-        return self.activation(self.norm(self.conv(x), train=train))
+        inner = x if self.upsample is None else self.upsample(x)
+        y = self.norm(self.conv(inner), train=train)
+        if self.residual:
+            y = y + jnp.repeat(x, 3, axis=1)
+        return self.activation(y)
 
 
-class OriginalPlus(nnx.Module):
-    """`original-plus`, the default: ten ReLU stages, then three convolutions down to one channel."""
+class Decoder(nnx.Module):
+    """What the decoders share: trace yields every layer's result by name, the audio last."""
 
-    def __init__(self, latent_dim: int, *, width: float = 1.0, kernel_init, rng):
-        scaled = lambda channels: max(1, round(channels * width))  # noqa: E731
-        widths = (latent_dim, *map(scaled, STAGE_WIDTHS))
-        options = dict(kernel_init=kernel_init, rng=rng)
+    def __call__(self, z: jax.Array, *, train: bool = False, key=None) -> jax.Array:
+        """Latents [batch, latent] -> audio [batch, 59049]; key is for dropout in training."""
+        *_, (_, audio) = self.trace(z, train=train, key=key)
+        return audio
+
+
+class SampleCNN(Decoder):
+    """The four `original` decoders: ten ReLU stages, then down to one channel.
+
+    The last factor of three is one transposed convolution or, with final_convolutions, upsampling
+    and three convolutions. residual_stages add their upsampled input; with learned_upsampling,
+    transposed convolutions take the place of nearest neighbours.
+    """
+
+    def __init__(
+        self,
+        latent_dim: int,
+        *,
+        width: float = 1.0,
+        dropout: float = 0.0,  # only the improved decoders have any
+        final_convolutions: bool,
+        residual_stages: frozenset[int] = frozenset(),
+        learned_upsampling: bool = False,
+        **parts,
+    ):
+        widths = (latent_dim, *_scaled(STAGE_WIDTHS, width))
+        upsampling = "learned" if learned_upsampling else "nearest"
+        # `original` has transposed convolutions throughout, and torch draws those by fan-out.
+        stage_parts = parts if final_convolutions else _drawn_by_fan_out(parts)
         self.stages = nnx.List(
-            Stage(num_in, num_out, 3, activation=jax.nn.relu, upsample=i > 0, **options)
+            Stage(
+                num_in,
+                num_out,
+                3,
+                activation=jax.nn.relu,
+                upsampling="none" if i == 0 else upsampling,
+                residual=i in residual_stages,
+                **stage_parts,
+            )
             for i, (num_in, num_out) in enumerate(zip(widths, widths[1:]))
         )
+        first, second = _scaled(FINAL_WIDTHS, width)
         leaky = layers.leaky_relu
-        self.final = nnx.List(
+        if not final_convolutions:
+            self.final = nnx.List([])
+            self.output = layers.Upsample3(widths[-1], 1, **parts)
+        else:
+            self.final = nnx.List(
+                [
+                    Stage(widths[-1], first, 5, activation=leaky, upsampling=upsampling, **parts),
+                    Stage(first, second, 5, activation=leaky, upsampling="none", **parts),
+                ]
+            )
+            self.output = layers.Conv1d(second, 1, 3, **parts)
+
+    def trace(self, z: jax.Array, *, train: bool, key) -> Iterator[tuple[str, jax.Array]]:
+        """(name, [batch, time, channels]) of each stage, then ("audio", [batch, 59049])."""
+        x = z[:, None, :]
+        for name, stages in (("stages", self.stages), ("final", self.final)):
+            for i, stage in enumerate(stages):
+                x = stage(x, train=train)
+                yield f"{name}.{i}", x
+        yield "audio", jnp.tanh(self.output(x)[..., 0])
+
+
+class ResidualBlock(nnx.Module):
+    """Two dilated convolutions with BatchNorm, dropout between them, and the input added."""
+
+    def __init__(self, num_channels: int, dilation: int, dropout: float, **parts):
+        self.conv1 = layers.Conv1d(num_channels, num_channels, 3, dilation=dilation, **parts)
+        self.norm1 = _batch_norm(num_channels)
+        self.dropout = layers.Dropout(dropout)
+        self.conv2 = layers.Conv1d(num_channels, num_channels, 3, dilation=dilation, **parts)
+        self.norm2 = _batch_norm(num_channels)
+
+    def __call__(self, x: jax.Array, *, train: bool, key) -> jax.Array:
+        """[batch, time, channels] -> the same shape."""
+        y = layers.leaky_relu(self.norm1(self.conv1(x), train=train))
+        y = self.dropout(y, train=train, key=key)
+        y = self.norm2(self.conv2(y), train=train)
+        return layers.leaky_relu(y + x)
+
+
+class UpsampleBlock(nnx.Module):
+    """Linear ×3 upsampling, two convolutions that share one BatchNorm, two residual blocks."""
+
+    def __init__(self, num_in: int, num_out: int, dropout: float, **parts):
+        self.conv = layers.Conv1d(num_in, num_out, 3, **parts)
+        self.refine = layers.Conv1d(num_out, num_out, 3, **parts)
+        self.norm = _batch_norm(num_out)
+        self.residual_blocks = nnx.List(
+            ResidualBlock(num_out, dilation, dropout, **parts) for dilation in (1, 2)
+        )
+
+    def __call__(self, x: jax.Array, *, train: bool, key) -> jax.Array:
+        """[batch, time, in] -> [batch, 3·time, out]."""
+        x = convolutions.upsample3_linear(x)
+        x = layers.leaky_relu(self.norm(self.conv(x), train=train))
+        # One BatchNorm twice: in training its running statistics move twice a step.
+        x = layers.leaky_relu(self.norm(self.refine(x), train=train))
+        return _apply_blocks(self.residual_blocks, x, train, key)
+
+
+class ConvolutionalStem(nnx.Module):
+    """The first time step: convolution, BatchNorm, LeakyReLU and residual blocks."""
+
+    def __init__(self, num_in: int, num_out: int, dilations, dropout: float, **parts):
+        self.conv = layers.Conv1d(num_in, num_out, 3, **parts)
+        self.norm = _batch_norm(num_out)
+        self.residual_blocks = nnx.List(
+            ResidualBlock(num_out, dilation, dropout, **parts) for dilation in dilations
+        )
+
+    def __call__(self, x: jax.Array, *, train: bool, key) -> jax.Array:
+        """[batch, 1, in] -> [batch, 1, out]."""
+        x = layers.leaky_relu(self.norm(self.conv(x), train=train))
+        return _apply_blocks(self.residual_blocks, x, train, key)
+
+
+class Improved(Decoder):
+    """`improved`: a projected latent, upsampling blocks, three parallel output convolutions."""
+
+    WIDTHS = (512, 256, 256, 256, 256, 256, 128, 128, 64, 32)
+
+    def __init__(self, latent_dim: int, *, width: float = 1.0, dropout: float = 0.05, **parts):
+        widths = _scaled(self.WIDTHS, width)
+        hidden, final, branch = _scaled((1024, 16, 8), width)
+        self.project = nnx.List(
             [
-                Stage(widths[-1], scaled(32), 5, activation=leaky, upsample=True, **options),
-                Stage(scaled(32), scaled(8), 5, activation=leaky, upsample=False, **options),
+                layers.Linear(latent_dim, hidden, **parts),
+                layers.Linear(hidden, widths[0], **parts),
             ]
         )
-        self.output = layers.Conv1d(scaled(8), 1, 3, **options)
+        self.stem = ConvolutionalStem(widths[0], widths[0], (1, 2), dropout, **parts)
+        self.blocks = nnx.List(
+            UpsampleBlock(num_in, num_out, dropout, **parts)
+            for num_in, num_out in zip(widths, widths[1:])
+        )
+        self.final = layers.Conv1d(widths[-1], final, 9, **parts)
+        self.branches = nnx.List(
+            layers.Conv1d(final, branch, taps, **parts) for taps in (3, 7, 15)
+        )
+        self.output = layers.Conv1d(3 * branch, 1, 1, **parts)
 
-    def __call__(self, z: jax.Array, *, train: bool = False) -> jax.Array:
-        """Latents [batch, latent] -> audio [batch, 59049]."""
-        x = z[:, None, :]
-        for stage in (*self.stages, *self.final):
-            x = stage(x, train=train)
-        return jnp.tanh(self.output(x)[..., 0])
+    def trace(self, z: jax.Array, *, train: bool, key) -> Iterator[tuple[str, jax.Array]]:
+        """(name, [batch, time, channels]) of each layer, then ("audio", [batch, 59049])."""
+        x = self.project[1](layers.leaky_relu(self.project[0](z)))[:, None, :]
+        yield "project", x
+        for name, x in _trace_blocks(self.stem, self.blocks, x, train, key):
+            yield name, x
+        x = layers.leaky_relu(self.final(convolutions.upsample3_linear(x)))
+        yield "final", x
+        x = jnp.concatenate([convolve(x) for convolve in self.branches], axis=-1)
+        yield "branches", x
+        yield "audio", jnp.tanh(self.output(x)[..., 0])
 
 
-DECODERS = {"original-plus": OriginalPlus}
+class LightImproved(Decoder):
+    """`light_improved`: upsampling blocks and a single output convolution."""
+
+    WIDTHS = (512, 256, 256, 256, 256, 256, 256, 128, 128, 64)
+
+    def __init__(self, latent_dim: int, *, width: float = 1.0, dropout: float = 0.05, **parts):
+        widths = _scaled(self.WIDTHS, width)
+        self.stem = ConvolutionalStem(latent_dim, widths[0], (1,), dropout, **parts)
+        self.blocks = nnx.List(
+            UpsampleBlock(num_in, num_out, dropout, **parts)
+            for num_in, num_out in zip(widths, widths[1:])
+        )
+        self.output = layers.Conv1d(widths[-1], 1, 3, **parts)
+
+    def trace(self, z: jax.Array, *, train: bool, key) -> Iterator[tuple[str, jax.Array]]:
+        """(name, [batch, time, channels]) of each block, then ("audio", [batch, 59049])."""
+        for name, x in _trace_blocks(self.stem, self.blocks, z[:, None, :], train, key):
+            yield name, x
+        yield "audio", jnp.tanh(self.output(convolutions.upsample3_linear(x))[..., 0])
+
+
+DECODERS = {
+    "original": functools.partial(SampleCNN, final_convolutions=False),
+    "original-plus": functools.partial(SampleCNN, final_convolutions=True),
+    "original-res": functools.partial(
+        SampleCNN, final_convolutions=True, residual_stages=RESIDUAL_STAGES
+    ),
+    "original-res-plus": functools.partial(
+        SampleCNN,
+        final_convolutions=True,
+        residual_stages=RESIDUAL_STAGES,
+        learned_upsampling=True,
+    ),
+    "improved": Improved,
+    "light_improved": LightImproved,
+}
+
+
+def _batch_norm(num_channels: int) -> layers.BatchNorm:
+    return layers.BatchNorm(num_channels, epsilon=1e-5, momentum=0.1)
+
+
+def _scaled(widths: tuple[int, ...], factor: float) -> tuple[int, ...]:
+    return tuple(max(1, round(width * factor)) for width in widths)
+
+
+def _apply_blocks(blocks, x: jax.Array, train: bool, key) -> jax.Array:
+    """One block after the other, each with a dropout key of its own."""
+    for i, block in enumerate(blocks):
+        x = block(x, train=train, key=_key_of(key, i))
+    return x
+
+
+def _trace_blocks(stem, blocks, x: jax.Array, train: bool, key) -> Iterator[tuple[str, jax.Array]]:
+    """(name, result) of the stem and of each block after it."""
+    x = stem(x, train=train, key=_key_of(key, 0))
+    yield "stem", x
+    for i, block in enumerate(blocks):
+        x = block(x, train=train, key=_key_of(key, i + 1))
+        yield f"blocks.{i}", x
+
+
+def _key_of(key: jax.Array | None, number: int) -> jax.Array | None:
+    return None if key is None else jax.random.fold_in(key, number)
+
+
+def _drawn_by_fan_out(parts: dict) -> dict:
+    """The same initialiser with a kernel's inputs and outputs exchanged."""
+    draw = parts["kernel_init"]
+
+    def exchanged(rng, shape):
+        *taps, num_in, num_out = shape
+        return draw(rng, (*taps, num_out, num_in)).swapaxes(-1, -2)
+
+    return parts | {"kernel_init": exchanged}

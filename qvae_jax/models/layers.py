@@ -68,16 +68,58 @@ class Conv1d(nnx.Module):
     """
 
     def __init__(
-        self, num_in: int, num_out: int, taps: int, *, upsample: bool = False, kernel_init, rng
+        self,
+        num_in: int,
+        num_out: int,
+        taps: int,
+        *,
+        upsample: bool = False,
+        dilation: int = 1,
+        kernel_init,
+        rng,
     ):
         self.kernel = nnx.Param(kernel_init(rng, (taps, num_in, num_out)))
         self.bias = nnx.Param(jnp.zeros(num_out))
         self.upsample = upsample
+        self.dilation = dilation
 
     def __call__(self, x: jax.Array) -> jax.Array:
         """Applies the convolution."""
-        convolve = convolutions.upsample3_conv1d if self.upsample else convolutions.conv1d
-        return convolve(x, self.kernel[...]) + self.bias[...]
+        if self.upsample:
+            return convolutions.upsample3_conv1d(x, self.kernel[...]) + self.bias[...]
+        return convolutions.conv1d(x, self.kernel[...], dilation=self.dilation) + self.bias[...]
+
+
+class Upsample3(nnx.Module):
+    """Learned ×3 upsampling, a transposed convolution of kernel and stride 3.
+
+    [batch, time, in] -> [batch, 3·time, out], out = in unless given.
+    """
+
+    def __init__(self, num_in: int, num_out: int | None = None, *, kernel_init, rng):
+        num_out = num_in if num_out is None else num_out
+        # torch's initialisers take a transposed convolution's outputs for its inputs.
+        kernel = kernel_init(rng, (3, num_out, num_in)).swapaxes(1, 2)
+        self.kernel = nnx.Param(kernel)
+        self.bias = nnx.Param(jnp.zeros(num_out))
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Applies the upsampling."""
+        return convolutions.transposed_conv1d_stride3(x, self.kernel[...]) + self.bias[...]
+
+
+class Dropout(nnx.Module):
+    """Zeroes elements at a rate in training, and scales the others so that the mean stays."""
+
+    def __init__(self, rate: float):
+        self.rate = rate
+
+    def __call__(self, x: jax.Array, *, train: bool, key: jax.Array | None) -> jax.Array:
+        """Applies the dropout; key is needed in training at a rate above 0."""
+        if not train or self.rate == 0.0:
+            return x
+        keep = jax.random.bernoulli(key, 1.0 - self.rate, x.shape)
+        return jnp.where(keep, x / (1.0 - self.rate), 0.0)
 
 
 def leaky_relu(x: jax.Array) -> jax.Array:

@@ -22,6 +22,7 @@ class QVAEConfig:
     latent_dim: int = 64
     decoder_type: str = "original-plus"
     decoder_init: str = "he_uniform"  # or "kaiming_scaled", "fixed_std"
+    decoder_dropout: float = 0.05  # of the improved decoders' residual blocks, in training
     decoder_width: float = 1.0  # multiplies the decoder's channels; the original's is 1
     front_end: FrontEnd = FrontEnd()
 
@@ -47,6 +48,10 @@ class QVAEConfig:
         _check_choice("model.decoder.init", self.decoder_init, initializers.DECODER_INITIALIZERS)
         if self.latent_dim < 1:
             raise UserError(f"model.latent_dim is {self.latent_dim}: set it to at least 1.")
+        if not 0 <= self.decoder_dropout < 1:
+            raise UserError(
+                f"model.decoder.dropout is {self.decoder_dropout}: set it from 0 to below 1."
+            )
         if not self.decoder_width > 0:
             raise UserError(f"model.decoder.width is {self.decoder_width}: set it above 0.")
         if not self.encoder_width > 0:
@@ -77,6 +82,7 @@ class QVAE(nnx.Module):
         self.decoder = DECODERS[config.decoder_type](
             config.latent_dim,
             width=config.decoder_width,
+            dropout=config.decoder_dropout,
             kernel_init=initializers.DECODER_INITIALIZERS[config.decoder_init],
             rng=rng,
         )
@@ -104,9 +110,14 @@ class QVAE(nnx.Module):
         """Mean and log-variance of the latent: [batch, feature_dim] -> two [batch, latent]."""
         return self.mu_head(features), self.logvar_head(features)
 
-    def decode(self, z: jax.Array, *, train: bool = False) -> jax.Array:
-        """Audio of latents: [batch, latent] -> [batch, 59049] in (-1, 1) at 22,050 Hz."""
-        return self.decoder(z, train=train)
+    def decode(
+        self, z: jax.Array, *, train: bool = False, key: jax.Array | None = None
+    ) -> jax.Array:
+        """Audio of latents: [batch, latent] -> [batch, 59049] in (-1, 1) at 22,050 Hz.
+
+        key draws the dropout, which only the improved decoders have, and only in training.
+        """
+        return self.decoder(z, train=train, key=key)
 
 
 def sample_latent(

@@ -6,6 +6,8 @@ written on any number of devices can be placed on any other.
 """
 
 import pathlib
+import shutil
+import time
 from collections.abc import Mapping
 
 import jax
@@ -19,6 +21,10 @@ from qvae_jax.models.variables import Arrays, Variables
 
 CONFIG_FILE = "config.json"
 VARIABLES_FOLDER = "variables"
+RUN_PARTS = (*Variables._fields, "optimizer", "progress")
+# Where one array fails, Orbax does not wait for the others; they shall end before the interpreter
+# does, or each of them prints a traceback.
+SETTLING_S = 0.5
 
 
 def save_model(directory: pathlib.Path, description: dict, variables: Variables) -> None:
@@ -54,9 +60,10 @@ def load_model(directory: pathlib.Path, expected: Variables) -> Variables:
     """
     path = (pathlib.Path(directory) / VARIABLES_FOLDER).resolve()
     with ocp.PyTreeCheckpointer() as checkpointer:
-        tree = _read(checkpointer, path)
+        tree = _read(checkpointer, path, mend="port the model again or name another folder")
+    _require_parts(tree, Variables._fields, where=str(directory))
     for part in Variables._fields:
-        compare(tree.get(part, {}), getattr(expected, part), where=str(directory))
+        compare(tree[part], getattr(expected, part), where=str(directory))
     return Variables(tree["params"], tree["batch_stats"])
 
 
@@ -77,31 +84,46 @@ def compare(found: Mapping, expected: Mapping, *, where: str) -> None:
         )
 
 
-def _read(checkpointer: ocp.PyTreeCheckpointer, path: pathlib.Path) -> dict:
-    """A saved tree with NumPy leaves; UserError where it is absent or damaged."""
+def _read(checkpointer: ocp.PyTreeCheckpointer, path: pathlib.Path, *, mend: str) -> dict:
+    """A saved tree with NumPy leaves; UserError saying how to mend it where absent or damaged."""
     if not path.is_dir():
-        raise UserError(f"{path} does not exist: the model folder is incomplete, port it again.")
+        raise UserError(f"{path} does not exist, so the checkpoint is incomplete: {mend}.")
     try:
-        saved = checkpointer.metadata(path).item_metadata.tree
-        as_numpy = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), saved)
+        saved = checkpointer.metadata(path).item_metadata
+        if saved is None:
+            raise ValueError("it has no readable index")
+        as_numpy = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), saved.tree)
         return checkpointer.restore(path, restore_args=as_numpy)
     except Exception as error:  # Orbax, TensorStore and JSON each raise their own kinds
+        time.sleep(SETTLING_S)
         raise UserError(
-            f"{path} cannot be read as a checkpoint ({_first_line(error)}): it is damaged or "
-            "incomplete, so make it again or use another one."
+            f"{path} cannot be read as a checkpoint ({_first_line(error)}), so it is damaged or "
+            f"incomplete: {mend}."
         ) from error
+
+
+def _require_parts(tree, parts: tuple[str, ...], *, where: str) -> None:
+    absent = [part for part in parts if not isinstance(tree, dict) or part not in tree]
+    if absent:
+        raise UserError(
+            f"{where} holds a checkpoint of another kind (it has no {', '.join(absent)}): name "
+            "another one."
+        )
 
 
 class RunCheckpoints:
     """The checkpoints of one run, in `workdir/checkpoints`: the best `keep_best` and the last.
 
-    A checkpoint is a flat dict of dicts of arrays. Saving is atomic: a folder gets its final name
+    A checkpoint is a dict of the flat dicts RUN_PARTS of arrays. Saving is atomic: a folder gets its final name
     only when all of it is on disk, so a kill or a full disk leaves the earlier ones as they were.
     """
 
     def __init__(self, workdir: pathlib.Path, *, keep_best: int = 3, read_only: bool = False):
         self.directory = (pathlib.Path(workdir) / "checkpoints").resolve()
-        if read_only and not self.directory.is_dir():
+        if not read_only:
+            files.make_folder(self.directory)
+            _remove_unfinished(self.directory)
+        elif not self.directory.is_dir():
             raise UserError(f"{workdir} holds no checkpoints: train there first.")
         keep = preservation_policy.AnyPreservationPolicy(
             [
@@ -122,7 +144,6 @@ class RunCheckpoints:
                 best_fn=_validation_loss,
                 best_mode="min",
                 read_only=read_only,
-                cleanup_tmp_directories=not read_only,
                 enable_async_checkpointing=False,
             ),
         )
@@ -135,6 +156,7 @@ class RunCheckpoints:
         try:
             self._manager.save(step, args=ocp.args.PyTreeSave(tree), metrics=metrics, force=True)
         except Exception as error:  # OSError, or what TensorStore makes of it
+            time.sleep(SETTLING_S)
             kept = self.latest_step
             raise UserError(
                 f"the checkpoint of step {step} cannot be saved in {self.directory} "
@@ -155,12 +177,26 @@ class RunCheckpoints:
 
     def restore(self, step: int) -> dict[str, Arrays]:
         """The tree saved at a step, with NumPy leaves; UserError where it is damaged."""
+        folder = self.directory / str(step)
         with ocp.PyTreeCheckpointer() as checkpointer:
-            return _read(checkpointer, self.directory / str(step) / "default")
+            tree = _read(
+                checkpointer,
+                folder / "default",
+                mend=f"remove {folder}, so that an earlier checkpoint is used",
+            )
+        _require_parts(tree, RUN_PARTS, where=str(folder))
+        return tree
 
     def close(self) -> None:
         """Ends the manager's threads."""
         self._manager.close()
+
+
+def _remove_unfinished(directory: pathlib.Path) -> None:
+    # Orbax can do this, but in a thread that outlives its manager and complains at exit.
+    if jax.process_index() == 0:
+        for folder in directory.glob(f"*{ocp.utils.TMP_DIR_SUFFIX}*"):
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def _validation_loss(metrics: dict) -> float:
@@ -168,4 +204,6 @@ def _validation_loss(metrics: dict) -> float:
 
 
 def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+    line = (str(error).strip().splitlines() or [type(error).__name__])[0]
+    # TensorStore says first where, at length, and the reason last.
+    return line if len(line) <= 200 else f"{line[:60]} … {line[-140:]}"

@@ -25,7 +25,10 @@ class MetricsLog:
                 temporary.write_text("".join(_line(entry) for entry in kept), "utf-8")
         with files.explaining_write_errors(self._path):
             self._file = open(self._path, "a", encoding="utf-8")
-        self._board = tensorboardX.SummaryWriter(str(workdir / "tensorboard"), purge_step=step)
+            # TensorBoard drops what an earlier attempt wrote at purge_step and after it.
+            self._board = tensorboardX.SummaryWriter(
+                str(workdir / "tensorboard"), purge_step=step + 1
+            )
 
     def write(self, step: int, part: str, values: dict[str, float], **extra) -> None:
         """Writes the values of one part ("train", "interpolation", …) after a step."""

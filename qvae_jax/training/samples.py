@@ -4,11 +4,13 @@ import pathlib
 
 import numpy as np
 
-from qvae_jax import figures
+from qvae_jax import figures, files
 from qvae_jax.audio.files import read_audio, write_wav
 from qvae_jax.data.batches import Examples
 from qvae_jax.data.vimsketch import Index
 from qvae_jax.models.decoders import SAMPLE_RATE_HZ
+
+LONGEST_NAME = 44  # characters
 
 
 def write_samples(
@@ -17,16 +19,17 @@ def write_samples(
     index: Index,
     examples: Examples,
     generated: np.ndarray,
-    loss: float,
+    title: str,
 ) -> None:
     """Writes the first samples of a part: `PART_NN_STEM_generated.wav` each, and `PART.png`.
 
-    generated holds the audio [samples, 59049] of the first of `examples`. References do not change
+    generated holds the audio [samples, 59049] of the first of `examples`; title stands above the
+    picture. References do not change
     during a run, so they are written once, into `reference` beside `folder`.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     references = folder.parent / "reference"
-    references.mkdir(exist_ok=True)
+    files.make_folder(folder)
+    files.make_folder(references)
     rows = []
     for i, audio in enumerate(generated):
         pair = examples.pairs[i]
@@ -38,9 +41,15 @@ def write_samples(
         imitation = read_audio(index.imitation_path(pair), SAMPLE_RATE_HZ, max_duration_s=10.0)
         rows.append(
             [
-                figures.Sound(imitation, SAMPLE_RATE_HZ, f"imitation {pair.imitation[:40]}"),
-                figures.Sound(target, SAMPLE_RATE_HZ, f"reference {pair.reference[:40]}"),
+                figures.Sound(imitation, SAMPLE_RATE_HZ, f"imitation {_short(pair.imitation)}"),
+                figures.Sound(target, SAMPLE_RATE_HZ, f"reference {_short(pair.reference)}"),
                 figures.Sound(audio, SAMPLE_RATE_HZ, "generated"),
             ]
         )
-    figures.save_comparison(folder / f"{part}.png", rows, f"{part}, {folder.name}: loss {loss:.2f}")
+    figures.save_comparison(folder / f"{part}.png", rows, title)
+
+
+def _short(name: str) -> str:
+    """A file's name as it fits above a picture."""
+    stem = pathlib.Path(name).stem
+    return stem if len(stem) <= LONGEST_NAME else f"{stem[: LONGEST_NAME - 1]}…"

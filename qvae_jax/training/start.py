@@ -15,14 +15,14 @@ from qvae_jax.models.variables import Variables
 from qvae_jax.training import checkpoints
 
 
-def resolve_encoder_width(config: ml_collections.ConfigDict, workdir: pathlib.Path | None) -> None:
+def resolve_encoder_width(config: ml_collections.ConfigDict, run: pathlib.Path | None) -> None:
     """Sets config.model.encoder_width where it is unset: the run's, the checkpoint's, or 1.0.
 
+    run is the folder of a run that goes on, None for a new one.
     Raises UserError where it is set to another width than the encoder checkpoint has.
     """
-    recorded = workdir / configuration.CONFIG_FILE if workdir else None
-    if recorded is not None and recorded.exists():
-        found = configuration.read_run(workdir).model.encoder_width
+    if run is not None:
+        found = configuration.read_run(run).model.encoder_width
     elif config.model.encoder_checkpoint:
         found = _description(config.model.encoder_checkpoint, "encoder")["encoder_width"]
         if config.model.encoder_width not in (None, found):
@@ -82,7 +82,10 @@ def _description(directory: str | pathlib.Path, kind: str) -> dict:
             f"{directory} holds a model of kind {description['kind']!r}, but {wanted} is needed "
             f"here (kind {kind!r}): port one with `python -m weight_port SOURCE OUTPUT_DIR`."
         )
-    return description["model"]
+    model = description.get("model")
+    if not isinstance(model, dict) or not isinstance(model.get("encoder_width"), int | float):
+        raise UserError(f"{directory}/{checkpoints.CONFIG_FILE} is damaged: port the model again.")
+    return model
 
 
 def _check_same_model(directory: str, found: QVAEConfig, wanted: QVAEConfig) -> None:

@@ -68,8 +68,9 @@ def make_train_step(
         features = _features(model, batch["inputs"], options)
         mu, logvar = model.posterior(features)
         key = jax.random.fold_in(jax.random.key(options.seed), state.step)
-        z = sample_latent(mu, logvar, key, options.temperature)
-        audio = model.decode(z, train=True)
+        noise_key, dropout_key = jax.random.split(key)
+        z = sample_latent(mu, logvar, noise_key, options.temperature)
+        audio = model.decode(z, train=True, key=dropout_key)
         beta = options.beta(state.step)
         total, terms = losses.qvae_loss(
             audio, batch["targets"], mu, logvar, beta=beta, weights=options.loss_weights
@@ -85,7 +86,7 @@ def make_train_step(
         metrics = {
             "total": total,
             **terms,
-            "gradient_norm": optax.global_norm(gradient),
+            "gradient_norm": optax.tree.norm(gradient),
             "learning_rate": jnp.asarray(options.learning_rate(state.step)),
         }
         new_state = TrainState(

@@ -227,18 +227,62 @@ def test_numbers_that_no_weight_has_are_refused_by_their_key(encoder_source, dty
         port.port(encoder_source)
 
 
-@pytest.mark.parametrize("stated", ["original-res", "improved", "", None, 3, ["original-plus"]])
-def test_a_decoder_that_is_not_stated_as_portable_is_refused(qvae_arrays, stated):
-    """`original-res` has the very keys and shapes of `original-plus`."""
+@pytest.mark.parametrize("stated", ["wavenet", "", 3, ["original-plus"]])
+def test_a_decoder_stated_as_none_of_ours_is_refused(qvae_arrays, stated):
     config = {"model": {"feature_space": "final"}, "decoder": {"type": stated}}
     with pytest.raises(UserError, match="decoder of type .*original-plus"):
         port.port(_source(QVAE, qvae_arrays, config))
 
 
+@pytest.mark.parametrize("stated", ["original-res", "original-plus"])
+def test_the_stated_decoder_is_taken_where_keys_fit_two(qvae_arrays, stated):
+    ported = port.port(_source(QVAE, qvae_arrays, {"decoder": {"type": stated}}))
+    assert ported.description["model"]["decoder_type"] == stated
+    assert ported.notes == ()
+
+
+def test_a_stated_decoder_whose_keys_are_others_is_refused(qvae_arrays):
+    with pytest.raises(UserError, match=r"missing decoder\.input_proj.*unknown decoder\.conv11"):
+        port.port(_source(QVAE, qvae_arrays, {"decoder": {"type": "improved"}}))
+
+
 @pytest.mark.parametrize("config", [None, {}, {"decoder": None}, {"decoder": "original-plus"}])
-def test_a_qvae_that_does_not_state_its_decoder_is_refused(qvae_arrays, config):
-    with pytest.raises(UserError, match="decoder of type None"):
-        port.port(_source(QVAE, qvae_arrays, config))
+def test_an_unstated_decoder_is_never_guessed_in_silence(qvae_arrays, config):
+    ported = port.port(_source(QVAE, qvae_arrays, config))
+    assert ported.description["model"]["decoder_type"] == "original-plus"
+    assert "original-plus and original-res" in ported.notes[0]
+    chosen = port.port(_source(QVAE, qvae_arrays, config), decoder="original-res")
+    assert chosen.description["model"]["decoder_type"] == "original-res"
+    assert chosen.notes == ()
+
+
+def test_choosing_a_decoder_against_the_stated_one_is_refused(qvae_source):
+    with pytest.raises(UserError, match="'original-plus'.*original-res was expected"):
+        port.port(qvae_source, decoder="original-res")
+
+
+def test_choosing_a_decoder_where_there_is_none_is_refused(encoder_source):
+    with pytest.raises(UserError, match="leave --decoder out"):
+        port.port(encoder_source, decoder="original-plus")
+
+
+def test_the_older_single_head_is_cut_in_two(qvae_arrays, qvae_source):
+    arrays = dict(qvae_arrays)
+    for leaf in ("weight", "bias"):
+        halves = [arrays.pop(f"encoder.{head}_head.{leaf}") for head in ("mu", "logvar")]
+        arrays[f"encoder.vae_head.{leaf}"] = np.concatenate(halves)
+    older = port.port(dataclasses.replace(qvae_source, arrays=arrays)).variables
+    newer = port.port(qvae_source).variables
+    for name, array in newer.params.items():
+        np.testing.assert_array_equal(older.params[name], array)
+
+
+def test_a_single_head_of_odd_length_is_refused(qvae_arrays, qvae_source):
+    arrays = {k: a for k, a in qvae_arrays.items() if "mu_head" not in k and "logvar" not in k}
+    arrays["encoder.vae_head.weight"] = np.zeros((33, 96), np.float32)
+    arrays["encoder.vae_head.bias"] = np.zeros(33, np.float32)
+    with pytest.raises(UserError, match="vae_head.weight has shape .*no two halves"):
+        port.port(dataclasses.replace(qvae_source, arrays=arrays))
 
 
 def test_features_stated_other_than_the_heads_read_are_refused(qvae_arrays):

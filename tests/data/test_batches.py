@@ -1,0 +1,131 @@
+"""Batches: a pure function of (seed, step), fetched ahead without changing anything."""
+
+import threading
+import time
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from qvae_jax.data.batches import Examples, evaluation_batches, prefetch, training_indices
+from qvae_jax.data.vimsketch import Pair
+
+PROPERTY = settings(derandomize=True, deadline=None, max_examples=60)
+
+
+@pytest.fixture
+def examples() -> Examples:
+    """Seven examples whose rows lie in another order; input row r holds r, target row r −r."""
+    rows = np.array([3, 1, 4, 0, 5, 9, 2])
+    return Examples(
+        pairs=tuple(Pair(f"{i}_x", "1_x", "x") for i in range(7)),
+        inputs=np.arange(10, dtype=np.float16)[:, None] * np.ones((1, 2), np.float16),
+        targets=-np.arange(10, dtype=np.float32)[:, None] * np.ones((1, 3), np.float32),
+        input_rows=rows,
+        target_rows=rows[::-1].copy(),
+    )
+
+
+def test_a_batch_joins_inputs_and_targets_by_their_rows(examples):
+    batch = examples.batch(np.array([0, 6]))
+    np.testing.assert_array_equal(batch["inputs"], [[3, 3], [2, 2]])
+    np.testing.assert_array_equal(batch["targets"], [[-2, -2, -2], [-3, -3, -3]])
+    assert batch["inputs"].dtype == batch["targets"].dtype == np.float32
+    assert len(examples) == 7
+
+
+@PROPERTY
+@given(st.integers(1, 200), st.integers(1, 50), st.integers(0, 2**32 - 1), st.integers(0, 10**9))
+def test_indices_depend_on_seed_and_step_alone(num_examples, batch_size, seed, step):
+    first = training_indices(num_examples, batch_size, seed, step)
+    training_indices(num_examples, batch_size, seed, step + 17)
+    np.testing.assert_array_equal(first, training_indices(num_examples, batch_size, seed, step))
+    assert first.shape == (min(batch_size, num_examples),)
+    assert len(set(first)) == len(first)
+    assert set(first) <= set(range(num_examples))
+
+
+@PROPERTY
+@given(st.integers(1, 60), st.integers(1, 20), st.integers(0, 2**32 - 1), st.integers(0, 1000))
+def test_a_pass_takes_each_example_at_most_once(num_examples, batch_size, seed, pass_number):
+    steps = num_examples // min(batch_size, num_examples)
+    first = pass_number * steps
+    taken = np.concatenate(
+        [training_indices(num_examples, batch_size, seed, first + i) for i in range(steps)]
+    )
+    assert len(set(taken)) == len(taken) == steps * min(batch_size, num_examples)
+    if num_examples % batch_size == 0:
+        assert sorted(taken) == list(range(num_examples))
+
+
+def test_passes_and_seeds_have_orders_of_their_own():
+    orders = {tuple(training_indices(30, 30, seed, step)) for seed in range(3) for step in range(3)}
+    assert len(orders) == 9
+
+
+@PROPERTY
+@given(st.integers(1, 12))
+def test_evaluation_takes_every_example_once_in_order(batch_size):
+    rows = np.arange(7)
+    examples = Examples(
+        pairs=(Pair("1_x", "1_x", "x"),) * 7,
+        inputs=np.arange(7.0)[:, None],
+        targets=np.arange(7.0)[:, None],
+        input_rows=rows,
+        target_rows=rows,
+    )
+    batches = list(evaluation_batches(examples, batch_size))
+    assert all(len(batch["inputs"]) == len(batch["valid"]) == batch_size for batch in batches)
+    seen = np.concatenate([batch["inputs"][batch["valid"], 0] for batch in batches])
+    np.testing.assert_array_equal(seen, np.arange(7.0))
+
+
+def test_prefetch_keeps_the_order():
+    def slow_at_first(i: int) -> int:
+        time.sleep(0.02 if i < 5 else 0)
+        return i * i
+
+    assert list(prefetch(slow_at_first, 3, 40)) == [i * i for i in range(3, 40)]
+    assert list(prefetch(slow_at_first, 5, 5)) == []
+
+
+def test_prefetch_is_only_so_far_ahead():
+    made = []
+    feed = prefetch(made.append, 0, 100, depth=2)
+    next(feed)
+    time.sleep(0.3)
+    # One was taken, two wait in the queue, and one waits for a place in it.
+    assert len(made) == 4
+    feed.close()
+
+
+def test_an_exception_comes_where_its_item_would_have_come():
+    def make(i: int) -> int:
+        if i == 3:
+            raise ValueError("item 3")
+        return i
+
+    taken = []
+    with pytest.raises(ValueError, match="item 3"):
+        for item in prefetch(make, 0, 10):
+            taken.append(item)
+    assert taken == [0, 1, 2]
+
+
+@pytest.mark.parametrize("num_taken", [0, 1, 5])
+def test_leaving_early_ends_the_thread(num_taken):
+    before = set(threading.enumerate())
+    feed = prefetch(lambda i: i, 0, 10**6)
+    for _ in range(num_taken):
+        next(feed)
+    feed.close()
+    assert set(threading.enumerate()) == before
+
+
+def test_no_thread_is_left_after_the_end_or_an_exception():
+    before = set(threading.enumerate())
+    list(prefetch(lambda i: i, 0, 5))
+    with pytest.raises(ZeroDivisionError):
+        list(prefetch(lambda i: 1 // i, 0, 5))
+    assert set(threading.enumerate()) == before

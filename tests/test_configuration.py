@@ -1,0 +1,194 @@
+"""The config: what is refused, what a run may change, and how it is kept."""
+
+import json
+import math
+
+import ml_collections
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from configs import vimsketch
+from qvae_jax import configuration
+from qvae_jax.audio.logmel import FrontEnd
+from qvae_jax.errors import UserError
+from qvae_jax.losses import LossWeights
+
+LIMITS = [
+    (name, bound, direction)
+    for name, bounds in configuration.RANGES.items()
+    for bound, direction in zip(bounds, (-1, 1))
+    if math.isfinite(bound)
+]
+
+
+def changed(**changes: object) -> ml_collections.ConfigDict:
+    """The original's config with changes by dotted name, their types free."""
+    config = vimsketch.get_config()
+    with config.ignore_type(), config.unlocked():
+        config.update_from_flattened_dict(changes)
+    return config
+
+
+def recorded(tmp_path, **changes: object):
+    configuration.record(changed(**{"model.encoder_width": 1.0, **changes}), tmp_path)
+    return tmp_path
+
+
+@pytest.mark.parametrize(("name", "bound", "direction"), LIMITS)
+def test_limits_are_allowed_and_what_lies_beyond_is_not(name, bound, direction):
+    configuration.check(changed(**{name: bound}))
+    with pytest.raises(UserError, match=f"^{name} is .*: set it to a value"):
+        configuration.check(changed(**{name: bound + direction}))
+
+
+@pytest.mark.parametrize("name", configuration.RANGES)
+def test_nan_is_never_a_setting(name):
+    with pytest.raises(UserError, match=f"^{name} is nan"):
+        configuration.check(changed(**{name: math.nan}))
+
+
+@pytest.mark.parametrize("name", configuration.CHOICES)
+def test_an_unknown_choice_is_told_the_known_ones(name):
+    with pytest.raises(UserError, match=f"^{name} is 'other'") as raised:
+        configuration.check(changed(**{name: "other"}))
+    for choice in configuration.CHOICES[name]:
+        configuration.check(changed(**{name: choice}))
+        assert choice in str(raised.value)
+
+
+def test_two_models_to_start_from_are_one_too_many():
+    with pytest.raises(UserError, match="model.checkpoint and model.encoder_checkpoint"):
+        configuration.check(changed(**{"model.checkpoint": "a", "model.encoder_checkpoint": "b"}))
+
+
+def test_settings_that_are_missing_or_unknown_are_named():
+    config = vimsketch.get_config()
+    del config.beta.fixed
+    config.trainning = ml_collections.ConfigDict({"batch_size": 3})
+    with pytest.raises(UserError, match="mine.py") as raised:
+        configuration.check_settings(config, vimsketch.get_config(), where="mine.py")
+    assert "beta.fixed is missing" in str(raised.value)
+    assert "trainning.batch_size is not a setting" in str(raised.value)
+
+
+def test_a_model_configuration_takes_all_that_concerns_it():
+    config = changed(
+        **{
+            "model.feature_space": "7",
+            "model.latent_dim": 5,
+            "model.decoder.width": 0.5,
+            "model.decoder.init": "fixed_std",
+            "data.input_duration_s": 3.0,
+        }
+    )
+    found = configuration.model_config(config, 0.4)
+    assert (found.encoder_width, found.feature_space, found.latent_dim) == (0.4, "7", 5)
+    assert (found.decoder_width, found.decoder_init) == (0.5, "fixed_std")
+    assert found.front_end == FrontEnd(duration_s=3.0)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("model.feature_space", "17"),
+        ("model.latent_dim", 0),
+        ("model.decoder.type", "other"),
+        ("model.decoder.init", "other"),
+        ("model.decoder.width", 0.0),
+    ],
+)
+def test_a_model_that_makes_no_sense_is_refused(name, value):
+    with pytest.raises(UserError, match=name):
+        configuration.model_config(changed(**{name: value}), 1.0)
+
+
+def test_loss_weights_are_the_configs():
+    config = changed(**{"loss.mel": 2.5, "loss.mask_silence": True})
+    assert configuration.loss_weights(config) == LossWeights(mel=2.5, mask_silence=True)
+
+
+def test_a_run_reads_its_config_back(tmp_path):
+    workdir = recorded(tmp_path, **{"data.dataset_dir": "é, b", "training.batch_size": 7})
+    found = configuration.read_run(workdir)
+    assert (found.data.dataset_dir, found.training.batch_size) == ("é, b", 7)
+    assert tuple(found.fine_tuning.layers) == (11, 12, 13, 14, 15, 16)
+    configuration.check(found)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (None, "is not a run's folder"),
+        ("", "not readable JSON"),
+        ("[1]", "not the configuration of a training run"),
+        ('{"kind": "qvae", "model": {}}', "not the configuration of a training run"),
+    ],
+)
+def test_what_is_no_runs_config_is_named(tmp_path, content, message):
+    if content is not None:
+        (tmp_path / "config.json").write_text(content)
+    with pytest.raises(UserError, match=message) as raised:
+        configuration.read_run(tmp_path)
+    assert str(tmp_path) in str(raised.value)
+
+
+def test_the_same_config_goes_on_without_a_word(tmp_path, capsys):
+    workdir = recorded(tmp_path)
+    configuration.check_run(changed(**{"model.encoder_width": 1.0}), workdir)
+    assert capsys.readouterr().out == ""
+
+
+def test_what_a_run_may_change_is_told(tmp_path, capsys):
+    workdir = recorded(tmp_path)
+    config = changed(**{"model.encoder_width": 1.0, "optimizer.learning_rate": 1e-5})
+    configuration.check_run(config, workdir)
+    assert capsys.readouterr().out == "optimizer.learning_rate was 0.0008 and is 1e-05 from here on.\n"
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("model.latent_dim", 32),
+        ("model.decoder.width", 0.5),
+        ("model.encoder_width", 0.4),
+        ("data.input_duration_s", 5.0),
+        ("data.split_seed", 1),
+        ("data.train_sound_ratio", 0.5),
+        ("data.train_imitation_ratio", 0.5),
+        ("overfit.num_pairs", 3),
+        ("training.encoder", "frozen"),
+        ("fine_tuning.layers", (16,)),
+    ],
+)
+def test_what_a_run_may_not_change_is_refused(tmp_path, name, value):
+    workdir = recorded(tmp_path)
+    with pytest.raises(UserError, match=f"{name} is .* but was .*recorded values") as raised:
+        configuration.check_run(changed(**{"model.encoder_width": 1.0, name: value}), workdir)
+    assert str(workdir) in str(raised.value)
+
+
+def test_a_setting_of_another_version_does_no_harm(tmp_path, capsys):
+    path = recorded(tmp_path) / "config.json"
+    settings_on_disk = json.loads(path.read_text())
+    del settings_on_disk["logging"]["num_samples"]
+    settings_on_disk["logging"]["colour"] = "red"
+    path.write_text(json.dumps(settings_on_disk))
+    configuration.check_run(changed(**{"model.encoder_width": 1.0}), tmp_path)
+    told = capsys.readouterr().out
+    assert "logging.colour was 'red'" in told and "logging.num_samples was None and is 3" in told
+
+
+@settings(derandomize=True, deadline=None, max_examples=50)
+@given(
+    st.floats(allow_nan=False, allow_infinity=False),
+    st.text(),
+    st.lists(st.integers(), max_size=4).map(tuple),
+)
+def test_any_values_come_back_from_disk(tmp_path_factory, number, text, layers):
+    workdir = tmp_path_factory.mktemp("run")
+    changes = {"beta.target": number, "data.cache_dir": text, "fine_tuning.layers": layers}
+    recorded(workdir, **changes)
+    found = configuration.read_run(workdir)
+    assert (found.beta.target, found.data.cache_dir) == (number, text)
+    assert tuple(found.fine_tuning.layers) == layers

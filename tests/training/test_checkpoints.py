@@ -1,0 +1,372 @@
+"""Checkpoints: whole or not there, compared with the model, and the right ones kept."""
+
+import json
+import os
+import pathlib
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import orbax.checkpoint as ocp
+import pytest
+
+from qvae_jax.errors import UserError
+from qvae_jax.models.variables import Variables
+from qvae_jax.training import checkpoints
+from qvae_jax.training.checkpoints import RunCheckpoints
+
+# Orbax leaves the other arrays alone where one fails; main.py silences their complaints too.
+COMPLAINTS = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+
+DESCRIPTION = {"kind": "encoder", "model": {"encoder_width": 0.4}}
+
+
+def arrays(**shapes: tuple[int, ...]) -> dict[str, np.ndarray]:
+    rng = np.random.default_rng(len(shapes))
+    return {
+        name.replace("__", "."): rng.standard_normal(shape).astype(np.float32)
+        for name, shape in shapes.items()
+    }
+
+
+def model() -> Variables:
+    return Variables(
+        arrays(decoder__kernel=(3, 4, 5), decoder__bias=(5,), scale=()), arrays(norm__mean=(5,))
+    )
+
+
+def run_tree(value: float = 1.0, size: int = 50) -> dict:
+    return {
+        "params": {"a.kernel": np.full((size, 7), value, np.float32)},
+        "batch_stats": {"a.mean": np.full(7, -value, np.float32)},
+        "optimizer": {"count": np.int32(value)},
+        "progress": {"best_loss": np.float64(1 / 3), "stale_epochs": np.int64(value)},
+    }
+
+
+def assert_same_trees(found: dict, expected: dict) -> None:
+    assert found.keys() == expected.keys()
+    for part in expected:
+        assert found[part].keys() == expected[part].keys()
+        for name, array in expected[part].items():
+            assert np.asarray(found[part][name]).dtype == np.asarray(array).dtype
+            np.testing.assert_array_equal(found[part][name], array)
+
+
+def saved_run(workdir: pathlib.Path, losses: list[float | None], **options) -> RunCheckpoints:
+    """The checkpoints of a run with one validation loss for each step from 1 on."""
+    kept = RunCheckpoints(workdir, **options)
+    for step, loss in enumerate(losses, start=1):
+        kept.save(step, run_tree(step), loss)
+    return kept
+
+
+def steps_on_disk(workdir: pathlib.Path) -> set[int]:
+    return {int(name) for name in os.listdir(workdir / "checkpoints")}
+
+
+def files_of(folder: pathlib.Path) -> list[pathlib.Path]:
+    return sorted(path for path in folder.rglob("*") if path.is_file())
+
+
+# --- Model folders
+
+
+def test_a_model_comes_back_bit_by_bit(tmp_path):
+    checkpoints.save_model(tmp_path / "model", DESCRIPTION, model())
+    assert checkpoints.read_description(tmp_path / "model") == DESCRIPTION
+    loaded = checkpoints.load_model(tmp_path / "model", model())
+    assert_same_trees(loaded._asdict(), model()._asdict())
+    assert os.listdir(tmp_path) == ["model"]
+
+
+def test_a_model_replaces_nothing(tmp_path):
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "kept").write_text("x")
+    with pytest.raises(UserError, match="model already exists"):
+        checkpoints.save_model(tmp_path / "model", DESCRIPTION, model())
+    assert os.listdir(tmp_path / "model") == ["kept"]
+
+
+def test_a_model_that_cannot_be_written_leaves_nothing(tmp_path):
+    (tmp_path / "file").write_text("kept")
+    with pytest.raises(UserError, match="file"):
+        checkpoints.save_model(tmp_path / "file" / "model", DESCRIPTION, model())
+    assert os.listdir(tmp_path) == ["file"]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda m: m.params.pop("scale"), "scale is not part of the model"),
+        (lambda m: m.params.update(new=np.zeros(2)), "new is missing"),
+        (
+            lambda m: m.params.update({"decoder.bias": np.zeros(6)}),
+            r"decoder.bias has shape \(5,\) instead of \(6,\)",
+        ),
+        (lambda m: m.batch_stats.clear(), "norm.mean is not part of the model"),
+    ],
+)
+def test_a_model_that_does_not_fit_is_refused(tmp_path, change, message):
+    checkpoints.save_model(tmp_path / "model", DESCRIPTION, model())
+    expected = model()
+    change(expected)
+    with pytest.raises(UserError, match=message) as raised:
+        checkpoints.load_model(tmp_path / "model", expected)
+    assert str(tmp_path / "model") in str(raised.value)
+
+
+def test_only_the_first_differences_are_listed():
+    found, expected = arrays(**{f"a{i}": (1,) for i in range(9)}), arrays(**{"b": (1,)})
+    with pytest.raises(UserError, match="b is missing; a0 .* and 5 more") as raised:
+        checkpoints.compare(found, expected, where="here")
+    assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (None, "holds no config.json"),
+        ("{", "not readable JSON"),
+        ("[]", "does not say what kind"),
+        ("{}", "does not say what kind"),
+    ],
+)
+def test_a_folder_of_another_kind_is_no_model(tmp_path, content, message):
+    if content is not None:
+        (tmp_path / "config.json").write_text(content)
+    with pytest.raises(UserError, match=message):
+        checkpoints.read_description(tmp_path)
+
+
+def test_a_model_without_its_arrays_is_incomplete(tmp_path):
+    checkpoints.save_model(tmp_path / "model", DESCRIPTION, model())
+    shutil.rmtree(tmp_path / "model" / "variables")
+    with pytest.raises(UserError, match="variables does not exist"):
+        checkpoints.load_model(tmp_path / "model", model())
+
+
+@COMPLAINTS
+@pytest.mark.parametrize("kept_share", [0.0, 0.5])
+def test_a_truncated_model_is_never_read_wrongly(tmp_path, kept_share):
+    checkpoints.save_model(tmp_path / "model", DESCRIPTION, model())
+    num_refused = 0
+    for path in files_of(tmp_path / "model" / "variables"):
+        content = path.read_bytes()
+        path.write_bytes(content[: int(kept_share * len(content))])
+        try:
+            loaded = checkpoints.load_model(tmp_path / "model", model())
+        except UserError as error:
+            assert str(tmp_path / "model") in str(error) and "\n" not in str(error)
+            num_refused += 1
+        else:  # some files are not needed to read the arrays
+            assert_same_trees(loaded._asdict(), model()._asdict())
+        path.write_bytes(content)
+    assert num_refused >= 3
+
+
+def test_a_checkpoint_of_something_else_is_no_model(tmp_path):
+    checkpoints.save_model(tmp_path / "model", DESCRIPTION, model())
+    shutil.rmtree(tmp_path / "model" / "variables")
+    with ocp.PyTreeCheckpointer() as checkpointer:
+        checkpointer.save(tmp_path / "model" / "variables", {"weights": np.zeros(3)})
+    with pytest.raises(UserError, match="another kind.*params, batch_stats"):
+        checkpoints.load_model(tmp_path / "model", model())
+
+
+# --- A run's checkpoints
+
+
+def test_a_run_comes_back_bit_by_bit(tmp_path):
+    kept = saved_run(tmp_path, [None, None])
+    assert kept.latest_step == 2
+    assert_same_trees(kept.restore(2), run_tree(2))
+    kept.close()
+
+
+@pytest.mark.parametrize(
+    ("losses", "best", "on_disk"),
+    [
+        ([5.0, 4.0, 3.0, 2.0, 1.0], 5, {3, 4, 5}),
+        ([1.0, 2.0, 3.0, 4.0, 5.0], 1, {1, 2, 3, 5}),
+        ([3.0, 1.0, 9.0, 2.0, None], 2, {1, 2, 4, 5}),
+        ([None, None, 7.0, None], 3, {3, 4}),
+        ([None] * 4, 4, {4}),
+        ([-1.0, -3.0, -2.0, 0.0], 2, {1, 2, 3, 4}),
+    ],
+)
+def test_the_best_three_and_the_last_are_kept(tmp_path, losses, best, on_disk):
+    kept = saved_run(tmp_path, losses)
+    assert (kept.best_step, kept.latest_step) == (best, len(losses))
+    assert steps_on_disk(tmp_path) == on_disk
+    kept.close()
+    again = RunCheckpoints(tmp_path, read_only=True)
+    assert (again.best_step, again.latest_step) == (best, len(losses))
+    assert_same_trees(again.restore(best), run_tree(best))
+    again.close()
+
+
+def test_how_many_are_kept_can_be_chosen(tmp_path):
+    saved_run(tmp_path, [1.0, 2.0, 3.0, 4.0], keep_best=1).close()
+    assert steps_on_disk(tmp_path) == {1, 4}
+
+
+def test_a_step_is_saved_once(tmp_path):
+    kept = saved_run(tmp_path, [2.0])
+    kept.save(1, run_tree(99), 0.0)
+    assert_same_trees(kept.restore(1), run_tree(1))
+    kept.close()
+
+
+def test_a_folder_without_checkpoints(tmp_path):
+    with pytest.raises(UserError, match="holds no checkpoints"):
+        RunCheckpoints(tmp_path, read_only=True)
+    assert os.listdir(tmp_path) == []
+    kept = RunCheckpoints(tmp_path)
+    assert kept.latest_step is None and kept.best_step is None
+    kept.close()
+
+
+def test_a_workdir_that_cannot_be_written(tmp_path):
+    (tmp_path / "checkpoints").write_text("a file")
+    with pytest.raises(UserError, match="checkpoints"):
+        RunCheckpoints(tmp_path)
+    assert (tmp_path / "checkpoints").read_text() == "a file"
+
+
+def test_other_files_beside_the_checkpoints_do_no_harm(tmp_path):
+    saved_run(tmp_path, [1.0]).close()
+    (tmp_path / "checkpoints" / "notes.txt").write_text("mine")
+    (tmp_path / "checkpoints" / "old").mkdir()
+    kept = RunCheckpoints(tmp_path)
+    assert kept.latest_step == 1
+    kept.save(2, run_tree(2), 0.5)
+    assert kept.best_step == 2
+    kept.close()
+    assert {"notes.txt", "old"} <= set(os.listdir(tmp_path / "checkpoints"))
+
+
+def test_an_unfinished_save_is_ignored_and_cleared_away(tmp_path):
+    saved_run(tmp_path, [1.0, 2.0]).close()
+    folder = tmp_path / "checkpoints"
+    shutil.copytree(folder / "2", folder / "3.orbax-checkpoint-tmp")
+    shutil.copytree(folder / "2", folder / "4.orbax-checkpoint-tmp-1700000000")
+    reader = RunCheckpoints(tmp_path, read_only=True)
+    assert reader.latest_step == 2
+    reader.close()
+    assert len(os.listdir(folder)) == 4, "a reader changes nothing"
+    kept = RunCheckpoints(tmp_path)
+    assert kept.latest_step == 2 and steps_on_disk(tmp_path) == {1, 2}
+    kept.save(3, run_tree(3), 0.5)
+    assert_same_trees(kept.restore(3), run_tree(3))
+    kept.close()
+
+
+def test_a_full_disk_keeps_the_earlier_checkpoint(tmp_path, monkeypatch):
+    kept = saved_run(tmp_path, [1.0])
+
+    def full(*arguments, **options):
+        (kept.directory / "2.orbax-checkpoint-tmp").mkdir()
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ocp.CheckpointManager, "save", full)
+        with pytest.raises(UserError, match="step 2 .*No space left.*step 1 is intact"):
+            kept.save(2, run_tree(2), 0.5)
+    kept.close()
+    again = RunCheckpoints(tmp_path)
+    assert again.latest_step == again.best_step == 1
+    assert_same_trees(again.restore(1), run_tree(1))
+    again.save(2, run_tree(2), 0.5)
+    assert_same_trees(again.restore(2), run_tree(2))
+    again.close()
+
+
+@COMPLAINTS
+def test_writes_that_really_fail_keep_the_earlier_checkpoint(tmp_path):
+    kept = saved_run(tmp_path, [1.0])
+    tree = run_tree(2)
+    tree["params"]["a.kernel"] = np.random.default_rng(0).standard_normal(50_000)
+    old = resource.getrlimit(resource.RLIMIT_FSIZE)
+    # Every write beyond 20 kB of a file now fails, as on a full disk.
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, old[1]))
+    try:
+        with pytest.raises(UserError, match="step 2 .*File too large.*step 1 is intact") as raised:
+            kept.save(2, tree, 0.5)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, old)
+    assert len(str(raised.value)) < 600
+    assert kept.latest_step == 1
+    assert_same_trees(kept.restore(1), run_tree(1))
+    kept.close()
+    again = RunCheckpoints(tmp_path)
+    again.save(2, tree, 0.5)
+    assert_same_trees(again.restore(2), tree)
+    again.close()
+
+
+KILLED = """
+import pathlib, sys, numpy as np
+from qvae_jax.training.checkpoints import RunCheckpoints
+kept = RunCheckpoints(pathlib.Path(sys.argv[1]))
+step = 0
+while True:
+    step += 1
+    fill = lambda size: np.full(size, step, np.float32)
+    tree = {"params": {f"a{i}": fill(20_000) for i in range(20)}, "batch_stats": {"b": fill(3)},
+            "optimizer": {"c": fill(3)}, "progress": {"d": fill(3)}}
+    kept.save(step, tree, float(-step))
+    print(step, flush=True)
+"""
+
+
+def test_a_kill_in_the_midst_of_saving_leaves_a_whole_checkpoint(tmp_path):
+    process = subprocess.Popen(
+        [sys.executable, "-c", KILLED, str(tmp_path)], stdout=subprocess.PIPE, text=True
+    )
+    for _ in range(4):
+        process.stdout.readline()
+    time.sleep(0.05)
+    process.send_signal(signal.SIGKILL)
+    last_told = int((["4"] + process.communicate()[0].split())[-1])
+    kept = RunCheckpoints(tmp_path)
+    assert kept.latest_step in (last_told, last_told + 1)
+    for step in (kept.latest_step, kept.best_step):
+        params = kept.restore(step)["params"]
+        assert len(params) == 20 and all((array == step).all() for array in params.values())
+    kept.close()
+
+
+@COMPLAINTS
+def test_a_damaged_checkpoint_is_named_with_what_to_do(tmp_path):
+    kept = saved_run(tmp_path, [1.0, 2.0])
+    folder = tmp_path / "checkpoints" / "2"
+    for path in files_of(folder / "default"):
+        path.write_bytes(b"")
+    with pytest.raises(UserError, match=f"remove {folder}, so that an earlier") as raised:
+        kept.restore(2)
+    assert "\n" not in str(raised.value)
+    assert_same_trees(kept.restore(1), run_tree(1))
+    kept.close()
+    shutil.rmtree(folder)  # as it says
+    again = RunCheckpoints(tmp_path)
+    assert again.latest_step == 1
+    again.close()
+
+
+def test_a_checkpoint_of_another_kind_is_named(tmp_path):
+    kept = RunCheckpoints(tmp_path)
+    kept.save(1, {"params": {"a": np.zeros(2)}}, None)
+    with pytest.raises(UserError, match="checkpoints/1 .*has no batch_stats, optimizer, progress"):
+        kept.restore(1)
+    kept.close()
+
+
+def test_the_loss_of_a_checkpoint_lies_beside_it(tmp_path):
+    saved_run(tmp_path, [0.25]).close()
+    metrics = tmp_path / "checkpoints" / "1" / "metrics" / "metrics"
+    assert json.loads(metrics.read_text()) == {"validation_loss": 0.25}

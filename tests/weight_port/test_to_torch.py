@@ -1,0 +1,107 @@
+"""The way back: the original's keys and shapes, and the same arrays when ported again."""
+
+import importlib
+
+import numpy as np
+import pytest
+
+import golden_rules
+from filled import decoder_state_dict, golden_layout
+from qvae_jax.models import decoders
+from qvae_jax.training import start
+
+pytest.importorskip("torch", reason="weight_port writes PyTorch files")
+torch = importlib.import_module("torch")
+
+
+def _equal(one, other) -> bool:
+    return all(
+        a.keys() == b.keys() and all(np.array_equal(a[name], b[name]) for name in a)
+        for a, b in zip(one, other, strict=True)
+    )
+
+
+def test_the_original_s_layout_is_matched_key_for_key(ported_qvae, run_main, tmp_path):
+    output = tmp_path / "back.pt"
+    finished = run_main("--to_torch", ported_qvae.folder, output)
+    assert finished.status == 0, finished.err
+    state_dict = torch.load(output, weights_only=True)["state_dict"]
+    layout = golden_layout("qvae_checkpoint_layout")["shapes"]
+    assert {key: list(tensor.shape) for key, tensor in state_dict.items()} == layout
+    for key in layout:
+        if not key.startswith("loss_fn."):
+            np.testing.assert_array_equal(
+                state_dict[key].numpy(), golden_rules.filled(key, tuple(layout[key])), key
+            )
+    bank = golden_rules.load("mel_filterbanks")["htk_80_22050_1024"]
+    ours = state_dict["loss_fn.mel_loss.mel_transforms.0.mel_scale.fb"].numpy()
+    np.testing.assert_allclose(ours, bank, atol=2e-5)
+
+
+def test_an_encoder_there_and_back_is_the_same_bit_for_bit(mn01_file, run_main, tmp_path):
+    assert run_main(mn01_file, tmp_path / "model").status == 0
+    assert run_main("--to_torch", tmp_path / "model", tmp_path / "back.pt").status == 0
+    before, after = (torch.load(p, weights_only=True) for p in (mn01_file, tmp_path / "back.pt"))
+    assert before.keys() == after.keys()
+    assert all(torch.equal(before[key], after[key]) for key in before)
+
+
+@pytest.mark.parametrize("decoder_type", decoders.DECODERS)
+def test_every_decoder_there_and_back_and_verified(
+    decoder_type, mn01_arrays, save_lightning, run_main, tmp_path
+):
+    """Ported, compared with torch layer by layer, written back, and ported again."""
+    arrays = {f"encoder.backbone.{key}": array for key, array in mn01_arrays.items()}
+    arrays |= {f"decoder.{k}": array for k, array in decoder_state_dict(decoder_type).items()}
+    for head in ("mu", "logvar"):
+        for leaf, shape in (("weight", (16, 96)), ("bias", (16,))):
+            key = f"encoder.{head}_head.{leaf}"
+            arrays[key] = golden_rules.filled(key, shape)
+    config = {"model": {"feature_space": "final"}, "decoder": {"type": decoder_type}}
+    path = save_lightning(tmp_path / "qvae.ckpt", arrays, config)
+    finished = run_main(path, tmp_path / "model", "--verify")
+    assert finished.status == 0, finished.err
+    assert "decoder.audio" in finished.out and "verified" in finished.out
+    assert run_main("--to_torch", tmp_path / "model", tmp_path / "back.pt").status == 0
+    back = torch.load(tmp_path / "back.pt", weights_only=True)["state_dict"]
+    for key, array in arrays.items():
+        np.testing.assert_array_equal(back[key].numpy(), array, key)
+    assert run_main(tmp_path / "back.pt", tmp_path / "again").status == 0
+    (one, first), (other, second) = (
+        start.load_qvae(tmp_path / name) for name in ("model", "again")
+    )
+    assert one == other
+    assert _equal(first, second)
+
+
+def test_a_model_that_computes_something_else_is_not_verified(
+    mn01_file, run_main, tmp_path, monkeypatch
+):
+    forward = importlib.import_module("weight_port.torch_forward")
+    linear = forward._linear
+    monkeypatch.setattr(
+        forward, "_linear", lambda *arguments: linear(*arguments) * (1 + 1e-4)
+    )
+    finished = run_main(mn01_file, tmp_path / "model", "--verify")
+    assert finished.status == 1
+    assert finished.err.count("\n") == 1 and "does not give the same here" in finished.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("absent", "out.pt"), "absent holds no config.json"),
+        (("model", "model"), "already exists"),
+        (("model", "out.pt", "--verify"), "--verify cannot be combined with --to_torch"),
+    ],
+)
+def test_what_cannot_go_back_is_refused(
+    mn01_file, run_main, tmp_path, monkeypatch, arguments, message
+):
+    monkeypatch.chdir(tmp_path)
+    assert run_main(mn01_file, "model").status == 0
+    finished = run_main("--to_torch", *arguments)
+    assert finished.status == 1
+    assert finished.err.startswith("error: ") and finished.err.count("\n") == 1
+    assert message in finished.err
+    assert not (tmp_path / "out.pt").exists()

@@ -1,0 +1,123 @@
+"""The way back: a model of ours as a state dict under the original's keys."""
+
+import pathlib
+
+import numpy as np
+import torch
+
+from qvae_jax import files, generate, losses
+from qvae_jax.audio import mel, stft
+from qvae_jax.errors import UserError
+from qvae_jax.models.variables import Variables
+from qvae_jax.training import checkpoints, start
+from weight_port import names
+
+StateDict = dict[str, torch.Tensor]
+
+
+def convert(checkpoint_dir: pathlib.Path, output: pathlib.Path) -> int:
+    """Writes a model folder, or a run's best checkpoint, as a PyTorch file; gives its tensors.
+
+    A QVAE becomes {"state_dict", "hyper_parameters"} as Lightning keeps it, an encoder a bare
+    state dict as EfficientAT does. Raises UserError where there is no model, or the file exists or
+    cannot be written.
+    """
+    if output.exists():
+        raise UserError(f"{output} already exists: remove it or name another file.")
+    kind, model, arrays = _load(checkpoint_dir)
+    if kind == "encoder":
+        content = state_dict = encoder_state_dict(arrays, model["encoder_width"])
+    else:
+        state_dict = qvae_state_dict(arrays, model["encoder_width"], model["decoder_type"])
+        content = {"state_dict": state_dict, "hyper_parameters": _hyper_parameters(model)}
+    with files.replacing(output) as temporary:
+        torch.save(content, temporary)
+    return len(state_dict)
+
+
+def encoder_state_dict(arrays: Variables, width: float) -> StateDict:
+    """An encoder's variables under EfficientAT's keys."""
+    return _with_counters(_renamed(arrays, names.mobilenet(width), {}))
+
+
+def qvae_state_dict(arrays: Variables, width: float, decoder_type: str) -> StateDict:
+    """A QVAE's variables under the original's keys, with the constants its losses keep."""
+    table, transposed = names.qvae(width, decoder_type), names.transposed_keys(decoder_type)
+    return _with_counters(_renamed(arrays, table, transposed)) | _loss_constants()
+
+
+def _load(directory: pathlib.Path) -> tuple[str, dict, Variables]:
+    """(kind, model description, variables) of a model folder or a training run."""
+    path = pathlib.Path(directory) / checkpoints.CONFIG_FILE
+    if path.is_file() and "kind" not in files.read_json(path):
+        config, arrays = generate.load_model(workdir=str(directory))
+    elif checkpoints.read_description(directory)["kind"] == "encoder":
+        model = checkpoints.read_description(directory)["model"]
+        return "encoder", model, start.load_encoder(str(directory))
+    else:
+        config, arrays = start.load_qvae(directory)
+    if config.decoder_width != 1.0:
+        raise UserError(
+            f"{directory} has a decoder of width {config.decoder_width}, which the original does "
+            "not have: only models with model.decoder.width 1 can go back."
+        )
+    model = {
+        "encoder_width": config.encoder_width,
+        "feature_space": config.feature_space,
+        "latent_dim": config.latent_dim,
+        "decoder_type": config.decoder_type,
+    }
+    return "qvae", model, arrays
+
+
+def _renamed(arrays: Variables, table: dict[str, str], transposed: dict[str, bool]) -> StateDict:
+    ours = {**arrays.params, **arrays.batch_stats}
+    return {
+        key: torch.from_numpy(
+            names.to_torch_axes(
+                np.array(ours[name]),
+                transposed=key in transposed,
+                reverse=transposed.get(key, False),
+            )
+        )
+        for key, name in table.items()
+    }
+
+
+def _with_counters(state_dict: StateDict) -> StateDict:
+    """The state dict with a zero step counter beside each BatchNorm's statistics, as in torch."""
+    suffix = ".running_var"
+    counters = {
+        key.removesuffix(suffix) + ".num_batches_tracked": torch.zeros((), dtype=torch.int64)
+        for key in state_dict
+        if key.endswith(suffix)
+    }
+    return state_dict | counters
+
+
+def _loss_constants() -> StateDict:
+    """The windows and filter banks that the original's losses keep among their weights."""
+    constants = {
+        f"loss_fn.spectral_loss.windows.window_{window}": stft.hann_window(window, periodic=True)
+        for window in losses.STFT_WINDOWS
+    }
+    rate = losses.SAMPLE_RATE_HZ
+    for i, window in enumerate(losses.MEL_WINDOWS):
+        prefix = f"loss_fn.mel_loss.mel_transforms.{i}"
+        bank = mel.htk_mel_bank(losses.NUM_MELS, window, rate, 0.0, rate / 2)
+        constants[f"{prefix}.spectrogram.window"] = stft.hann_window(window, periodic=True)
+        constants[f"{prefix}.mel_scale.fb"] = bank
+    return {key: torch.from_numpy(np.array(value)) for key, value in constants.items()}
+
+
+def _hyper_parameters(model: dict) -> dict:
+    """What the original's config says of the architecture."""
+    return {
+        "config": {
+            "model": {
+                "latent_dim": model["latent_dim"],
+                "feature_space": model["feature_space"],
+            },
+            "decoder": {"type": model["decoder_type"]},
+        }
+    }

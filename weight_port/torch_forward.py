@@ -1,0 +1,199 @@
+"""QVAE's forward pass in plain torch functions, driven by a state dict: the peer of --verify.
+
+Each function yields (name, result) layer by layer, with channels first as torch keeps them:
+maps [batch, channels, mel, frames], sequences [batch, channels, time]. Evaluation mode only.
+"""
+
+import functools
+from collections.abc import Iterator
+
+import torch
+import torch.nn.functional as F
+
+from qvae_jax.models.decoders import RESIDUAL_STAGES, STAGE_WIDTHS
+from qvae_jax.models.mobilenet import LAST_LAYER, ROWS
+
+StateDict = dict[str, torch.Tensor]
+Trace = Iterator[tuple[str, torch.Tensor]]
+
+
+def mobilenet(weights: StateDict, logmel: torch.Tensor) -> Trace:
+    """Layers features.0 to features.16, the pooled features and the AudioSet logits."""
+    x = _conv_norm(weights, "features.0", logmel[:, None], F.hardswish, stride=2)
+    yield "features.0", x
+    for layer, row in enumerate(ROWS, start=1):
+        x = _inverted_residual(weights, f"features.{layer}", x, row)
+        yield f"features.{layer}", x
+    x = _conv_norm(weights, f"features.{LAST_LAYER}", x, F.hardswish)
+    yield f"features.{LAST_LAYER}", x
+    pooled = x.mean((2, 3))
+    yield "pooled", pooled
+    hidden = F.hardswish(_linear(weights, "classifier.2", pooled))
+    yield "logits", _linear(weights, "classifier.5", hidden)
+
+
+def posterior(weights: StateDict, features: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """μ and log σ² of features [batch, C], from two heads or from the older form's one."""
+    if "vae_head.weight" in weights:
+        return _linear(weights, "vae_head", features).chunk(2, dim=1)
+    return _linear(weights, "mu_head", features), _linear(weights, "logvar_head", features)
+
+
+def decoder(weights: StateDict, decoder_type: str, z: torch.Tensor) -> Trace:
+    """The layers of a decoder, by the names of qvae_jax's trace, the audio [batch, 59049] last."""
+    return DECODERS[decoder_type](weights, z)
+
+
+def _sample_cnn(
+    weights: StateDict,
+    z: torch.Tensor,
+    *,
+    transposed: bool = False,
+    residual_stages: frozenset[int] = frozenset(),
+    learned_upsampling: bool = False,
+) -> Trace:
+    convolve = _transposed_conv if transposed else _conv
+    x = z[:, :, None]
+    for i in range(len(STAGE_WIDTHS)):
+        number, before = 11 - i, x
+        if i > 0 and learned_upsampling:
+            x = _transposed_conv(weights, f"upsample{number}", x, stride=3)
+        elif i > 0:
+            x = _nearest(x)
+        x = _batch_norm(weights, f"bn_layers.{i}", convolve(weights, f"conv{number}", x))
+        x = F.relu(x + _nearest(before) if i in residual_stages else x)
+        yield f"stages.{i}", x
+    if transposed:
+        yield "audio", torch.tanh(_transposed_conv(weights, "conv1", x, stride=3))[:, 0]
+        return
+    upsampled = (
+        _transposed_conv(weights, "upsample_final", x, stride=3)
+        if learned_upsampling
+        else _nearest(x)
+    )
+    x = _leaky(_batch_norm(weights, "final_bn1", _conv(weights, "final_conv1", upsampled)))
+    yield "final.0", x
+    x = _leaky(_batch_norm(weights, "final_bn2", _conv(weights, "final_conv2", x)))
+    yield "final.1", x
+    yield "audio", torch.tanh(_conv(weights, "final_conv3", x))[:, 0]
+
+
+def _improved(weights: StateDict, z: torch.Tensor) -> Trace:
+    x = _linear(weights, "input_proj.2", _leaky(_linear(weights, "input_proj.0", z)))[:, :, None]
+    yield "project", x
+    x = _stem(weights, "stage1", x, num_residual_blocks=2)
+    yield "stem", x
+    for i in range(9):
+        x = _upsample_block(weights, f"upsample_layers.{i}", x)
+        yield f"blocks.{i}", x
+    x = _leaky(_conv(weights, "final_conv", _linear_upsampling(x)))
+    yield "final", x
+    x = torch.cat([_conv(weights, f"output_layers.{i}", x) for i in range(3)], dim=1)
+    yield "branches", x
+    yield "audio", torch.tanh(_conv(weights, "output_combine", x))[:, 0]
+
+
+def _light_improved(weights: StateDict, z: torch.Tensor) -> Trace:
+    x = _stem(weights, "layers.0", z[:, :, None], num_residual_blocks=1)
+    yield "stem", x
+    for i in range(9):
+        x = _upsample_block(weights, f"layers.{i + 1}", x)
+        yield f"blocks.{i}", x
+    yield "audio", torch.tanh(_conv(weights, "layers.10", _linear_upsampling(x)))[:, 0]
+
+
+DECODERS = {
+    "original": functools.partial(_sample_cnn, transposed=True),
+    "original-plus": _sample_cnn,
+    "original-res": functools.partial(_sample_cnn, residual_stages=RESIDUAL_STAGES),
+    "original-res-plus": functools.partial(
+        _sample_cnn, residual_stages=RESIDUAL_STAGES, learned_upsampling=True
+    ),
+    "improved": _improved,
+    "light_improved": _light_improved,
+}
+
+
+def _inverted_residual(weights: StateDict, prefix: str, x: torch.Tensor, row) -> torch.Tensor:
+    activation = F.hardswish if row.hard_swish else F.relu
+    y, number = x, 0
+    # The first part filters each channel where the block has no expansion.
+    if weights[f"{prefix}.block.0.0.weight"].shape[1] != 1:
+        y, number = _conv_norm(weights, f"{prefix}.block.0", y, activation), 1
+    y = _conv_norm(
+        weights, f"{prefix}.block.{number}", y, activation, stride=row.stride, groups=y.shape[1]
+    )
+    if row.squeeze_excite:
+        number += 1
+        y = _squeeze_excite(weights, f"{prefix}.block.{number}.conc_se_layers.0", y)
+    y = _conv_norm(weights, f"{prefix}.block.{number + 1}", y, lambda map: map)
+    return x + y if x.shape == y.shape and row.stride == 1 else y
+
+
+def _squeeze_excite(weights: StateDict, prefix: str, x: torch.Tensor) -> torch.Tensor:
+    squeezed = F.relu(_linear(weights, f"{prefix}.fc1", x.mean((2, 3))))
+    return x * torch.sigmoid(_linear(weights, f"{prefix}.fc2", squeezed))[:, :, None, None]
+
+
+def _conv_norm(weights, prefix, x, activation, *, stride=1, groups=1) -> torch.Tensor:
+    kernel = weights[f"{prefix}.0.weight"]
+    padding = (kernel.shape[-1] - 1) // 2
+    y = F.conv2d(x, kernel, stride=stride, padding=padding, groups=groups)
+    return activation(_batch_norm(weights, f"{prefix}.1", y, epsilon=1e-3))
+
+
+def _stem(weights: StateDict, prefix: str, x: torch.Tensor, num_residual_blocks: int):
+    x = _leaky(_batch_norm(weights, f"{prefix}.1", _conv(weights, f"{prefix}.0", x)))
+    for i in range(num_residual_blocks):
+        x = _residual_block(weights, f"{prefix}.{i + 3}", x, dilation=i + 1)
+    return x
+
+
+def _upsample_block(weights: StateDict, prefix: str, x: torch.Tensor) -> torch.Tensor:
+    x = _linear_upsampling(x)
+    for name in ("upsample_conv", "refine_conv"):
+        x = _leaky(_batch_norm(weights, f"{prefix}.bn", _conv(weights, f"{prefix}.{name}", x)))
+    for i in range(2):
+        x = _residual_block(weights, f"{prefix}.residual_blocks.{i}", x, dilation=i + 1)
+    return x
+
+
+def _residual_block(weights: StateDict, prefix: str, x: torch.Tensor, dilation: int):
+    y = _conv(weights, f"{prefix}.conv1", x, dilation)
+    y = _leaky(_batch_norm(weights, f"{prefix}.bn1", y))
+    y = _conv(weights, f"{prefix}.conv2", y, dilation)
+    return _leaky(x + _batch_norm(weights, f"{prefix}.bn2", y))
+
+
+def _conv(weights: StateDict, prefix: str, x: torch.Tensor, dilation: int = 1) -> torch.Tensor:
+    kernel = weights[f"{prefix}.weight"]
+    padding = dilation * (kernel.shape[-1] - 1) // 2
+    return F.conv1d(x, kernel, weights[f"{prefix}.bias"], padding=padding, dilation=dilation)
+
+
+def _transposed_conv(weights: StateDict, prefix: str, x: torch.Tensor, stride: int = 1):
+    kernel, bias = weights[f"{prefix}.weight"], weights[f"{prefix}.bias"]
+    return F.conv_transpose1d(x, kernel, bias, stride=stride, padding=1 if stride == 1 else 0)
+
+
+def _linear(weights: StateDict, prefix: str, x: torch.Tensor) -> torch.Tensor:
+    return F.linear(x, weights[f"{prefix}.weight"], weights[f"{prefix}.bias"])
+
+
+def _batch_norm(weights: StateDict, prefix: str, x: torch.Tensor, epsilon: float = 1e-5):
+    mean, var, scale, bias = (
+        weights[f"{prefix}.{name}"] for name in ("running_mean", "running_var", "weight", "bias")
+    )
+    return F.batch_norm(x, mean, var, scale, bias, eps=epsilon)
+
+
+def _nearest(x: torch.Tensor) -> torch.Tensor:
+    return F.interpolate(x, scale_factor=3, mode="nearest")
+
+
+def _linear_upsampling(x: torch.Tensor) -> torch.Tensor:
+    return F.interpolate(x, scale_factor=3, mode="linear", align_corners=False)
+
+
+def _leaky(x: torch.Tensor) -> torch.Tensor:
+    return F.leaky_relu(x, 0.1)

@@ -1,0 +1,145 @@
+"""--verify: the torch side and ours on the same input, layer by layer.
+
+Both compute in float64: in float32 deep decoders magnify rounding to 4e-4 of their output, which
+would raise false alarms, or hide a small real difference behind a wide bound.
+"""
+
+from typing import NamedTuple
+
+import jax
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from qvae_jax.audio.logmel import FrontEnd, log_mel
+from qvae_jax.models import variables
+from qvae_jax.models.mobilenet import LAST_LAYER, MobileNetV3
+from qvae_jax.models.qvae import QVAE, QVAEConfig
+from qvae_jax.models.variables import Variables
+from weight_port import torch_forward
+from weight_port.port import Port
+from weight_port.source import Source
+
+BOUND = 1e-6  # largest difference over largest value, of each layer
+
+
+class Row(NamedTuple):
+    """One layer: its name, its shape here, and how far the two sides are apart."""
+
+    layer: str
+    shape: tuple[int, ...]
+    absolute: float
+    relative: float
+
+
+def compare(source: Source, ported: Port) -> list[Row]:
+    """A row for each layer of the ported model: what our side gives against torch's."""
+    encoder = ported.description["source"].get("encoder")
+    prefix = f"{encoder}_encoder." if encoder else ""
+    weights = {
+        key.removeprefix(prefix): torch.from_numpy(np.array(array, np.float64))
+        for key, array in source.arrays.items()
+        if key.startswith(prefix)
+    }
+    logmel = np.array(jax.jit(log_mel)(_test_sound(FrontEnd())), np.float64)
+    with torch.inference_mode(), jax.enable_x64(True):
+        if ported.description["kind"] == "encoder":
+            theirs = _torch_encoder(weights, torch.from_numpy(logmel))
+            ours = _our_encoder(ported, logmel)
+        else:
+            theirs = _torch_qvae(weights, ported.description["model"], torch.from_numpy(logmel))
+            # The decoder gets torch's μ on both sides: its rows then show its own differences,
+            # not how it magnifies those of the encoder.
+            ours = _our_qvae(ported, logmel, theirs["mu"].numpy())
+    return [_row(layer, ours[layer], theirs[layer].numpy()) for layer in theirs]
+
+
+def table(rows: list[Row]) -> str:
+    """The rows as text, the worst marked."""
+    worst = max(rows, key=lambda row: row.relative)
+    lines = [f"{'layer':28}{'shape':>22}{'absolute':>12}{'relative':>12}"]
+    for row in rows:
+        shape = "×".join(map(str, row.shape))
+        mark = "  largest" if row is worst else ""
+        lines.append(f"{row.layer:28}{shape:>22}{row.absolute:12.2e}{row.relative:12.2e}{mark}")
+    return "\n".join(lines)
+
+
+def _test_sound(front_end: FrontEnd) -> np.ndarray:
+    """A rising tone in noise, [1, samples]: every mel band gets something."""
+    rng = np.random.default_rng(0)
+    time = np.arange(front_end.num_samples) / front_end.sample_rate_hz
+    tone = np.sin(2 * np.pi * (100.0 + 700.0 * time) * time)
+    noise = rng.standard_normal(front_end.num_samples)
+    return (0.4 * tone + 0.05 * noise)[None].astype(np.float32)
+
+
+def _torch_encoder(weights: dict, logmel: torch.Tensor) -> dict[str, torch.Tensor]:
+    return {
+        name: x.permute(0, 2, 3, 1) if x.ndim == 4 else x
+        for name, x in torch_forward.mobilenet(weights, logmel)
+    }
+
+
+def _our_encoder(ported: Port, logmel: np.ndarray) -> dict[str, np.ndarray]:
+    module = MobileNetV3(ported.description["model"]["encoder_width"], rng=None)
+    graphdef, _ = variables.split(module)
+
+    @jax.jit
+    def run(arrays, logmel):
+        encoder = variables.merge(graphdef, arrays)
+        maps = encoder.maps(logmel)
+        pooled = maps[-1].mean((1, 2))
+        named = {f"features.{i}": x for i, x in enumerate(maps)}
+        return named | {"pooled": pooled, "logits": encoder.classifier(pooled)}
+
+    return run(_in_float64(ported), logmel)
+
+
+def _torch_qvae(weights: dict, model: dict, logmel: torch.Tensor) -> dict[str, torch.Tensor]:
+    backbone, heads, decoder = (
+        {key.removeprefix(prefix): w for key, w in weights.items() if key.startswith(prefix)}
+        for prefix in ("encoder.backbone.", "encoder.", "decoder.")
+    )
+    trace = dict(torch_forward.mobilenet(backbone, logmel))
+    space = model["feature_space"]
+    raw = trace["pooled"] if space == "final" else trace[f"features.{space}"].flatten(1)
+    features = F.normalize(raw, dim=1)
+    mu, logvar = torch_forward.posterior(heads, features)
+    last = LAST_LAYER if space == "final" else int(space)
+    layers = {f"features.{i}": trace[f"features.{i}"].permute(0, 2, 3, 1) for i in range(last + 1)}
+    results = layers | {"normalised": features, "mu": mu, "logvar": logvar}
+    for name, x in torch_forward.decoder(decoder, model["decoder_type"], mu):
+        results[f"decoder.{name}"] = x.transpose(1, 2) if x.ndim == 3 else x
+    return results
+
+
+def _our_qvae(ported: Port, logmel: np.ndarray, z: np.ndarray) -> dict[str, np.ndarray]:
+    config = QVAEConfig.from_dict(ported.description["model"])
+    graphdef, _ = variables.split(QVAE(config, rng=None))
+
+    @jax.jit
+    def run(arrays, logmel, z):
+        model = variables.merge(graphdef, arrays)
+        maps = model.encoder.maps(logmel, last_layer=config.last_layer)
+        features = model.features(logmel)
+        mu, logvar = model.posterior(features)
+        named = {f"features.{i}": x for i, x in enumerate(maps)}
+        decoded = model.decoder.trace(z, train=False, key=None)
+        return (
+            named
+            | {"normalised": features, "mu": mu, "logvar": logvar}
+            | {f"decoder.{name}": x for name, x in decoded}
+        )
+
+    return run(_in_float64(ported), logmel, z)
+
+
+def _in_float64(ported: Port) -> Variables:
+    return jax.tree.map(lambda array: np.asarray(array, np.float64), ported.variables)
+
+
+def _row(layer: str, ours: np.ndarray, theirs: np.ndarray) -> Row:
+    difference = float(np.max(np.abs(np.asarray(ours) - theirs)))
+    largest = float(np.max(np.abs(theirs)))
+    return Row(layer, theirs.shape, difference, difference / max(largest, 1e-30))
