@@ -5,6 +5,7 @@ import dataclasses
 import math
 import pathlib
 import signal
+import sys
 from collections.abc import Callable, Iterator
 
 import jax
@@ -349,14 +350,7 @@ class _StepReport:
     def __init__(self, run: Run, log: MetricsLog, first_step: int, kept):
         self._run, self._log, self._kept = run, log, kept
         self._pending = None
-        self._bar = tqdm(
-            total=run.num_steps,
-            initial=first_step,
-            unit="step",
-            dynamic_ncols=True,
-            mininterval=1,
-            disable=None,  # in a file it would be one endless line
-        )
+        self._bar = _progress_bar(run.num_steps, first_step)
 
     def after_step(self, step: int, metrics: dict) -> None:
         self.flush()
@@ -383,6 +377,27 @@ class _StepReport:
 
     def close(self) -> None:
         self._bar.close()
+
+
+def _progress_bar(num_steps: int, first_step: int) -> tqdm:
+    """A bar on a terminal; elsewhere, where a bar would be one endless line, a line at times."""
+    options = dict(total=num_steps, initial=first_step, unit="step")
+    if sys.stderr.isatty():
+        return tqdm(**options, dynamic_ncols=True, mininterval=1)
+    shown = "step {n_fmt}/{total_fmt}, {rate_fmt}, {remaining} left{postfix}"
+    return tqdm(**options, file=_Lines(), bar_format=shown, mininterval=15)
+
+
+class _Lines:
+    """Standard error for tqdm, with its redrawing turned into lines."""
+
+    def write(self, text: str) -> None:
+        line = text.strip("\r\n ")
+        if line:
+            print(line, file=sys.stderr)
+
+    def flush(self) -> None:
+        sys.stderr.flush()
 
 
 def _require_finite(

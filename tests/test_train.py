@@ -1,4 +1,378 @@
-"""Whole training runs of a tiny model."""
-def test_it(frozen_run):
-    import os
-    print(os.listdir(frozen_run))
+"""Whole training runs of a tiny model: what they write, and how they stop and go on."""
+
+import os
+import shutil
+import signal
+import types
+
+import jax
+import numpy as np
+import orbax.checkpoint as ocp
+import pytest
+import soundfile
+
+import small_run
+from qvae_jax import configuration, losses, train
+from qvae_jax.data import batches
+from qvae_jax.errors import UserError
+from qvae_jax.models.variables import Variables
+from qvae_jax.training import checkpoints, devices, start
+from qvae_jax.training import state as training_state
+from qvae_jax.training.checkpoints import RunCheckpoints
+from qvae_jax.training.metrics_log import METRICS_FILE, read_metrics
+from qvae_jax.training.state import Progress
+
+# Three epochs of two steps, with all that changes from step to step in the original's recipe.
+SCHEDULED = {
+    "fine_tuning.layers": (15, 16),
+    "optimizer.schedule": "cosine",
+    "optimizer.warmup_epochs": 1,
+    "beta.schedule": "linear",
+    "beta.target": 0.01,
+    "training.steps_per_epoch": 2,
+    "training.num_epochs": 3,
+    "logging.num_samples": 1,
+    "logging.samples_every_epochs": 3,
+}
+
+
+def saved(workdir, step: int | None = None) -> dict:
+    """What a checkpoint holds, the last one unless a step is given."""
+    kept = RunCheckpoints(workdir, read_only=True)
+    tree = kept.restore(step or kept.latest_step)
+    kept.close()
+    return tree
+
+
+def steps_on_disk(workdir) -> set[int]:
+    return {int(name) for name in os.listdir(workdir / "checkpoints")}
+
+
+def initial(config) -> Variables:
+    return start.initial_variables(config, configuration.model_config(config, 0.1))
+
+
+def changed_names(before: Variables, after: dict) -> set[str]:
+    return {
+        name
+        for part in Variables._fields
+        for name, array in getattr(before, part).items()
+        if not np.array_equal(array, after[part][name])
+    }
+
+
+def names_below(before: Variables, *prefixes: str) -> set[str]:
+    names = {*before.params, *before.batch_stats}
+    return {name for name in names if name.startswith(prefixes)}
+
+
+def assert_same_checkpoints(found: dict, expected: dict) -> None:
+    jax.tree.map(np.testing.assert_array_equal, found, expected)
+
+
+def signal_after(monkeypatch, step: int) -> None:
+    """Sends this process SIGTERM once it has taken a step."""
+    after_step = train._StepReport.after_step
+
+    def signalling(report, taken, metrics):
+        after_step(report, taken, metrics)
+        if taken == step:
+            signal.raise_signal(signal.SIGTERM)
+
+    monkeypatch.setattr(train._StepReport, "after_step", signalling)
+
+
+@pytest.fixture(scope="module")
+def fine_tuned_run(data_set, tmp_path_factory):
+    """A run of six steps that nothing interrupts."""
+    workdir = tmp_path_factory.mktemp("fine_tuned") / "run"
+    return small_run.trained(data_set, workdir, encoder="fine_tuned", **SCHEDULED)
+
+
+# --- What learns
+
+
+def test_a_frozen_encoder_stays_as_it_is(data_set, frozen_run):
+    before = initial(small_run.config(data_set))
+    heads_and_decoder = names_below(before, "mu_head.", "logvar_head.", "decoder.")
+    changed = changed_names(before, saved(frozen_run))
+    # Without a KL term and with noise, every head and every array of the decoder learns.
+    assert changed == heads_and_decoder
+    assert names_below(before, "encoder.") and not changed & names_below(before, "encoder.")
+
+
+def test_fine_tuning_changes_the_listed_layers_alone(data_set, fine_tuned_run):
+    before = initial(small_run.config(data_set, "fine_tuned", **SCHEDULED))
+    changed = changed_names(before, saved(fine_tuned_run))
+    listed = names_below(before, "encoder.features.15.", "encoder.features.16.")
+    assert changed & names_below(before, "encoder.") == listed
+    assert any(name in before.batch_stats for name in listed)
+    assert names_below(before, "decoder.", "mu_head.", "logvar_head.") <= changed
+
+
+def test_from_scratch_changes_every_layer_that_feeds_the_features(data_set, tmp_path):
+    early = {"model.feature_space": "1", "training.num_epochs": 1, "training.steps_per_epoch": 2}
+    workdir = small_run.trained(data_set, tmp_path / "run", encoder="from_scratch", **early)
+    before = initial(small_run.config(data_set, "from_scratch", **early))
+    changed = changed_names(before, saved(workdir)) & names_below(before, "encoder.")
+    assert changed == names_below(before, "encoder.features.0.", "encoder.features.1.")
+
+
+def test_a_few_pairs_are_learnt(data_set, tmp_path):
+    workdir = small_run.trained(
+        data_set,
+        tmp_path / "run",
+        **{
+            "overfit.num_pairs": 3,
+            "training.steps_per_epoch": 40,
+            "training.num_epochs": 1,
+            "logging.every_steps": 10,
+        },
+    )
+    entries = read_metrics(workdir)
+    assert [e["step"] for e in entries if e["part"] == "train"] == [10, 20, 30, 40]
+    assert [e["part"] for e in entries][-1] == "validation"
+    first, last = entries[0]["total"], entries[-2]["total"]
+    assert last < 0.9 * first
+
+
+# --- What is written
+
+
+def test_every_step_and_both_splits_are_measured(fine_tuned_run):
+    entries = read_metrics(fine_tuned_run)
+    train_steps = [entry for entry in entries if entry["part"] == "train"]
+    assert [entry["step"] for entry in train_steps] == [1, 2, 3, 4, 5, 6]
+    assert [entry["epoch"] for entry in train_steps] == [1, 1, 2, 2, 3, 3]
+    for entry in train_steps:
+        assert {*losses.TERMS, "total", "beta", "learning_rate", "gradient_norm"} <= entry.keys()
+    assert train_steps[0]["learning_rate"] == pytest.approx(8e-5, rel=1e-5)  # warming up
+    assert train_steps[2]["learning_rate"] == pytest.approx(8e-4, rel=1e-5)
+    for part in ("interpolation", "extrapolation"):
+        found = [entry for entry in entries if entry["part"] == part]
+        assert [(entry["step"], entry["epoch"]) for entry in found] == [(2, 1), (4, 2), (6, 3)]
+        assert all({*losses.TERMS, "total"} <= entry.keys() for entry in found)
+
+
+def test_the_interpolation_loss_chooses_the_best_checkpoint(fine_tuned_run):
+    entries = read_metrics(fine_tuned_run)
+    totals = {e["step"]: e["total"] for e in entries if e["part"] == "interpolation"}
+    kept = RunCheckpoints(fine_tuned_run, read_only=True)
+    assert kept.best_step == min(totals, key=totals.get) and kept.latest_step == 6
+    kept.close()
+
+
+def test_samples_can_be_heard_and_seen(data_set, fine_tuned_run):
+    folder = fine_tuned_run / "samples" / "epoch_0003"
+    parts = ("train", "interpolation", "extrapolation")
+    names = sorted(os.listdir(folder))
+    assert [name for name in names if name.endswith(".png")] == sorted(f"{p}.png" for p in parts)
+    sounds = [name for name in names if name.endswith("_generated.wav")]
+    assert len(sounds) == 3 and len(names) == 6
+    for name in sounds:
+        audio, rate_hz = soundfile.read(folder / name, dtype="float32")
+        assert audio.shape == (59_049,) and rate_hz == 22_050 and np.abs(audio).max() < 1
+        assert soundfile.info(folder / name).subtype == "FLOAT"
+        reference = folder.parent / "reference" / name.replace("_generated", "_reference")
+        assert soundfile.info(reference).frames == 59_049
+    assert os.listdir(fine_tuned_run / "samples").count("reference") == 1
+
+
+def test_a_run_says_where_everything_lies(data_set, frozen_run, tmp_path, capsys):
+    workdir = shutil.copytree(frozen_run, tmp_path / "run")
+    before = (workdir / METRICS_FILE).read_bytes()
+    train.train(small_run.config(data_set), workdir)
+    told = capsys.readouterr().out
+    assert "going on from step 6" in told and "6 train, 3 interpolation, 3 extrapolation" in told
+    assert "from" not in told.split("training loss")[0].split("going on from")[0]
+    assert f"--mode=generate --workdir={workdir}" in told
+    assert (workdir / METRICS_FILE).read_bytes() == before, "a finished run stays as it is"
+
+
+# --- Stopping and going on
+
+
+def test_a_run_goes_on_as_if_it_had_never_stopped(
+    data_set, fine_tuned_run, tmp_path, monkeypatch, capsys
+):
+    workdir = tmp_path / "run"
+    for step in (3, 4):  # within an epoch, and at its end
+        with monkeypatch.context() as patch:
+            signal_after(patch, step)
+            small_run.trained(data_set, workdir, encoder="fine_tuned", **SCHEDULED)
+        assert f"stopped and saved at step {step}" in capsys.readouterr().out
+        assert max(steps_on_disk(workdir)) == step
+        assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+    small_run.trained(data_set, workdir, encoder="fine_tuned", **SCHEDULED)
+    assert "going on from step 4" in capsys.readouterr().out
+    assert_same_checkpoints(saved(workdir), saved(fine_tuned_run))
+    assert (workdir / METRICS_FILE).read_bytes() == (fine_tuned_run / METRICS_FILE).read_bytes()
+    assert steps_on_disk(workdir) == steps_on_disk(fine_tuned_run)
+    for path in (fine_tuned_run / "samples").rglob("*.wav"):
+        same = workdir / "samples" / path.relative_to(fine_tuned_run / "samples")
+        assert same.read_bytes() == path.read_bytes()
+
+
+def test_a_longer_run_goes_on_where_a_shorter_one_ended(data_set, frozen_run, tmp_path, capsys):
+    workdir = small_run.trained(data_set, tmp_path / "run", **{"training.num_epochs": 1})
+    small_run.trained(data_set, workdir)
+    assert "training.num_epochs was 1 and is 2 from here on" in capsys.readouterr().out
+    assert_same_checkpoints(saved(workdir), saved(frozen_run))
+    assert (workdir / METRICS_FILE).read_bytes() == (frozen_run / METRICS_FILE).read_bytes()
+
+
+def test_a_run_without_progress_stops_early(data_set, tmp_path, capsys):
+    impatient = {
+        "training.num_epochs": 9,
+        "early_stopping.patience_epochs": 2,
+        "early_stopping.min_delta": 1000.0,
+        "checkpoints.every_epochs": 100,
+    }
+    workdir = small_run.trained(data_set, tmp_path / "run", **impatient)
+    assert "stopping early: the interpolation loss" in capsys.readouterr().out
+    assert read_metrics(workdir)[-1]["step"] == 9 and steps_on_disk(workdir) == {9}
+    small_run.trained(data_set, workdir, **impatient)
+    assert read_metrics(workdir)[-1]["step"] == 9, "it stays stopped"
+
+
+# --- What goes wrong
+
+
+def test_a_loss_that_becomes_nan_stops_the_run_before_it_is_saved(
+    data_set, frozen_run, tmp_path, monkeypatch
+):
+    prefetch = batches.prefetch
+
+    def poisoned(make, start, stop):
+        def make_poisoned(step):
+            batch = make(step)
+            return batch | {"inputs": batch["inputs"] * np.nan} if step == 4 else batch
+
+        return prefetch(make_poisoned, start, stop)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(batches, "prefetch", poisoned)
+        with pytest.raises(UserError, match=r"at step 5, first in '\w+' \(nan\); step 3 is kept"):
+            small_run.trained(data_set, tmp_path / "run")
+    assert steps_on_disk(tmp_path / "run") == {3}
+    assert read_metrics(tmp_path / "run")[-1]["step"] == 4
+    small_run.trained(data_set, tmp_path / "run")
+    assert_same_checkpoints(saved(tmp_path / "run"), saved(frozen_run))
+
+
+def test_targets_of_absurd_loudness_stop_the_run(data_set, tmp_path):
+    own = shutil.copytree(data_set, tmp_path / "own")
+    for path in (own / "references").iterdir():
+        soundfile.write(path, np.full(100, 1e30, np.float32), 22_050, subtype="FLOAT")
+    with pytest.raises(UserError, match="at step 1, first in 'spectral'.*no checkpoint was saved"):
+        small_run.trained(own, tmp_path / "run")
+    assert steps_on_disk(tmp_path / "run") == set()
+
+
+@pytest.mark.parametrize("part", ["trainable", "batch_stats", "optimizer_state"])
+def test_a_state_from_which_no_run_could_go_on_is_not_saved(tmp_path, part):
+    healthy = training_state.TrainState(
+        np.int32(1),
+        *({name: np.ones(2)} for name in ("decoder.kernel", "encoder.kernel", "norm.mean", "mu")),
+    )
+    broken = healthy._replace(**{part: jax.tree.map(lambda a: a * np.inf, getattr(healthy, part))})
+    kept = RunCheckpoints(tmp_path)
+    train._save(kept, 1, healthy, Progress(), 1.0)
+    with pytest.raises(UserError, match="not finite after step 2; step 1 is kept"):
+        train._save(kept, 2, broken, Progress(), 1.0)
+    assert kept.latest_step == 1
+    kept.close()
+
+
+def test_a_full_disk_keeps_the_last_checkpoint(data_set, frozen_run, tmp_path, monkeypatch):
+    save = ocp.CheckpointManager.save
+
+    def full_at_six(manager, step, **options):
+        if step == 6:
+            (manager.directory / "6.orbax-checkpoint-tmp").mkdir()
+            raise OSError(28, "No space left on device")
+        return save(manager, step, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ocp.CheckpointManager, "save", full_at_six)
+        with pytest.raises(UserError, match="step 6 .*No space left.*step 3 is intact"):
+            small_run.trained(data_set, tmp_path / "run")
+    small_run.trained(data_set, tmp_path / "run")
+    assert_same_checkpoints(saved(tmp_path / "run"), saved(frozen_run))
+    assert (tmp_path / "run" / METRICS_FILE).read_bytes() == (
+        frozen_run / METRICS_FILE
+    ).read_bytes()
+    assert steps_on_disk(tmp_path / "run") == {3, 6}
+
+
+def test_a_workdir_of_another_config_is_refused(data_set, frozen_run, tmp_path):
+    workdir = shutil.copytree(frozen_run, tmp_path / "run")
+    before = (workdir / "config.json").read_bytes()
+    for change in ({"model.latent_dim": 5}, {"data.split_seed": 1}):
+        with pytest.raises(UserError, match="another configuration: .* but was"):
+            small_run.trained(data_set, workdir, **change)
+    with pytest.raises(UserError, match="training.encoder is 'fine_tuned' but was 'frozen'"):
+        small_run.trained(data_set, workdir, encoder="fine_tuned")
+    assert (workdir / "config.json").read_bytes() == before
+
+
+def test_checkpoints_of_another_model_are_refused(data_set, frozen_run, tmp_path):
+    workdir = shutil.copytree(frozen_run, tmp_path / "run")
+    config = small_run.config(data_set, **{"model.latent_dim": 5})
+    configuration.record(config, workdir)  # as if someone had edited it
+    with pytest.raises(UserError, match=r"checkpoints .*mu_head.*has shape .* instead of"):
+        train.train(config, workdir)
+
+
+def test_checkpoints_without_a_config_are_refused(data_set, frozen_run, tmp_path):
+    workdir = shutil.copytree(frozen_run, tmp_path / "run")
+    (workdir / "config.json").unlink()
+    with pytest.raises(UserError, match="holds no config.json"):
+        train.train(small_run.config(data_set), workdir)
+
+
+def test_a_model_folder_is_no_workdir(data_set, tmp_path):
+    description = {"kind": "qvae", "model": {"encoder_width": 0.1}}
+    small = Variables({"a": np.zeros(1)}, {"b": np.zeros(1)})
+    checkpoints.save_model(tmp_path / "model", description, small)
+    with pytest.raises(UserError, match="config.json is not the configuration of a training run"):
+        small_run.trained(data_set, tmp_path / "model")
+    assert checkpoints.read_description(tmp_path / "model") == description
+    assert sorted(os.listdir(tmp_path / "model")) == ["config.json", "variables"]
+
+
+def test_a_run_that_never_saved_does_not_decide_the_width(data_set, tmp_path, monkeypatch):
+    workdir = tmp_path / "run"
+    workdir.mkdir()
+    configuration.record(small_run.config(data_set, **{"model.encoder_width": 1.0}), workdir)
+    config = small_run.config(data_set, "fine_tuned")
+    config.model.encoder_width = 0.2
+
+    def prepare(config, model_config, *rest):
+        raise UserError(f"the width is {model_config.encoder_width}")
+
+    monkeypatch.setattr(train, "prepare", prepare)
+    with pytest.raises(UserError, match="the width is 0.2"):
+        train.train(config, workdir)
+
+
+def test_a_batch_of_one_is_too_small(data_set, tmp_path):
+    with pytest.raises(UserError, match="a batch holds 1 example.*6 training pairs"):
+        small_run.trained(data_set, tmp_path / "run", **{"training.batch_size": 1})
+
+
+def test_a_workdir_that_cannot_be_written(data_set, tmp_path):
+    (tmp_path / "file").write_text("kept")
+    for workdir in (tmp_path / "file", tmp_path / "file" / "run"):
+        with pytest.raises(UserError, match=str(workdir)):
+            train.train(small_run.config(data_set), workdir)
+    assert (tmp_path / "file").read_text() == "kept"
+
+
+def test_a_batch_is_divided_among_all_devices():
+    mesh = types.SimpleNamespace(size=8)
+    devices.check_batch_size(16, mesh)
+    with pytest.raises(UserError, match="batch of 12 .*8 devices.*to 8 or 16"):
+        devices.check_batch_size(12, mesh)
+    with pytest.raises(UserError, match="to 8\\."):
+        devices.check_batch_size(3, mesh)
