@@ -1,6 +1,7 @@
 """qvae_jax's command line: `python3 main.py --mode=MODE --config=FILE --workdir=FOLDER`."""
 
 import pathlib
+import signal
 import sys
 import warnings
 from typing import NoReturn
@@ -40,6 +41,9 @@ def main(arguments: list[str]) -> None:
         _run_mode()
     except UserError as error:
         _exit_with(str(error))
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        sys.exit(128 + signal.SIGINT)
 
 
 def parse_flags(arguments: list[str]) -> list[str]:
@@ -60,24 +64,26 @@ def parse_flags(arguments: list[str]) -> list[str]:
 def _run_mode() -> None:
     # Each mode imports only what it needs: JAX alone takes seconds.
     if _MODE.value == "train":
-        config, workdir = _checked_config(), _required(_WORKDIR)
+        _require(_CONFIG, _WORKDIR)
+        config = _checked_config()
         from qvae_jax.train import train
 
-        train(config, workdir)
+        train(config, _WORKDIR.value)
     elif _MODE.value == "prepare":
+        _require(_CONFIG)
         config = _checked_config()
         from qvae_jax import prepare
 
         prepare.run(config, _WORKDIR.value)
     elif _MODE.value == "generate":
-        inputs, output_dir = _required(_INPUTS), _required(_OUTPUT_DIR)
+        _require(_INPUTS, _OUTPUT_DIR)
         from qvae_jax.generate import generate, split_inputs
 
         generate(
             workdir=_WORKDIR.value,
             checkpoint=_CHECKPOINT.value,
-            inputs=split_inputs(inputs),
-            output_dir=output_dir,
+            inputs=split_inputs(_INPUTS.value),
+            output_dir=_OUTPUT_DIR.value,
             temperature=_TEMPERATURE.value,
             seed=_SEED.value,
         )
@@ -85,7 +91,7 @@ def _run_mode() -> None:
 
 def _checked_config() -> ml_collections.ConfigDict:
     """The config of --config, with the settings that configs/vimsketch.py has and no others."""
-    config = _required(_CONFIG)
+    config = _CONFIG.value
     path = flags.FLAGS["config"].config_filename
     if not pathlib.Path(path.partition(":")[0]).is_file():
         raise UserError(f"the config file {path!r} does not exist: name one of configs/.")
@@ -101,10 +107,10 @@ def _checked_config() -> ml_collections.ConfigDict:
     return config
 
 
-def _required(flag: flags.FlagHolder) -> str | ml_collections.ConfigDict:
-    if flag.value in (None, ""):
-        raise UserError(f"--mode={_MODE.value} needs --{flag.name}.")
-    return flag.value
+def _require(*required: flags.FlagHolder) -> None:
+    missing = [f"--{flag.name}" for flag in required if flag.value in (None, "")]
+    if missing:
+        raise UserError(f"--mode={_MODE.value} needs {' and '.join(missing)}.")
 
 
 def _first_and_last_line(error: Exception) -> str:

@@ -137,8 +137,9 @@ def synthesise(
     front_end = model_config.front_end
     key = jax.random.key(seed)
 
+    # Key and temperature are arguments, so that one compiled program does for all of them.
     @jax.jit
-    def run(model_variables, waveforms, places):
+    def run(model_variables, waveforms, places, key, temperature):
         model = variables.merge(graphdef, model_variables)
         mu, logvar = model.posterior(model.features(log_mel(waveforms, front_end)))
         keys = jax.vmap(lambda place: jax.random.fold_in(key, place))(places)
@@ -153,7 +154,8 @@ def synthesise(
         for row, path in enumerate(batch):
             waveforms[row] = input_audio(path, front_end)
         places = np.arange(first, first + batch_size, dtype=np.uint32)
-        mu, logvar, audio = map(np.asarray, run(model_variables, waveforms, places))
+        outputs = run(model_variables, waveforms, places, key, np.float32(temperature))
+        mu, logvar, audio = map(np.asarray, outputs)
         for row, path in enumerate(batch):
             if not (np.isfinite(audio[row]).all() and np.isfinite(logvar[row]).all()):
                 raise UserError(
@@ -164,7 +166,7 @@ def synthesise(
 
 
 def split_inputs(text: str) -> list[str]:
-    """The paths in `a.wav,b.flac`; a comma within the name of an existing file does not split it."""
+    """The paths in `a.wav,b.flac`; a comma in the name of an existing file does not split it."""
     pieces, paths = text.split(","), []
     while pieces:
         longest = min(len(pieces), MOST_COMMAS + 1)

@@ -110,7 +110,7 @@ def qvae_loss(
     terms = {
         "spectral": spectral_loss(predicted, wanted, share),
         "mel": mel_loss(predicted, wanted, share),
-        "waveform": jnp.mean(jnp.abs(prediction - target)) / share,
+        "waveform": jnp.mean(_absolute(prediction - target)) / share,
         "kl": jnp.mean(kl if valid is None else jnp.where(valid, kl, 0.0)) / share,
     }
     audio_terms = sum(getattr(weights, name) * terms[name] for name in TERMS[:3])
@@ -130,7 +130,8 @@ def _without_trailing_silence(
     def mask(magnitudes: jax.Array) -> jax.Array:
         audible = jnp.mean(magnitudes, axis=-1, keepdims=True) > threshold
         # A frame counts if it or any later one is audible: a running "or" from the end.
-        return jnp.flip(jax.lax.cummax(jnp.flip(audible, -2).astype(jnp.int32), axis=audible.ndim - 2), -2)
+        from_end = jnp.flip(audible, -2).astype(jnp.int32)
+        return jnp.flip(jax.lax.cummax(from_end, axis=audible.ndim - 2), -2)
 
     stft_masks = {window: mask(stft.magnitude(s)) for window, s in target.stft.items()}
     mel_masks = {window: mask(m) for window, m in target.mel.items()}
@@ -147,4 +148,9 @@ def _convergence(prediction: jax.Array, target: jax.Array) -> jax.Array:
 
 
 def _log_distance(prediction: jax.Array, target: jax.Array) -> jax.Array:
-    return jnp.mean(jnp.abs(jnp.log(prediction + LOG_FLOOR) - jnp.log(target + LOG_FLOOR)))
+    return jnp.mean(_absolute(jnp.log(prediction + LOG_FLOOR) - jnp.log(target + LOG_FLOOR)))
+
+
+def _absolute(difference: jax.Array) -> jax.Array:
+    """|x| whose gradient at zero is zero, as in torch; JAX's own is one."""
+    return difference * jnp.sign(difference)

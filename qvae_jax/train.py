@@ -107,7 +107,9 @@ def train(config: ml_collections.ConfigDict, workdir: str | pathlib.Path) -> Non
             _summarise(run, kept)
 
 
-def _set_up(config, workdir, graphdef, layers, prepared) -> tuple[Run, optax.GradientTransformation]:
+def _set_up(
+    config, workdir, graphdef, layers, prepared
+) -> tuple[Run, optax.GradientTransformation]:
     examples = prepared.parts["train"]
     mesh = devices.mesh()
     batch_size = min(config.training.batch_size, len(examples))
@@ -233,7 +235,7 @@ def _loop(
                 report.flush()
                 log.flush()
                 _save(kept, step, state, progress, None)
-                report.say(f"stopped and saved at step {step}; the same command goes on from there.")
+                report.say(f"stopped and saved at step {step}; the same command goes on from it.")
                 return False
     return True
 

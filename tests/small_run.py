@@ -14,7 +14,7 @@ SAMPLE_RATE_HZ = 16_000
 
 
 def write_data_set(folder: pathlib.Path) -> pathlib.Path:
-    """A folder in VimSketch's layout, without lists: decaying tones and noisy imitations of them."""
+    """A folder in VimSketch's layout, without lists: decaying tones and noisy imitations."""
     rng = np.random.default_rng(0)
     time_s = np.arange(SAMPLE_RATE_HZ) / SAMPLE_RATE_HZ
     for part in ("references", "vocal_imitations"):

@@ -143,7 +143,8 @@ def test_what_a_run_may_change_is_told(tmp_path, capsys):
     workdir = recorded(tmp_path)
     config = changed(**{"model.encoder_width": 1.0, "optimizer.learning_rate": 1e-5})
     configuration.check_run(config, workdir)
-    assert capsys.readouterr().out == "optimizer.learning_rate was 0.0008 and is 1e-05 from here on.\n"
+    told = capsys.readouterr().out
+    assert told == "optimizer.learning_rate was 0.0008 and is 1e-05 from here on.\n"
 
 
 @pytest.mark.parametrize(

@@ -176,6 +176,17 @@ def test_digital_silence_gives_torch_losses(silent, form):
     assert ours == pytest.approx(expected, rel=1e-4, abs=1e-12)
 
 
+def test_the_mask_keeps_silence_within_the_sound():
+    prediction, target, posterior = _sound(), _sound()[::-1].copy(), np.zeros((2, 4), np.float32)
+    target[:, 1500:6500] = 0
+    (_, plain), _ = _loss_and_gradient(False)(prediction, target, posterior, posterior)
+    (_, masked), _ = _loss_and_gradient(True)(prediction, target, posterior, posterior)
+    for name in ("spectral", "mel"):
+        assert float(masked[name]) == pytest.approx(float(plain[name]), rel=1e-6)
+    # Its samples are masked one by one all the same.
+    assert masked["waveform"] < 0.9 * plain["waveform"]
+
+
 @pytest.fixture(scope="module")
 def batch_of_three():
     random = np.random.default_rng(0)

@@ -273,7 +273,8 @@ def test_a_data_folder_that_is_missing_or_empty(tmp_path):
 
 def test_a_list_that_names_absent_files(own_data_set):
     (own_data_set / "reference_file_names.csv").write_text("000_sound 0, a_tone.wav\n")
-    (own_data_set / "vocal_imitation_file_names.csv").write_text(f"{ONE}\n00099_sound 0, a_tone.wav\n")
+    names = f"{ONE}\n00099_sound 0, a_tone.wav\n"
+    (own_data_set / "vocal_imitation_file_names.csv").write_text(names)
     with pytest.raises(UserError, match="1 of 2 files.*00099_sound 0"):
         prepared(own_data_set)
 

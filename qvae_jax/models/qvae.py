@@ -128,7 +128,9 @@ def sample_latent(
     At temperature 0 z is exactly μ, whatever the key.
     """
     noise = jax.random.normal(key, mu.shape, mu.dtype)
-    return mu + temperature * jnp.exp(0.5 * logvar) * noise
+    drawn = mu + temperature * jnp.exp(0.5 * logvar) * noise
+    # Not left to the product: 0 · exp(a large log-variance) is no number.
+    return jnp.where(temperature == 0, mu, drawn)
 
 
 def _check_choice(name: str, value: str, choices) -> None:
