@@ -18,7 +18,7 @@ TERMS = ("spectral", "mel", "waveform", "kl")
 
 @dataclasses.dataclass(frozen=True)
 class LossWeights:
-    """Weight of each audio term, and the silence mask. The KL term's weight β follows a schedule."""
+    """Weight of each audio term, and the silence mask. The KL term's β follows a schedule."""
 
     spectral: float = 1.0
     mel: float = 1.5
@@ -41,7 +41,9 @@ def spectra(audio: jax.Array) -> Spectra:
     return Spectra(stfts, mels)
 
 
-def spectral_loss(prediction: Spectra, target: Spectra, share: jax.Array | float = 1.0) -> jax.Array:
+def spectral_loss(
+    prediction: Spectra, target: Spectra, share: jax.Array | float = 1.0
+) -> jax.Array:
     """Spectral convergence of complex STFTs plus log-magnitude distance, mean over windows.
 
     ‖T − P‖_F / (‖T‖_F + 1e-7), its norms taken over the whole batch, plus

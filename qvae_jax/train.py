@@ -391,15 +391,18 @@ def _progress_bar(num_steps: int, first_step: int) -> tqdm:
 
 
 class _Lines:
-    """Standard error for tqdm, with its redrawing turned into lines."""
+    """Standard output for tqdm, with its redrawing turned into lines.
+
+    Not standard error: there the reason of a failure stands alone.
+    """
 
     def write(self, text: str) -> None:
         line = text.strip("\r\n ")
         if line:
-            print(line, file=sys.stderr)
+            print(line, flush=True)
 
     def flush(self) -> None:
-        sys.stderr.flush()
+        """Nothing is left to flush; tqdm asks for it."""
 
 
 def _require_finite(

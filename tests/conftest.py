@@ -11,6 +11,10 @@ import small_run
 REPOSITORY = Path(__file__).resolve().parents[1]
 
 
+# Accelerators multiply in fewer bits by default; parity is of float32.
+jax.config.update("jax_default_matmul_precision", "highest")
+
+
 @pytest.fixture(scope="session", autouse=True)
 def compilation_cache(tmp_path_factory) -> None:
     """Lets all tests of a session share what they compile; compiling is most of their time."""

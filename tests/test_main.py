@@ -179,14 +179,14 @@ def test_the_modes_from_end_to_end(data_set, frozen_run, tmp_path):
         started(
             "--mode=generate",
             f"--workdir={workdir}",
-            f"--inputs={imitation},{imitation}",
+            f"--inputs={imitation},{imitation},{imitation}",
             f"--output_dir={tmp_path / 'out'}",
         )
     )
-    assert status == 0 and "2 sounds" in output, error
+    assert status == 0 and "3 sounds" in output, error
     entries = json.loads((tmp_path / "out" / "manifest.json").read_text())["outputs"]
-    assert [entry["input"] for entry in entries] == [str(imitation)] * 2
-    sound = tmp_path / "out" / entries[1]["generated"]
+    assert [entry["input"] for entry in entries] == [str(imitation)] * 3
+    sound = tmp_path / "out" / entries[2]["generated"]
     assert soundfile.info(sound).frames == 59_049
 
     num_epochs = stopped // 3 + 2

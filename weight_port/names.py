@@ -114,7 +114,9 @@ def transposed_keys(decoder_type: str, prefix: str = "decoder.") -> dict[str, bo
     return {}
 
 
-def to_our_axes(array: np.ndarray, *, transposed: bool = False, reverse: bool = False) -> np.ndarray:
+def to_our_axes(
+    array: np.ndarray, *, transposed: bool = False, reverse: bool = False
+) -> np.ndarray:
     """[out, in, …taps], or with transposed [in, out, taps], -> […taps, in, out]; vectors stay."""
     if array.ndim < 2:
         return array

@@ -12,7 +12,7 @@ PRE_EMPHASIS = 0.97
 
 @dataclasses.dataclass(frozen=True)
 class FrontEnd:
-    """Parameters of the log-mel front-end; the defaults are those of the published mn*_as models."""
+    """Parameters of the log-mel front-end; by default those of the published mn*_as models."""
 
     sample_rate_hz: int = 32_000
     duration_s: float = 10.0

@@ -1,7 +1,7 @@
 """A module's variables as flat dicts of arrays, keyed by dotted names.
 
-`decoder.stages.3.conv.kernel` names one array everywhere: in checkpoints, in the optimiser's groups,
-in error messages and in the table of weight_port. A flat dict is a plain JAX pytree.
+`decoder.stages.3.conv.kernel` names one array everywhere: in checkpoints, in the optimiser's
+groups, in error messages and in the table of weight_port. A flat dict is a plain JAX pytree.
 """
 
 from typing import NamedTuple

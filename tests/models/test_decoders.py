@@ -249,8 +249,9 @@ def test_training_equals_torch_in_double_precision(decoder_type, monkeypatch):
 
 @pytest.mark.parametrize("decoder_type", ["improved", "light_improved"])
 def test_dropout_draws_from_its_key_in_training_only(decoder_type):
+    rng = np.random.default_rng(0)
     model = decoders.DECODERS[decoder_type](
-        3, width=0.02, dropout=0.5, kernel_init=initializers.he_uniform, rng=np.random.default_rng(0)
+        3, width=0.02, dropout=0.5, kernel_init=initializers.he_uniform, rng=rng
     )
     graphdef, given = variables.split(model)
     z = np.random.default_rng(1).standard_normal((4, 3)).astype(np.float32)
