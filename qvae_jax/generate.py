@@ -115,10 +115,9 @@ def load_model(
         if kept.best_step is None:
             raise UserError(f"{workdir} holds no checkpoint yet: train there first.")
         saved = kept.restore(kept.best_step)
-    found = Variables(saved["params"], saved["batch_stats"])
-    for arrays, wanted in zip(found, expected):
-        checkpoints.compare(arrays, wanted, where=str(kept.directory))
-    return model_config, found
+    return model_config, checkpoints.checked_variables(
+        saved, expected, where=str(kept.directory)
+    )
 
 
 def synthesise(

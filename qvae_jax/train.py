@@ -86,7 +86,9 @@ def train(config: ml_collections.ConfigDict, workdir: str | pathlib.Path) -> Non
         else:
             configuration.check_run(config, workdir)
             saved = kept.restore(resumed)
-            model_variables = _checked_variables(saved, expected, where=str(kept.directory))
+            model_variables = checkpoints.checked_variables(
+                saved, expected, where=str(kept.directory)
+            )
         prepared = prepare(config, model_config, model_variables, workdir)
         configuration.record(config, workdir)
 
@@ -436,12 +438,6 @@ def _stop_signals() -> Iterator[Callable[[], bool]]:
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)
-
-
-def _checked_variables(saved: dict, expected: Variables, *, where: str) -> Variables:
-    for part in Variables._fields:
-        checkpoints.compare(saved[part], getattr(expected, part), where=where)
-    return Variables(saved["params"], saved["batch_stats"])
 
 
 def _describe(run: Run, state: TrainState) -> None:

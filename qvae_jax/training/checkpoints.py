@@ -61,9 +61,14 @@ def load_model(directory: pathlib.Path, expected: Variables) -> Variables:
     path = (pathlib.Path(directory) / VARIABLES_FOLDER).resolve()
     with ocp.PyTreeCheckpointer() as checkpointer:
         tree = _read(checkpointer, path, mend="port the model again or name another folder")
-    _require_parts(tree, Variables._fields, where=str(directory))
+    return checked_variables(tree, expected, where=str(directory))
+
+
+def checked_variables(tree: Mapping, expected: Variables, *, where: str) -> Variables:
+    """The variables in a checkpoint's tree, after comparing names and shapes with `expected`."""
+    _require_parts(tree, Variables._fields, where=where)
     for part in Variables._fields:
-        compare(tree[part], getattr(expected, part), where=str(directory))
+        compare(tree[part], getattr(expected, part), where=where)
     return Variables(tree["params"], tree["batch_stats"])
 
 
