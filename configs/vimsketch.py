@@ -21,8 +21,13 @@ def get_config() -> ml_collections.ConfigDict:
     config.model = ml_collections.ConfigDict()
     config.model.encoder_checkpoint = ""  # folder that weight_port wrote; empty: random weights
     config.model.checkpoint = ""  # a whole ported QVAE to start from
-    # 1.0 is mn10, 0.4 mn04 and so on; unset: the checkpoint's, or 1.0 without one
-    config.model.encoder_width = config_dict.placeholder(float)
+    # Unset: the checkpoint's, or without one those of mn10_as.
+    config.model.encoder_width = config_dict.placeholder(float)  # 1.0 is mn10, 0.4 mn04
+    config.model.encoder_head = config_dict.placeholder(str)  # "mlp" or "fully_convolutional"
+    config.model.encoder_strides = config_dict.placeholder(tuple)  # of layers 2, 4, 7 and 13
+    config.model.encoder_classes = config_dict.placeholder(int)  # of the head: AudioSet's 527
+    config.model.hop_length = config_dict.placeholder(int)  # of the log-mel, samples at 32 kHz
+    config.model.num_mels = config_dict.placeholder(int)
     config.model.feature_space = "final"  # or an encoder layer's number, "0" to "16"
     config.model.latent_dim = 64
     config.model.decoder = ml_collections.ConfigDict()

@@ -22,6 +22,15 @@ FIXED_IN_A_RUN = (
     "training.encoder",
     "fine_tuning.layers",
 )
+# What the encoder is, and the log-mel it reads; a checkpoint brings its own.
+ENCODER_SETTINGS = (
+    "encoder_width",
+    "encoder_head",
+    "encoder_strides",
+    "encoder_classes",
+    "hop_length",
+    "num_mels",
+)
 LARGEST_SEED = 2**32 - 1  # NumPy's legacy generator takes no larger one
 LARGEST = math.inf
 # The lowest and the highest value that make sense, both of them allowed.
@@ -107,17 +116,25 @@ def value(config: ml_collections.ConfigDict | dict, dotted_name: str):
     return config
 
 
-def model_config(config: ml_collections.ConfigDict, encoder_width: float) -> QVAEConfig:
-    """The model's configuration; encoder_width is the resolved one."""
+def model_config(config: ml_collections.ConfigDict) -> QVAEConfig:
+    """The model's configuration; what is unset of the encoder is mn10's."""
+    given = {
+        name: config.model[name]
+        for name in ENCODER_SETTINGS
+        if config.model.get(name) is not None
+    }
+    front_end = {name: given.pop(name) for name in ("hop_length", "num_mels") if name in given}
+    if "encoder_strides" in given:
+        given["encoder_strides"] = tuple(given["encoder_strides"])
     return QVAEConfig(
-        encoder_width=encoder_width,
+        **given,
         feature_space=str(config.model.feature_space),
         latent_dim=config.model.latent_dim,
         decoder_type=config.model.decoder.type,
         decoder_init=config.model.decoder.init,
         decoder_dropout=config.model.decoder.dropout,
         decoder_width=config.model.decoder.width,
-        front_end=FrontEnd(duration_s=config.data.input_duration_s),
+        front_end=FrontEnd(duration_s=config.data.input_duration_s, **front_end),
     )
 
 

@@ -108,7 +108,7 @@ def load_model(
     if checkpoint is not None:
         return start.load_qvae(checkpoint)
     config = configuration.read_run(pathlib.Path(workdir))
-    model_config = configuration.model_config(config, config.model.encoder_width)
+    model_config = configuration.model_config(config)
     expected = variables.split(QVAE(model_config, rng=None))[1]
     run = checkpoints.RunCheckpoints(pathlib.Path(workdir), read_only=True)
     with contextlib.closing(run) as kept:

@@ -39,8 +39,8 @@ def run(config: ml_collections.ConfigDict, workdir: str | pathlib.Path | None = 
     """
     workdir = None if workdir is None else pathlib.Path(workdir)
     configuration.check(config)
-    start.resolve_encoder_width(config, None)
-    model_config = configuration.model_config(config, config.model.encoder_width)
+    start.resolve_encoder(config, None)
+    model_config = configuration.model_config(config)
     initial = start.initial_variables(config, model_config) if is_frozen(config) else None
     prepared = prepare(config, model_config, initial, workdir)
     parts = ", ".join(f"{len(examples)} {name}" for name, examples in prepared.parts.items())
@@ -205,6 +205,7 @@ def _feature_recipe(model_config: QVAEConfig, model_variables: Variables) -> Rec
         parameters={
             "front_end": dataclasses.asdict(front_end),
             "feature_space": model_config.feature_space,
+            "encoder_strides": list(model_config.encoder_strides),
             "encoder_sha256": _encoder_digest(model_variables),
         },
     )

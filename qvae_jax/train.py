@@ -75,8 +75,8 @@ def train(config: ml_collections.ConfigDict, workdir: str | pathlib.Path) -> Non
     keep_best = config.checkpoints.keep_best
     with contextlib.closing(checkpoints.RunCheckpoints(workdir, keep_best=keep_best)) as kept:
         resumed = kept.latest_step
-        start.resolve_encoder_width(config, None if resumed is None else workdir)
-        model_config = configuration.model_config(config, config.model.encoder_width)
+        start.resolve_encoder(config, None if resumed is None else workdir)
+        model_config = configuration.model_config(config)
         graphdef, expected = variables.split(QVAE(model_config, rng=None))
         layers = optimizer.trained_layers(
             config.training.encoder, tuple(config.fine_tuning.layers), model_config.last_layer

@@ -107,7 +107,7 @@ def test_every_config_makes_sense(path):
     config = config_of(path)
     configuration.check(config)
     configuration.check_settings(config, vimsketch.get_config(), where=str(path))
-    configuration.model_config(config, config.model.encoder_width or 1.0)
+    configuration.model_config(config)
     configuration.loss_weights(config)
 
 

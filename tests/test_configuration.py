@@ -75,6 +75,9 @@ def test_settings_that_are_missing_or_unknown_are_named():
 def test_a_model_configuration_takes_all_that_concerns_it():
     config = changed(
         **{
+            "model.encoder_width": 0.4,
+            "model.encoder_strides": (2, 2, 2, 1),
+            "model.hop_length": 160,
             "model.feature_space": "7",
             "model.latent_dim": 5,
             "model.decoder.width": 0.5,
@@ -82,10 +85,11 @@ def test_a_model_configuration_takes_all_that_concerns_it():
             "data.input_duration_s": 3.0,
         }
     )
-    found = configuration.model_config(config, 0.4)
+    found = configuration.model_config(config)
     assert (found.encoder_width, found.feature_space, found.latent_dim) == (0.4, "7", 5)
     assert (found.decoder_width, found.decoder_init) == (0.5, "fixed_std")
-    assert found.front_end == FrontEnd(duration_s=3.0)
+    assert found.encoder_strides == (2, 2, 2, 1) and found.encoder_head == "mlp"
+    assert found.front_end == FrontEnd(duration_s=3.0, hop_length=160)
 
 
 @pytest.mark.parametrize(
@@ -93,6 +97,12 @@ def test_a_model_configuration_takes_all_that_concerns_it():
     [
         ("model.feature_space", "17"),
         ("model.latent_dim", 0),
+        ("model.encoder_head", "other"),
+        ("model.encoder_strides", (2, 2)),
+        ("model.encoder_strides", (2, 2, 2, 3)),
+        ("model.encoder_classes", 0),
+        ("model.hop_length", 0),
+        ("model.num_mels", -1),
         ("model.decoder.type", "other"),
         ("model.decoder.init", "other"),
         ("model.decoder.width", 0.0),
@@ -100,7 +110,7 @@ def test_a_model_configuration_takes_all_that_concerns_it():
 )
 def test_a_model_that_makes_no_sense_is_refused(name, value):
     with pytest.raises(UserError, match=name):
-        configuration.model_config(changed(**{name: value}), 1.0)
+        configuration.model_config(changed(**{name: value}))
 
 
 def test_loss_weights_are_the_configs():

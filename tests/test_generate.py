@@ -168,7 +168,7 @@ def test_the_seed_decides_the_variation(run, data_set, tmp_path):
 def test_several_batches_equal_one_by_one(data_set, monkeypatch):
     # Features of an early layer, for two programs are to be compiled.
     config = small_run.config(data_set, **{"model.feature_space": "1"})
-    model_config = configuration.model_config(config, 0.1)
+    model_config = configuration.model_config(config)
     fresh = start.initial_variables(config, model_config)
     paths = imitations(data_set)[:5]
 

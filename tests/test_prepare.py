@@ -42,7 +42,7 @@ def reads(monkeypatch) -> list[str]:
 def prepared(data_set, encoder="fine_tuned", workdir=None, **changes):
     """The data set prepared, with a cache of its own unless changes say otherwise."""
     config = small_run.config(data_set, encoder, **changes)
-    model_config = configuration.model_config(config, config.model.encoder_width)
+    model_config = configuration.model_config(config)
     initial = start.initial_variables(config, model_config) if encoder == "frozen" else None
     return prepare.prepare(config, model_config, initial, workdir)
 
@@ -57,7 +57,7 @@ def everything(result) -> set[str]:
 
 def test_log_mels_and_targets_are_those_of_the_files(own_data_set):
     result = prepared(own_data_set)
-    front_end = configuration.model_config(small_run.config(own_data_set), 0.1).front_end
+    front_end = configuration.model_config(small_run.config(own_data_set)).front_end
     for part in result.parts.values():
         batch = part.batch(np.arange(len(part)))
         for i, pair in enumerate(part.pairs):
@@ -75,7 +75,7 @@ def test_features_are_the_encoders(own_data_set):
     early = {"model.feature_space": "1"}  # two layers compile sooner than seventeen
     result = prepared(own_data_set, "frozen", **early)
     config = small_run.config(own_data_set, **early)
-    model_config = configuration.model_config(config, 0.1)
+    model_config = configuration.model_config(config)
     graphdef, _ = variables.split(QVAE(model_config, rng=None))
     train = result.parts["train"]
     heard = read_audio(result.index.imitation_path(train.pairs[0]), 32_000)

@@ -49,7 +49,7 @@ def steps_on_disk(workdir) -> set[int]:
 
 
 def initial(config) -> Variables:
-    return start.initial_variables(config, configuration.model_config(config, 0.1))
+    return start.initial_variables(config, configuration.model_config(config))
 
 
 def changed_names(before: Variables, after: dict) -> set[str]:

@@ -34,8 +34,8 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _from_torch(options: argparse.Namespace) -> int:
-    source = read_source(_path(options.source))
-    ported = port.port(source, options.encoder, options.decoder)
+    source = read_source(_path(options.source), allow_pickle=options.allow_pickle)
+    ported = port.port(source, options.encoder, options.decoder, options.published_as)
     port.write(ported, options.output)
     _report(ported, options.output)
     if not options.verify:
@@ -54,7 +54,8 @@ def _from_torch(options: argparse.Namespace) -> int:
 
 
 def _to_torch(options: argparse.Namespace) -> int:
-    given = [f"--{name}" for name in ("verify", "encoder", "decoder") if getattr(options, name)]
+    others = ("verify", "encoder", "decoder", "published_as", "allow_pickle")
+    given = [f"--{name}" for name in others if getattr(options, name)]
     if given:
         raise UserError(f"{' and '.join(given)} cannot be combined with --to_torch.")
     count = to_torch.convert(pathlib.Path(options.source), options.output)
@@ -67,8 +68,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "source",
         help="a PyTorch file (EfficientAT state dict, QVIM or QVAE Lightning checkpoint), or a "
-        f"published name: {', '.join(published.PUBLISHED)}; with --to_torch, a model folder or a "
-        "training run",
+        "published name such as mn10_as (weight_port/README.md lists them); with --to_torch, a "
+        "model folder or a training run",
     )
     parser.add_argument(
         "output",
@@ -85,6 +86,19 @@ def _parser() -> argparse.ArgumentParser:
         "--decoder",
         choices=tuple(names.DECODERS),
         help="the decoder of a QVAE checkpoint that does not state it",
+    )
+    parser.add_argument(
+        "--published_as",
+        choices=tuple(published.PUBLISHED),
+        metavar="NAME",
+        help="the published model that a renamed EfficientAT file holds: it tells the hop, the mel "
+        "bands and the strides, which no tensor does",
+    )
+    parser.add_argument(
+        "--allow_pickle",
+        action="store_true",
+        help="load files that hold more than tensors and plain values: this runs whatever code is "
+        "in them, so only for files you trust",
     )
     parser.add_argument(
         "--verify",
@@ -116,7 +130,10 @@ def _report(ported: port.Port, output_dir: pathlib.Path) -> None:
     num_arrays = sum(map(len, ported.variables))
     description = ported.description
     origin = description["source"]
-    settings = [f"{k} {v}" for k, v in description["model"].items() if not isinstance(v, dict)]
+    model = description["model"]
+    front_end = {name: model["front_end"][name] for name in ("hop_length", "num_mels")}
+    told = {k: v for k, v in model.items() if not isinstance(v, dict)} | front_end
+    settings = [f"{name} {value}" for name, value in told.items()]
     lines = [
         f"{origin['format']} {origin['file']}, sha256 {origin['sha256']}",
         f"{description['kind']}: {', '.join(settings)}",

@@ -16,15 +16,17 @@ NORM = {"weight": "scale", "bias": "bias", "running_mean": "mean", "running_var"
 AFFINE = {"weight": "kernel", "bias": "bias"}
 
 
-def mobilenet(width: float) -> dict[str, str]:
-    """Keys of an EfficientAT state dict of this width, trunk and head."""
+def mobilenet(width: float, head: str = "mlp") -> dict[str, str]:
+    """Keys of an EfficientAT state dict of this width and head, the trunk's included."""
     names = _conv_norm("features.0", "features.0")
     for layer, row in enumerate(ROWS, start=1):
         names |= _inverted_residual(f"features.{layer}", row, width)
     names |= _conv_norm(f"features.{LAST_LAYER}", f"features.{LAST_LAYER}")
+    if head == "fully_convolutional":
+        names |= {"classifier.0.weight": "classifier.kernel"}
+        return names | _leaves("classifier.1", "classifier.norm", NORM)
     names |= _leaves("classifier.2", "classifier.hidden", AFFINE)
-    names |= _leaves("classifier.5", "classifier.output", AFFINE)
-    return names
+    return names | _leaves("classifier.5", "classifier.output", AFFINE)
 
 
 def heads() -> dict[str, str]:
@@ -85,10 +87,10 @@ DECODERS = {
 }
 
 
-def qvae(width: float, decoder_type: str) -> dict[str, str]:
+def qvae(width: float, decoder_type: str, head: str = "mlp") -> dict[str, str]:
     """Keys of a QVAE Lightning checkpoint's state dict."""
     return (
-        with_prefix(mobilenet(width), "encoder.backbone.", "encoder.")
+        with_prefix(mobilenet(width, head), "encoder.backbone.", "encoder.")
         | with_prefix(heads(), "encoder.", "")
         | with_prefix(DECODERS[decoder_type](), "decoder.", "decoder.")
     )

@@ -4,16 +4,19 @@ import dataclasses
 import pathlib
 import re
 import tempfile
+from collections.abc import Mapping
 
 import numpy as np
 
 from qvae_jax import files
+from qvae_jax.audio.logmel import FrontEnd
 from qvae_jax.errors import UserError
 from qvae_jax.models import mobilenet, qvae, variables
+from qvae_jax.models.qvae import QVAEConfig
 from qvae_jax.models.variables import Variables
 from qvae_jax.training import checkpoints
-from weight_port import names
-from weight_port.source import QVAE, QVIM, Source
+from weight_port import names, published
+from weight_port.source import EFFICIENTAT, QVAE, QVIM, Source
 
 WIDTHS = (0.1, 0.2, 0.4, 0.5, 1.0, 2.0, 3.0, 4.0)
 ENCODERS = ("imitation", "reference")
@@ -37,14 +40,26 @@ class Port:
     notes: tuple[str, ...] = ()
 
 
-def port(source: Source, encoder: str | None = None, decoder: str | None = None) -> Port:
+def port(
+    source: Source,
+    encoder: str | None = None,
+    decoder: str | None = None,
+    published_as: str | None = None,
+) -> Port:
     """The model in a checkpoint.
 
     `encoder` chooses between the two of a QVIM checkpoint, "imitation" (the default) or
-    "reference"; `decoder` is the type of a QVAE's decoder, for checkpoints that do not state it.
+    "reference"; `decoder` is the type of a QVAE's decoder, for checkpoints that do not state it;
+    `published_as` is the published model that an EfficientAT file holds, where its name is not
+    the published one.
     Raises UserError naming keys that are missing, unknown, of a shape that does not fit or not
-    numbers, and where `encoder` or `decoder` is given for another kind of checkpoint.
+    numbers, and where one of these choices is given for another kind of checkpoint.
     """
+    if published_as is not None and source.kind != EFFICIENTAT:
+        raise UserError(
+            f"--published_as={published_as} is for an {EFFICIENTAT}, and {source.path} is a "
+            f"{source.kind}: leave --published_as out."
+        )
     if decoder is not None and source.kind != QVAE:
         raise UserError(
             f"--decoder={decoder} is for a {QVAE}, and {source.path} is a {source.kind}: leave "
@@ -57,7 +72,9 @@ def port(source: Source, encoder: str | None = None, decoder: str | None = None)
             f"--encoder={encoder} chooses between the encoders of a {QVIM}, and {source.path} is "
             f"a {source.kind}: leave --encoder out."
         )
-    return _port_qvae(source, decoder) if source.kind == QVAE else _port_efficientat(source)
+    if source.kind == QVAE:
+        return _port_qvae(source, decoder)
+    return _port_efficientat(source, published_as)
 
 
 def write(ported: Port, output_dir: pathlib.Path) -> None:
@@ -89,42 +106,86 @@ def _try_disk(output_dir: pathlib.Path, arrays: Variables) -> None:
             np.save(file, array)
 
 
-def _port_efficientat(source: Source) -> Port:
-    width = _width(source, "")
-    table = names.mobilenet(width)
+def _port_efficientat(source: Source, published_as: str | None) -> Port:
+    model = _encoder(source, "")
+    name = published_as or published.name_of(source.path.name, source.sha256)
+    if name is None:
+        notes = (
+            f"no tensor tells the hop, the mel bands and the strides, and {source.path.name} is "
+            "no published file's name: taken as of mn10_as; --published_as=NAME says otherwise",
+        )
+    else:
+        notes = ()
+        model = _as_published(source, model, name)
+    table = _encoder_table(model)
     _check_keys(source, table, LEFTOVERS)
-    return _encoder(source, width, table)
+    return dataclasses.replace(_port_encoder(source, model, table), notes=notes)
+
+
+def _as_published(source: Source, model: QVAEConfig, name: str) -> QVAEConfig:
+    """The model with what only its published name tells; UserError where the two do not fit."""
+    entry = published.PUBLISHED[name]
+    told = {"width": model.encoder_width, "head": model.encoder_head}
+    for what, value in told.items():
+        if getattr(entry, what) != value:
+            raise UserError(
+                f"{source.path} cannot be {name}, whose {what} is {getattr(entry, what)}: its "
+                f"tensors have {what} {value}; give another file or --published_as."
+            )
+    front_end = FrontEnd(hop_length=entry.hop_length, num_mels=entry.num_mels)
+    return dataclasses.replace(model, encoder_strides=entry.strides, front_end=front_end)
 
 
 def _port_qvim(source: Source, encoder: str) -> Port:
     prefixes = {name: f"{name}_encoder." for name in ENCODERS}
-    widths = {name: _width(source, prefix) for name, prefix in prefixes.items()}
+    models = {name: _encoder(source, prefix) for name, prefix in prefixes.items()}
     tables = {
-        name: names.with_prefix(names.mobilenet(widths[name]), prefix, "")
+        name: names.with_prefix(_encoder_table(models[name]), prefix, "")
         for name, prefix in prefixes.items()
     }
     _check_keys(source, tables["imitation"] | tables["reference"], QVIM_LEFTOVERS)
-    ported = _encoder(source, widths[encoder], tables[encoder])
+    ported = _port_encoder(source, models[encoder], tables[encoder])
     ported.description["source"]["encoder"] = encoder
     return ported
 
 
-def _encoder(source: Source, width: float, table: dict[str, str]) -> Port:
-    module = mobilenet.MobileNetV3(width, rng=None)
-    return _port(source, "encoder", {"encoder_width": width}, table, module)
+def _encoder(source: Source, prefix: str) -> QVAEConfig:
+    """The encoder that the tensors below a prefix are of, the rest as published for mn10_as."""
+    width = _width(source, prefix)
+    convolutional = f"{prefix}classifier.0.weight" in source.arrays
+    head = "fully_convolutional" if convolutional else "mlp"
+    last = source.arrays.get(f"{prefix}classifier.{0 if convolutional else 5}.weight")
+    # Where it is missing or flat, the comparison of keys and shapes says so among the others.
+    known = last is not None and last.ndim > 1 and last.shape[0] > 0
+    num_classes = last.shape[0] if known else mobilenet.NUM_CLASSES
+    return QVAEConfig(encoder_width=width, encoder_head=head, encoder_classes=num_classes)
+
+
+def _encoder_table(model: QVAEConfig) -> dict[str, str]:
+    return names.mobilenet(model.encoder_width, model.encoder_head)
+
+
+def _port_encoder(source: Source, model: QVAEConfig, table: dict[str, str]) -> Port:
+    description = {
+        name: value
+        for name, value in dataclasses.asdict(model).items()
+        if name.startswith("encoder_") or name == "front_end"
+    }
+    module = qvae.encoder_network(model, rng=None)
+    return _port(source, "encoder", description, table, module)
 
 
 def _port_qvae(source: Source, decoder: str | None) -> Port:
     source = _with_two_heads(source)
-    width = _width(source, "encoder.backbone.")
+    encoder = _encoder(source, "encoder.backbone.")
     decoder_type, notes = _decoder_type(source, decoder)
-    config = qvae.QVAEConfig(
-        encoder_width=width,
-        feature_space=_feature_space(source, width),
+    config = dataclasses.replace(
+        encoder,
+        feature_space=_feature_space(source, encoder),
         latent_dim=_matrix(source, "encoder.mu_head.weight").shape[0],
         decoder_type=decoder_type,
     )
-    table = names.qvae(width, config.decoder_type)
+    table = names.qvae(config.encoder_width, config.decoder_type, config.encoder_head)
     _check_keys(source, table, LEFTOVERS)
     module = qvae.QVAE(config, rng=None)
     transposed = names.transposed_keys(decoder_type)
@@ -264,7 +325,7 @@ def _width(source: Source, prefix: str) -> float:
     )
 
 
-def _feature_space(source: Source, width: float) -> str:
+def _feature_space(source: Source, encoder: QVAEConfig) -> str:
     """The layer whose map fits the heads, or "final", checked against the hyper-parameters."""
     key = "encoder.mu_head.weight"
     inputs = _matrix(source, key).shape[1]
@@ -272,7 +333,7 @@ def _feature_space(source: Source, width: float) -> str:
     fitting = [
         space
         for space in choices
-        if qvae.QVAEConfig(encoder_width=width, feature_space=space).feature_dim() == inputs
+        if dataclasses.replace(encoder, feature_space=space).feature_dim() == inputs
     ]
     stated = _stated(source, "model", "feature_space")
     if stated is not None and str(stated) in fitting:
@@ -326,8 +387,8 @@ def _decoder_type(source: Source, chosen: str | None) -> tuple[str, tuple[str, .
 def _stated(source: Source, section: str, key: str):
     """A value of the original's config, where the checkpoint carries it."""
     config = source.hyper_parameters.get("config", source.hyper_parameters)
-    value = config.get(section, {}) if isinstance(config, dict) else {}
-    return value.get(key) if isinstance(value, dict) else None
+    value = config.get(section, {}) if isinstance(config, Mapping) else {}
+    return value.get(key) if isinstance(value, Mapping) else None
 
 
 def _matrix(source: Source, key: str) -> np.ndarray:

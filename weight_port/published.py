@@ -1,36 +1,108 @@
 """The published EfficientAT checkpoints: names, addresses, digests, and their download."""
 
-import http.client
+import dataclasses
 import os
 import pathlib
-import urllib.request
-from collections.abc import Iterator
 
-from tqdm import tqdm
-
+from qvae_jax import fetch as downloads
 from qvae_jax import files
+from qvae_jax.audio.logmel import FrontEnd
 from qvae_jax.errors import UserError
+from qvae_jax.models.mobilenet import STRIDES
 from weight_port.source import sha256_of
 
+PAUSES_S = (1.0, 4.0)  # before new attempts: someone is waiting for the first line
 RELEASE = "https://github.com/fschmid56/EfficientAT/releases/download/v0.0.1"
-# Name: (file, sha256 where it is known).
+
+
+@dataclasses.dataclass(frozen=True)
+class Published:
+    """One file of the release, and what its tensors do not tell.
+
+    mean_average_precision is AudioSet's, None for the ImageNet starts; sha256 is None where it is
+    not known here.
+    """
+
+    file: str
+    width: float
+    mean_average_precision: float | None = None
+    head: str = "mlp"
+    strides: tuple[int, ...] = STRIDES
+    hop_length: int = FrontEnd.hop_length  # samples at 32 kHz
+    num_mels: int = FrontEnd.num_mels
+    sha256: str | None = None
+
+
+def _trained_on_audioset(name: str, width: float, precision: int, copy: str = "", **others):
+    """The entry of a model whose file's name ends in its mAP in thousandths."""
+    file = f"{name}_mAP_{precision}{copy}.pt"
+    return Published(file, width, mean_average_precision=precision / 1000, **others)
+
+
+_AS = _trained_on_audioset
 PUBLISHED = {
-    "mn01_as": ("mn01_as_mAP_298.pt", None),
-    "mn02_as": ("mn02_as_mAP_378.pt", None),
-    "mn04_as": (
-        "mn04_as_mAP_432.pt",
-        "899a8c6217063f6941793102a2780b3dd788ab11fce468d9cf5f0577c453321c",
+    "mn01_as": _AS("mn01_as", 0.1, 298),
+    "mn02_as": _AS("mn02_as", 0.2, 378),
+    "mn04_as": _AS(
+        "mn04_as",
+        0.4,
+        432,
+        sha256="899a8c6217063f6941793102a2780b3dd788ab11fce468d9cf5f0577c453321c",
     ),
-    "mn05_as": ("mn05_as_mAP_443.pt", None),
-    "mn10_as": (
-        "mn10_as_mAP_471.pt",
-        "0bd7dc2443af498c289a2e739f02ebb515d6aa3fd3ab9db539c86123ae368a4e",
+    "mn05_as": _AS("mn05_as", 0.5, 443),
+    "mn10_as": _AS(
+        "mn10_as",
+        1.0,
+        471,
+        sha256="0bd7dc2443af498c289a2e739f02ebb515d6aa3fd3ab9db539c86123ae368a4e",
     ),
-    "mn20_as": ("mn20_as_mAP_478.pt", None),
-    "mn30_as": ("mn30_as_mAP_482.pt", None),
-    "mn40_as": ("mn40_as_mAP_484.pt", None),
+    "mn20_as": _AS("mn20_as", 2.0, 478),
+    "mn30_as": _AS("mn30_as", 3.0, 482),
+    "mn40_as": _AS("mn40_as", 4.0, 484),
+    # Further runs of the largest; longer training; no start from ImageNet.
+    "mn40_as(2)": _AS("mn40_as", 4.0, 483),
+    "mn40_as(3)": _AS("mn40_as", 4.0, 483, "(2)"),
+    "mn40_as_no_im_pre": _AS("mn40_as_no_im_pre", 4.0, 483),
+    "mn40_as_no_im_pre(2)": _AS("mn40_as_no_im_pre", 4.0, 483, "(2)"),
+    "mn40_as_no_im_pre(3)": _AS("mn40_as_no_im_pre", 4.0, 482),
+    "mn40_as_ext": _AS("mn40_as_ext", 4.0, 487),
+    "mn40_as_ext(2)": _AS("mn40_as_ext", 4.0, 486),
+    "mn40_as_ext(3)": _AS("mn40_as_ext", 4.0, 485),
+    # Other hops: 5, 15, 20 and 25 ms.
+    "mn10_as_hop_5": _AS("mn10_as_hop_5", 1.0, 475, hop_length=160),
+    "mn10_as_hop_15": _AS("mn10_as_hop_15", 1.0, 463, hop_length=480),
+    "mn10_as_hop_20": _AS("mn10_as_hop_20", 1.0, 456, hop_length=640),
+    "mn10_as_hop_25": _AS("mn10_as_hop_25", 1.0, 447, hop_length=800),
+    # Other numbers of mel bands.
+    "mn10_as_mels_40": _AS("mn10_as_mels_40", 1.0, 453, num_mels=40),
+    "mn10_as_mels_64": _AS("mn10_as_mels_64", 1.0, 461, num_mels=64),
+    "mn10_as_mels_256": _AS("mn10_as_mels_256", 1.0, 474, num_mels=256),
+    # The convolutional head, and with it fewer layers that halve the map.
+    "mn10_as_fc": _AS("mn10_as_fc", 1.0, 465, head="fully_convolutional"),
+    "mn10_as_fc_s2221": _AS(
+        "mn10_as_fc_s2221", 1.0, 466, head="fully_convolutional", strides=(2, 2, 2, 1)
+    ),
+    "mn10_as_fc_s2211": _AS(
+        "mn10_as_fc_s2211", 1.0, 466, head="fully_convolutional", strides=(2, 2, 1, 1)
+    ),
+    # Trained on ImageNet's pictures alone, as a start; the first one by PyTorch's authors.
+    "mn10_im_pytorch": Published("mn10_im_pytorch.pt", 1.0),
+    "mn01_im": Published("mn01_im.pt", 0.1),
+    "mn02_im": Published("mn02_im.pt", 0.2),
+    "mn04_im": Published("mn04_im.pt", 0.4),
+    "mn05_im": Published("mn05_im.pt", 0.5),
+    "mn10_im": Published("mn10_im.pt", 1.0),
+    "mn20_im": Published("mn20_im.pt", 2.0),
+    "mn30_im": Published("mn30_im.pt", 3.0),
+    "mn40_im": Published("mn40_im.pt", 4.0),
 }
-BLOCK_SIZE = 2**20  # bytes
+
+
+def name_of(file: str, sha256: str) -> str | None:
+    """The published model that a file holds, by its digest or its name; None for any other."""
+    by_digest = (name for name, entry in PUBLISHED.items() if entry.sha256 == sha256)
+    by_name = (name for name, entry in PUBLISHED.items() if entry.file == file)
+    return next(by_digest, None) or next(by_name, None)
 
 
 def cache_folder() -> pathlib.Path:
@@ -42,53 +114,39 @@ def cache_folder() -> pathlib.Path:
 def fetch(name: str) -> pathlib.Path:
     """The file of a published checkpoint, downloaded unless the cache holds it already.
 
-    A download enters the cache whole and with the published digest, or not at all. Raises
-    UserError where it cannot be downloaded, or has another digest than the published one.
+    A download that breaks off goes on there the next time; it enters the cache whole and with the
+    published digest, or not at all. Where no digest is known here, that of the first download is
+    printed and kept beside the file, so that a later change is noticed. Raises UserError where it
+    cannot be downloaded, or has another digest.
     """
-    file_name, digest = PUBLISHED[name]
-    path = cache_folder() / file_name
-    if path.is_file():
-        _check_digest(path, digest, where=str(path), mend="remove it and run this again")
-    else:
-        _download(f"{RELEASE}/{file_name}", path, digest)
+    entry = PUBLISHED[name]
+    path = cache_folder() / entry.file
+    digest = entry.sha256 or _stored_digest(path)
+    checksum = f"sha256:{digest}" if digest else None
+    downloads.fetch_file(
+        f"{RELEASE}/{entry.file}", path, checksum=checksum, pauses_s=PAUSES_S
+    )
     if digest is None:
-        print(f"No digest of {name} is known here; {path} is taken as it is.")
+        _store_digest(path, name)
     return path
 
 
-def _download(url: str, path: pathlib.Path, digest: str | None) -> None:
-    by_hand = f"fetch it by other means and give the file, or put it at {path}"
-    with files.replacing(path) as temporary:
-        with open(temporary, "wb") as file:
-            file.writelines(_blocks(url, by_hand))
-        _check_digest(
-            temporary, digest, where=f"the download of {url}", mend=f"run this again, or {by_hand}"
-        )
+def _digest_path(path: pathlib.Path) -> pathlib.Path:
+    return path.with_name(f"{path.name}.sha256")
 
 
-def _blocks(url: str, by_hand: str) -> Iterator[bytes]:
-    """What an address gives, block by block; UserError unless it gives all it announces."""
+def _stored_digest(path: pathlib.Path) -> str | None:
+    """The digest of the first download, None where there was none or its file is damaged."""
     try:
-        with urllib.request.urlopen(url, timeout=30) as response:
-            announced, received = response.length, 0
-            name = url.rsplit("/", 1)[-1]
-            with tqdm(total=announced, desc=name, unit="B", unit_scale=True, disable=None) as bar:
-                while block := response.read(BLOCK_SIZE):
-                    yield block
-                    received += len(block)
-                    bar.update(len(block))
-    except (OSError, http.client.HTTPException) as error:
-        raise UserError(f"{url} cannot be downloaded ({error}): {by_hand}.") from error
-    if announced is not None and received != announced:
-        raise UserError(
-            f"the download of {url} broke off after {received} of {announced} bytes: run this "
-            f"again, or {by_hand}."
-        )
+        digest = _digest_path(path).read_text(encoding="ascii").split()[0]
+        return digest if len(bytes.fromhex(digest)) == 32 else None
+    except (OSError, ValueError, IndexError):
+        return None
 
 
-def _check_digest(path: pathlib.Path, digest: str | None, *, where: str, mend: str) -> None:
-    found = sha256_of(path)
-    if digest is not None and found != digest:
-        raise UserError(
-            f"{where} has sha256 {found} instead of the published {digest}: it is damaged; {mend}."
-        )
+def _store_digest(path: pathlib.Path, name: str) -> None:
+    """Keeps a digest in the form that `sha256sum --check` reads, and says so."""
+    digest = sha256_of(path)
+    with files.replacing(_digest_path(path)) as temporary:
+        temporary.write_text(f"{digest}  {path.name}\n", encoding="ascii")
+    print(f"no digest of {name} is known here: its sha256 is {digest}, kept in {path.name}.sha256")

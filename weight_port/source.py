@@ -8,6 +8,7 @@ import pickle
 import re
 import warnings
 import zipfile
+from collections.abc import Mapping
 
 import numpy as np
 import torch
@@ -32,20 +33,20 @@ class Source:
     kind: str
     arrays: dict[str, np.ndarray]
     converted: dict[str, str]
-    hyper_parameters: dict
+    hyper_parameters: Mapping
 
 
-def read_source(path: pathlib.Path) -> Source:
-    """Reads a checkpoint without running any code in it.
+def read_source(path: pathlib.Path, *, allow_pickle: bool = False) -> Source:
+    """Reads a checkpoint without running any code in it, unless allow_pickle trusts it.
 
     Raises UserError, naming the file, where it is absent, damaged, not a checkpoint, of a kind
     that is not known here, or needs more than plain tensors to load.
     """
     path = pathlib.Path(path)
     digest = sha256_of(path)
-    content = _load(path)
-    state_dict = content.get("state_dict", content) if isinstance(content, dict) else None
-    if not isinstance(state_dict, dict) or not all(isinstance(key, str) for key in state_dict):
+    content = _load(path, allow_pickle)
+    state_dict = content.get("state_dict", content) if isinstance(content, Mapping) else None
+    if not isinstance(state_dict, Mapping) or not all(isinstance(key, str) for key in state_dict):
         raise UserError(
             f"{path} holds no state dict: give an EfficientAT, QVIM or QVAE checkpoint."
         )
@@ -57,7 +58,7 @@ def read_source(path: pathlib.Path) -> Source:
         _kind(path, arrays),
         arrays,
         _converted(state_dict),
-        parameters if isinstance(parameters, dict) else {},
+        parameters if isinstance(parameters, Mapping) else {},
     )
 
 
@@ -79,17 +80,22 @@ def sha256_of(path: pathlib.Path) -> str:
     )
 
 
-def _load(path: pathlib.Path):
+def _load(path: pathlib.Path, allow_pickle: bool):
     try:
         _check_zip(path)
-        return _unpickle(path)
+        return _unpickle(path, allow_pickle)
+    except ModuleNotFoundError as error:
+        raise UserError(
+            f"{path} needs {error.name}, which is not installed: install it, or where you have it, "
+            "load the file with torch and save its state_dict and hyper_parameters alone."
+        ) from error
     except Exception as error:  # a damaged file raises whatever the parser stumbles over
-        refused = re.search(r"GLOBAL ([\w.]+)", str(error))
-        if isinstance(error, pickle.UnpicklingError) and refused:
+        refused = _refused(path, error)
+        if refused:
             raise UserError(
-                f"{path} asks for {refused[1]}, which is no plain tensor and could run code from "
-                "the file, so it is refused: if you trust it, load it with torch, and save its "
-                "state_dict and hyper_parameters as tensors and plain values."
+                f"{path} asks for {', '.join(refused)}: that is more than tensors and plain values "
+                "and could run code from the file, so it is refused; if you trust it, give "
+                "--allow_pickle."
             ) from error
         raise UserError(
             f"{path} cannot be read as a PyTorch checkpoint ({_reason(error)}): it is truncated, "
@@ -114,13 +120,25 @@ def _check_zip(path: pathlib.Path) -> None:
         raise zipfile.BadZipFile(f"the checksum of {damaged} in it does not fit its bytes")
 
 
-def _unpickle(path: pathlib.Path):
+def _refused(path: pathlib.Path, error: Exception) -> list[str]:
+    """The names of what an unpickler that takes only tensors has refused; none for damage."""
+    named = re.search(r"GLOBAL ([\w.]+)", str(error))
+    if not isinstance(error, pickle.UnpicklingError) or not named:
+        return []
+    try:  # torch stops at the first; this lists all, of a zip
+        with torch.serialization.safe_globals([argparse.Namespace]):
+            return torch.serialization.get_unsafe_globals_in_checkpoint(path)
+    except Exception:  # whatever a file of the older format, or a damaged one, makes it raise
+        return [named[1]]
+
+
+def _unpickle(path: pathlib.Path, allow_pickle: bool):
     # A QVIM checkpoint may keep its command line: a Namespace holds values and runs nothing.
     allowed = torch.serialization.safe_globals([argparse.Namespace])
     with warnings.catch_warnings(), allowed:
         # torch warns of a file's format on its way to the error that says the same.
         warnings.simplefilter("ignore")
-        return torch.load(path, map_location="cpu", weights_only=True)
+        return torch.load(path, map_location="cpu", weights_only=not allow_pickle)
 
 
 def _reason(error: Exception) -> str:

@@ -26,23 +26,29 @@ def convert(checkpoint_dir: pathlib.Path, output: pathlib.Path) -> int:
         raise UserError(f"{output} already exists: remove it or name another file.")
     kind, model, arrays = _load(checkpoint_dir)
     if kind == "encoder":
-        content = state_dict = encoder_state_dict(arrays, model["encoder_width"])
+        content = state_dict = encoder_state_dict(
+            arrays, model["encoder_width"], model["encoder_head"]
+        )
     else:
-        state_dict = qvae_state_dict(arrays, model["encoder_width"], model["decoder_type"])
+        state_dict = qvae_state_dict(
+            arrays, model["encoder_width"], model["decoder_type"], model["encoder_head"]
+        )
         content = {"state_dict": state_dict, "hyper_parameters": _hyper_parameters(model)}
     with files.replacing(output) as temporary:
         torch.save(content, temporary)
     return len(state_dict)
 
 
-def encoder_state_dict(arrays: Variables, width: float) -> StateDict:
+def encoder_state_dict(arrays: Variables, width: float, head: str = "mlp") -> StateDict:
     """An encoder's variables under EfficientAT's keys."""
-    return _with_counters(_renamed(arrays, names.mobilenet(width), {}))
+    return _with_counters(_renamed(arrays, names.mobilenet(width, head), {}))
 
 
-def qvae_state_dict(arrays: Variables, width: float, decoder_type: str) -> StateDict:
+def qvae_state_dict(
+    arrays: Variables, width: float, decoder_type: str, head: str = "mlp"
+) -> StateDict:
     """A QVAE's variables under the original's keys, with the constants its losses keep."""
-    table, transposed = names.qvae(width, decoder_type), names.transposed_keys(decoder_type)
+    table, transposed = names.qvae(width, decoder_type, head), names.transposed_keys(decoder_type)
     return _with_counters(_renamed(arrays, table, transposed)) | _loss_constants()
 
 
@@ -63,6 +69,7 @@ def _load(directory: pathlib.Path) -> tuple[str, dict, Variables]:
         )
     model = {
         "encoder_width": config.encoder_width,
+        "encoder_head": config.encoder_head,
         "feature_space": config.feature_space,
         "latent_dim": config.latent_dim,
         "decoder_type": config.decoder_type,

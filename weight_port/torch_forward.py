@@ -11,23 +11,33 @@ import torch
 import torch.nn.functional as F
 
 from qvae_jax.models.decoders import RESIDUAL_STAGES, STAGE_WIDTHS
-from qvae_jax.models.mobilenet import LAST_LAYER, ROWS
+from qvae_jax.models.mobilenet import LAST_LAYER, ROWS, STRIDES, layer_strides
 
 StateDict = dict[str, torch.Tensor]
 Trace = Iterator[tuple[str, torch.Tensor]]
 
 
-def mobilenet(weights: StateDict, logmel: torch.Tensor) -> Trace:
-    """Layers features.0 to features.16, the pooled features and the AudioSet logits."""
+def mobilenet(
+    weights: StateDict, logmel: torch.Tensor, strides: tuple[int, ...] = STRIDES
+) -> Trace:
+    """Layers features.0 to features.16, the pooled features and the logits.
+
+    The head is the one that the state dict holds.
+    """
     x = _conv_norm(weights, "features.0", logmel[:, None], F.hardswish, stride=2)
     yield "features.0", x
-    for layer, row in enumerate(ROWS, start=1):
-        x = _inverted_residual(weights, f"features.{layer}", x, row)
+    row_strides = layer_strides(strides)[1:LAST_LAYER]
+    for layer, (row, stride) in enumerate(zip(ROWS, row_strides, strict=True), start=1):
+        x = _inverted_residual(weights, f"features.{layer}", x, row, stride)
         yield f"features.{layer}", x
     x = _conv_norm(weights, f"features.{LAST_LAYER}", x, F.hardswish)
     yield f"features.{LAST_LAYER}", x
     pooled = x.mean((2, 3))
     yield "pooled", pooled
+    if "classifier.0.weight" in weights:
+        classes = F.conv2d(x, weights["classifier.0.weight"])
+        yield "logits", _batch_norm(weights, "classifier.1", classes).mean((2, 3))
+        return
     hidden = F.hardswish(_linear(weights, "classifier.2", pooled))
     yield "logits", _linear(weights, "classifier.5", hidden)
 
@@ -114,20 +124,20 @@ DECODERS = {
 }
 
 
-def _inverted_residual(weights: StateDict, prefix: str, x: torch.Tensor, row) -> torch.Tensor:
+def _inverted_residual(weights: StateDict, prefix: str, x: torch.Tensor, row, stride: int):
     activation = F.hardswish if row.hard_swish else F.relu
     y, number = x, 0
     # The first part filters each channel where the block has no expansion.
     if weights[f"{prefix}.block.0.0.weight"].shape[1] != 1:
         y, number = _conv_norm(weights, f"{prefix}.block.0", y, activation), 1
     y = _conv_norm(
-        weights, f"{prefix}.block.{number}", y, activation, stride=row.stride, groups=y.shape[1]
+        weights, f"{prefix}.block.{number}", y, activation, stride=stride, groups=y.shape[1]
     )
     if row.squeeze_excite:
         number += 1
         y = _squeeze_excite(weights, f"{prefix}.block.{number}.conc_se_layers.0", y)
     y = _conv_norm(weights, f"{prefix}.block.{number + 1}", y, lambda map: map)
-    return x + y if x.shape == y.shape and row.stride == 1 else y
+    return x + y if x.shape == y.shape and stride == 1 else y
 
 
 def _squeeze_excite(weights: StateDict, prefix: str, x: torch.Tensor) -> torch.Tensor:

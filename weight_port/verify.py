@@ -13,8 +13,8 @@ import torch.nn.functional as F
 
 from qvae_jax.audio.logmel import FrontEnd, log_mel
 from qvae_jax.models import variables
-from qvae_jax.models.mobilenet import LAST_LAYER, MobileNetV3
-from qvae_jax.models.qvae import QVAE, QVAEConfig
+from qvae_jax.models.mobilenet import LAST_LAYER
+from qvae_jax.models.qvae import QVAE, QVAEConfig, encoder_network
 from qvae_jax.models.variables import Variables
 from weight_port import torch_forward
 from weight_port.port import Port
@@ -41,13 +41,17 @@ def compare(source: Source, ported: Port) -> list[Row]:
         for key, array in source.arrays.items()
         if key.startswith(prefix)
     }
-    logmel = np.array(jax.jit(log_mel)(_test_sound(FrontEnd())), np.float64)
+    model = ported.description["model"]
+    front_end = FrontEnd(**model["front_end"])
+    front = jax.jit(log_mel, static_argnums=1)
+    logmel = np.array(front(_test_sound(front_end), front_end), np.float64)
     with torch.inference_mode(), jax.enable_x64(True):
         if ported.description["kind"] == "encoder":
-            theirs = _torch_encoder(weights, torch.from_numpy(logmel))
+            strides = tuple(model["encoder_strides"])
+            theirs = _torch_encoder(weights, torch.from_numpy(logmel), strides)
             ours = _our_encoder(ported, logmel)
         else:
-            theirs = _torch_qvae(weights, ported.description["model"], torch.from_numpy(logmel))
+            theirs = _torch_qvae(weights, model, torch.from_numpy(logmel))
             # The decoder gets torch's μ on both sides: its rows then show its own differences,
             # not how it magnifies those of the encoder.
             ours = _our_qvae(ported, logmel, theirs["mu"].numpy())
@@ -74,16 +78,18 @@ def _test_sound(front_end: FrontEnd) -> np.ndarray:
     return (0.4 * tone + 0.05 * noise)[None].astype(np.float32)
 
 
-def _torch_encoder(weights: dict, logmel: torch.Tensor) -> dict[str, torch.Tensor]:
+def _torch_encoder(
+    weights: dict, logmel: torch.Tensor, strides: tuple[int, ...]
+) -> dict[str, torch.Tensor]:
     return {
         name: x.permute(0, 2, 3, 1) if x.ndim == 4 else x
-        for name, x in torch_forward.mobilenet(weights, logmel)
+        for name, x in torch_forward.mobilenet(weights, logmel, strides)
     }
 
 
 def _our_encoder(ported: Port, logmel: np.ndarray) -> dict[str, np.ndarray]:
-    module = MobileNetV3(ported.description["model"]["encoder_width"], rng=None)
-    graphdef, _ = variables.split(module)
+    config = QVAEConfig.from_dict(ported.description["model"])
+    graphdef, _ = variables.split(encoder_network(config, rng=None))
 
     @jax.jit
     def run(arrays, logmel):

@@ -13,7 +13,11 @@ from qvae_jax.models import convolutions, initializers, layers
 
 NUM_CLASSES = 527  # AudioSet's
 HEAD_WIDTH = 1280
+HEADS = ("mlp", "fully_convolutional")
 LAST_LAYER = 16
+# The inverted residuals that halve the map; some published networks leave the last ones out.
+STRIDED_LAYERS = (2, 4, 7, 13)
+STRIDES = (2, 2, 2, 2)
 
 
 class Row(NamedTuple):
@@ -25,25 +29,24 @@ class Row(NamedTuple):
     num_out: int
     squeeze_excite: bool
     hard_swish: bool
-    stride: int
 
 
 ROWS = (
-    Row(16, 3, 16, 16, False, False, 1),
-    Row(16, 3, 64, 24, False, False, 2),
-    Row(24, 3, 72, 24, False, False, 1),
-    Row(24, 5, 72, 40, True, False, 2),
-    Row(40, 5, 120, 40, True, False, 1),
-    Row(40, 5, 120, 40, True, False, 1),
-    Row(40, 3, 240, 80, False, True, 2),
-    Row(80, 3, 200, 80, False, True, 1),
-    Row(80, 3, 184, 80, False, True, 1),
-    Row(80, 3, 184, 80, False, True, 1),
-    Row(80, 3, 480, 112, True, True, 1),
-    Row(112, 3, 672, 112, True, True, 1),
-    Row(112, 5, 672, 160, True, True, 2),
-    Row(160, 5, 960, 160, True, True, 1),
-    Row(160, 5, 960, 160, True, True, 1),
+    Row(16, 3, 16, 16, False, False),
+    Row(16, 3, 64, 24, False, False),
+    Row(24, 3, 72, 24, False, False),
+    Row(24, 5, 72, 40, True, False),
+    Row(40, 5, 120, 40, True, False),
+    Row(40, 5, 120, 40, True, False),
+    Row(40, 3, 240, 80, False, True),
+    Row(80, 3, 200, 80, False, True),
+    Row(80, 3, 184, 80, False, True),
+    Row(80, 3, 184, 80, False, True),
+    Row(80, 3, 480, 112, True, True),
+    Row(112, 3, 672, 112, True, True),
+    Row(112, 5, 672, 160, True, True),
+    Row(160, 5, 960, 160, True, True),
+    Row(160, 5, 960, 160, True, True),
 )
 
 
@@ -51,6 +54,12 @@ def make_divisible(channels: float) -> int:
     """The nearest multiple of 8, at least 8, and not more than a tenth below channels."""
     rounded = max(8, int(channels + 4) // 8 * 8)
     return rounded + 8 if rounded < 0.9 * channels else rounded
+
+
+def layer_strides(strides: tuple[int, ...] = STRIDES) -> list[int]:
+    """The stride of each layer from 0 to 16, given those of STRIDED_LAYERS."""
+    strided = dict(zip(STRIDED_LAYERS, strides, strict=True))
+    return [2] + [strided.get(layer, 1) for layer in range(1, LAST_LAYER + 1)]
 
 
 def embedding_size(width: float) -> int:
@@ -97,7 +106,7 @@ class SqueezeExcite(nnx.Module):
 class InvertedResidual(nnx.Module):
     """Expand by 1×1, filter each channel, gate, project by 1×1; add the input where it fits."""
 
-    def __init__(self, row: Row, width: float, *, rng):
+    def __init__(self, row: Row, width: float, *, stride: int, rng):
         num_in, expanded, num_out = (
             make_divisible(c * width) for c in (row.num_in, row.expanded, row.num_out)
         )
@@ -112,13 +121,13 @@ class InvertedResidual(nnx.Module):
             expanded,
             row.kernel_size,
             activation=activation,
-            stride=row.stride,
+            stride=stride,
             depthwise=True,
             rng=rng,
         )
         self.squeeze_excite = SqueezeExcite(expanded, rng=rng) if row.squeeze_excite else None
         self.project = ConvNorm(expanded, num_out, 1, activation=_identity, rng=rng)
-        self.residual = row.stride == 1 and num_in == num_out
+        self.residual = stride == 1 and num_in == num_out
 
     def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
         """[batch, mel, frames, in] -> [batch, mel / stride, frames / stride, out]."""
@@ -131,30 +140,66 @@ class InvertedResidual(nnx.Module):
 
 
 class Classifier(nnx.Module):
-    """The AudioSet head: pooled features [batch, C] -> logits [batch, 527]."""
+    """The "mlp" head: pooled features [batch, C] -> logits [batch, classes]."""
 
-    def __init__(self, num_in: int, num_hidden: int, *, rng):
+    def __init__(self, num_in: int, num_hidden: int, num_classes: int, *, rng):
         init = initializers.small_normal
         self.hidden = layers.Linear(num_in, num_hidden, kernel_init=init, rng=rng)
-        self.output = layers.Linear(num_hidden, NUM_CLASSES, kernel_init=init, rng=rng)
+        self.output = layers.Linear(num_hidden, num_classes, kernel_init=init, rng=rng)
 
     def __call__(self, pooled: jax.Array) -> jax.Array:
         """Logits, without the dropout that only AudioSet training uses."""
         return self.output(jax.nn.hard_swish(self.hidden(pooled)))
 
 
-class MobileNetV3(nnx.Module):
-    """The mn* network of any width: layers 0 to 16 and the AudioSet head."""
+class ConvolutionalClassifier(nnx.Module):
+    """The "fully_convolutional" head: pooled features [batch, C] -> logits [batch, classes].
 
-    def __init__(self, width: float, *, rng):
+    EfficientAT convolves the map by 1×1, normalises and then averages. Evaluation mode is affine,
+    so that the average may as well come first.
+    """
+
+    def __init__(self, num_in: int, num_classes: int, *, rng):
+        self.kernel = nnx.Param(initializers.kaiming_fan_out(rng, (1, 1, num_in, num_classes)))
+        self.norm = layers.BatchNorm(num_classes, epsilon=1e-5, momentum=0.1)
+
+    def __call__(self, pooled: jax.Array) -> jax.Array:
+        """Logits by the running statistics."""
+        return self.norm(pooled @ self.kernel[0, 0], train=False)
+
+
+class MobileNetV3(nnx.Module):
+    """The mn* network of any width: layers 0 to 16 and the AudioSet head.
+
+    head is one of HEADS, strides are those of STRIDED_LAYERS; the features do not depend on the
+    head.
+    """
+
+    def __init__(
+        self,
+        width: float,
+        *,
+        head: str = "mlp",
+        strides: tuple[int, ...] = STRIDES,
+        num_classes: int = NUM_CLASSES,
+        rng,
+    ):
         first, last = make_divisible(16 * width), make_divisible(160 * width)
         swish = jax.nn.hard_swish
+        row_strides = layer_strides(strides)[1:LAST_LAYER]
         self.features = nnx.List(
             [ConvNorm(1, first, 3, activation=swish, stride=2, rng=rng)]
-            + [InvertedResidual(row, width, rng=rng) for row in ROWS]
+            + [
+                InvertedResidual(row, width, stride=stride, rng=rng)
+                for row, stride in zip(ROWS, row_strides, strict=True)
+            ]
             + [ConvNorm(last, 6 * last, 1, activation=swish, rng=rng)]
         )
-        self.classifier = Classifier(6 * last, make_divisible(HEAD_WIDTH * width), rng=rng)
+        if head == "mlp":
+            hidden = make_divisible(HEAD_WIDTH * width)
+            self.classifier = Classifier(6 * last, hidden, num_classes, rng=rng)
+        else:
+            self.classifier = ConvolutionalClassifier(6 * last, num_classes, rng=rng)
 
     def maps(
         self,
@@ -179,7 +224,7 @@ class MobileNetV3(nnx.Module):
         return jnp.mean(self.maps(logmel, train_layers=train_layers)[-1], (1, 2))
 
     def logits(self, logmel: jax.Array) -> jax.Array:
-        """AudioSet logits: [batch, mel, frames] -> [batch, 527]."""
+        """AudioSet logits: [batch, mel, frames] -> [batch, classes]."""
         return self.classifier(self.pooled(logmel))
 
 

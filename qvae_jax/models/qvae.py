@@ -10,7 +10,17 @@ from qvae_jax.audio.logmel import FrontEnd
 from qvae_jax.errors import UserError
 from qvae_jax.models import initializers, layers
 from qvae_jax.models.decoders import DECODERS
-from qvae_jax.models.mobilenet import LAST_LAYER, ROWS, MobileNetV3, embedding_size, make_divisible
+from qvae_jax.models.mobilenet import (
+    HEADS,
+    LAST_LAYER,
+    NUM_CLASSES,
+    ROWS,
+    STRIDES,
+    MobileNetV3,
+    embedding_size,
+    layer_strides,
+    make_divisible,
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -18,6 +28,9 @@ class QVAEConfig:
     """Everything that decides the shape of a QVAE's parameters, and its decoder's start."""
 
     encoder_width: float = 1.0  # width multiplier: 1.0 is mn10, 0.4 is mn04
+    encoder_head: str = "mlp"  # or "fully_convolutional"; no feature depends on it
+    encoder_strides: tuple[int, ...] = STRIDES
+    encoder_classes: int = NUM_CLASSES  # of that head
     feature_space: str = "final"  # "final", or a layer number "0" to "16"
     latent_dim: int = 64
     decoder_type: str = "original-plus"
@@ -30,7 +43,9 @@ class QVAEConfig:
     def from_dict(cls, values: dict) -> "QVAEConfig":
         """The inverse of dataclasses.asdict; UserError for a dict of anything else."""
         try:
-            return cls(**{**values, "front_end": FrontEnd(**values["front_end"])})
+            front_end = FrontEnd(**values["front_end"])
+            strides = tuple(values.get("encoder_strides", STRIDES))  # JSON has no tuples
+            return cls(**{**values, "front_end": front_end, "encoder_strides": strides})
         except (KeyError, TypeError) as error:
             raise UserError(
                 f"The model's description does not fit this version ({error}): make it again."
@@ -44,6 +59,10 @@ class QVAEConfig:
                 f"model.feature_space is {self.feature_space!r}, which is neither 'final' nor a "
                 f"layer number from 0 to {LAST_LAYER}: set one of these."
             )
+        _check_choice("model.encoder_head", self.encoder_head, HEADS)
+        _check_strides(self.encoder_strides)
+        if self.encoder_classes < 1:
+            raise UserError(f"model.encoder_classes is {self.encoder_classes}: set it to at least 1.")
         _check_choice("model.decoder.type", self.decoder_type, DECODERS)
         _check_choice("model.decoder.init", self.decoder_init, initializers.DECODER_INITIALIZERS)
         if self.latent_dim < 1:
@@ -56,6 +75,10 @@ class QVAEConfig:
             raise UserError(f"model.decoder.width is {self.decoder_width}: set it above 0.")
         if not self.encoder_width > 0:
             raise UserError(f"model.encoder_width is {self.encoder_width}: set it above 0.")
+        for name in ("hop_length", "num_mels"):
+            if getattr(self.front_end, name) < 1:
+                value = getattr(self.front_end, name)
+                raise UserError(f"model.{name} is {value}: set it to at least 1.")
 
     @property
     def last_layer(self) -> int:
@@ -66,14 +89,27 @@ class QVAEConfig:
         """Length of one example's feature vector."""
         if self.feature_space == "final":
             return embedding_size(self.encoder_width)
-        return _map_size(self.last_layer, self.encoder_width, self.front_end)
+        return _map_size(
+            self.last_layer, self.encoder_width, self.encoder_strides, self.front_end
+        )
+
+
+def encoder_network(config: QVAEConfig, *, rng) -> MobileNetV3:
+    """The encoder's trunk and head."""
+    return MobileNetV3(
+        config.encoder_width,
+        head=config.encoder_head,
+        strides=config.encoder_strides,
+        num_classes=config.encoder_classes,
+        rng=rng,
+    )
 
 
 class QVAE(nnx.Module):
     """Encoder trunk, the two heads of the posterior, and the decoder."""
 
     def __init__(self, config: QVAEConfig, *, rng):
-        self.encoder = MobileNetV3(config.encoder_width, rng=rng)
+        self.encoder = encoder_network(config, rng=rng)
         feature_dim = config.feature_dim()
         head = lambda: layers.Linear(  # noqa: E731
             feature_dim, config.latent_dim, kernel_init=initializers.xavier_normal, rng=rng
@@ -138,12 +174,20 @@ def _check_choice(name: str, value: str, choices) -> None:
         raise UserError(f"{name} is {value!r}, which is not one of {', '.join(sorted(choices))}.")
 
 
-def _map_size(layer: int, width: float, front_end: FrontEnd) -> int:
+def _check_strides(strides: tuple[int, ...]) -> None:
+    if len(strides) != len(STRIDES) or not set(strides) <= {1, 2}:
+        raise UserError(
+            f"model.encoder_strides is {strides}: set it to {len(STRIDES)} numbers, each 1 or 2."
+        )
+
+
+def _map_size(
+    layer: int, width: float, strides: tuple[int, ...], front_end: FrontEnd
+) -> int:
     """Elements of the map after an encoder layer, for one example."""
-    strides = [2] + [row.stride for row in ROWS] + [1]
     channels = [16] + [row.num_out for row in ROWS]
     mels, frames = front_end.num_mels, front_end.num_frames
-    for stride in strides[: layer + 1]:
+    for stride in layer_strides(strides)[: layer + 1]:
         mels, frames = -(-mels // stride), -(-frames // stride)
     if layer == LAST_LAYER:
         return embedding_size(width) * mels * frames

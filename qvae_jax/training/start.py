@@ -9,34 +9,49 @@ import numpy as np
 from qvae_jax import configuration
 from qvae_jax.errors import UserError
 from qvae_jax.models import variables
-from qvae_jax.models.mobilenet import MobileNetV3
-from qvae_jax.models.qvae import QVAE, QVAEConfig
+from qvae_jax.models.qvae import QVAE, QVAEConfig, encoder_network
 from qvae_jax.models.variables import Variables
 from qvae_jax.training import checkpoints
 
 
-def resolve_encoder_width(config: ml_collections.ConfigDict, run: pathlib.Path | None) -> None:
-    """Sets config.model.encoder_width where it is unset: the run's, the checkpoint's, or 1.0.
+def resolve_encoder(config: ml_collections.ConfigDict, run: pathlib.Path | None) -> None:
+    """Sets what config leaves unset of the encoder: the run's, the checkpoint's, or mn10's.
 
     run is the folder of a run that goes on, None for a new one.
-    Raises UserError where it is set to another width than the encoder checkpoint has.
+    Raises UserError where a setting is another than the encoder checkpoint has.
     """
+    settings = config.model
     if run is not None:
-        found = configuration.read_run(run).model.encoder_width
-    elif config.model.encoder_checkpoint:
-        found = _description(config.model.encoder_checkpoint, "encoder")["encoder_width"]
-        if config.model.encoder_width not in (None, found):
-            raise UserError(
-                f"model.encoder_width is {config.model.encoder_width}, but the encoder in "
-                f"{config.model.encoder_checkpoint} has width {found}: leave the setting out or "
-                "name another checkpoint."
-            )
-    elif config.model.checkpoint:
-        found = _description(config.model.checkpoint, "qvae")["encoder_width"]
+        found = configuration.read_run(run).model.to_dict()
+    elif settings.encoder_checkpoint:
+        found = encoder_settings(_description(settings.encoder_checkpoint, "encoder"))
+        for name, value in found.items():
+            if settings[name] not in (None, value):
+                raise UserError(
+                    f"model.{name} is {settings[name]}, but that of the encoder in "
+                    f"{settings.encoder_checkpoint} is {value}: leave the setting out or name "
+                    "another checkpoint."
+                )
+    elif settings.checkpoint:
+        found = encoder_settings(_description(settings.checkpoint, "qvae"))
     else:
-        found = 1.0
-    if config.model.encoder_width is None:
-        config.model.encoder_width = found
+        found = encoder_settings(dataclasses.asdict(QVAEConfig()))
+    for name in configuration.ENCODER_SETTINGS:
+        if settings[name] is None:
+            settings[name] = found[name]
+
+
+def encoder_settings(description: dict) -> dict:
+    """The settings of config.model that a model's description decides."""
+    model = QVAEConfig.from_dict(description)
+    return {
+        "encoder_width": float(model.encoder_width),
+        "encoder_head": model.encoder_head,
+        "encoder_strides": model.encoder_strides,
+        "encoder_classes": model.encoder_classes,
+        "hop_length": model.front_end.hop_length,
+        "num_mels": model.front_end.num_mels,
+    }
 
 
 def initial_variables(config: ml_collections.ConfigDict, model_config: QVAEConfig) -> Variables:
@@ -61,8 +76,8 @@ def initial_variables(config: ml_collections.ConfigDict, model_config: QVAEConfi
 
 def load_encoder(directory: str) -> Variables:
     """The variables of a ported encoder."""
-    width = _description(directory, "encoder")["encoder_width"]
-    expected = variables.split(MobileNetV3(width, rng=None))[1]
+    model_config = QVAEConfig.from_dict(_description(directory, "encoder"))
+    expected = variables.split(encoder_network(model_config, rng=None))[1]
     return checkpoints.load_model(pathlib.Path(directory), expected)
 
 

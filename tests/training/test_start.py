@@ -8,10 +8,11 @@ import pytest
 
 import small_run
 from qvae_jax import configuration
+from qvae_jax.audio.logmel import FrontEnd
 from qvae_jax.errors import UserError
 from qvae_jax.models import variables
 from qvae_jax.models.mobilenet import MobileNetV3
-from qvae_jax.models.qvae import QVAE, QVAEConfig
+from qvae_jax.models.qvae import QVAE, QVAEConfig, encoder_network
 from qvae_jax.models.variables import Variables
 from qvae_jax.training import checkpoints, start
 
@@ -23,15 +24,15 @@ def encoder_folder(tmp_path_factory):
     """A ported encoder of width 0.1 with weights of its own."""
     encoder = variables.split(MobileNetV3(WIDTH, rng=np.random.default_rng(77)))[1]
     folder = tmp_path_factory.mktemp("ported") / "encoder"
-    description = {"kind": "encoder", "model": {"encoder_width": WIDTH}}
-    checkpoints.save_model(folder, description, encoder)
+    model = {"encoder_width": WIDTH, "front_end": dataclasses.asdict(FrontEnd())}
+    checkpoints.save_model(folder, {"kind": "encoder", "model": model}, encoder)
     return folder
 
 
 @pytest.fixture(scope="module")
 def qvae_folder(data_set, tmp_path_factory):
     """A ported QVAE that fits small_run's config, with weights of its own."""
-    model_config = configuration.model_config(small_run.config(data_set), WIDTH)
+    model_config = configuration.model_config(small_run.config(data_set))
     whole = variables.split(QVAE(model_config, rng=np.random.default_rng(78)))[1]
     folder = tmp_path_factory.mktemp("ported") / "qvae"
     description = {"kind": "qvae", "model": dataclasses.asdict(model_config)}
@@ -41,7 +42,7 @@ def qvae_folder(data_set, tmp_path_factory):
 
 def initial(data_set, **changes) -> Variables:
     config = small_run.config(data_set, **changes)
-    return start.initial_variables(config, configuration.model_config(config, WIDTH))
+    return start.initial_variables(config, configuration.model_config(config))
 
 
 def same(found: dict, expected: dict) -> bool:
@@ -106,14 +107,14 @@ def test_a_checkpoint_of_the_wrong_kind_is_refused(data_set, encoder_folder, qva
         initial(data_set, **{"model.checkpoint": str(encoder_folder.parent)})
 
 
-# --- The width
+# --- What a checkpoint says of its encoder
 
 
 def resolved(data_set, run=None, **changes) -> float:
     config = small_run.config(data_set, **changes)
     with config.ignore_type():
         config.model.encoder_width = changes.get("model.encoder_width")
-    start.resolve_encoder_width(config, run)
+    start.resolve_encoder(config, run)
     return config.model.encoder_width
 
 
@@ -131,8 +132,37 @@ def test_the_width_of_a_run_that_goes_on_is_its_own(data_set, tmp_path):
 
 def test_an_encoder_of_another_width_than_the_config_is_refused(data_set, encoder_folder):
     change = {"model.encoder_width": 0.4, "model.encoder_checkpoint": str(encoder_folder)}
-    with pytest.raises(UserError, match="encoder_width is 0.4, but the encoder .* has width 0.1"):
+    with pytest.raises(UserError, match="encoder_width is 0.4, but that of the encoder in .* is 0.1"):
         resolved(data_set, **change)
+
+
+def test_what_no_tensor_tells_comes_from_the_description(data_set, tmp_path):
+    told = QVAEConfig(
+        encoder_width=WIDTH,
+        encoder_head="fully_convolutional",
+        encoder_strides=(2, 2, 1, 1),
+        encoder_classes=7,
+        front_end=FrontEnd(hop_length=480, num_mels=64),
+    )
+    encoder = variables.split(encoder_network(told, rng=np.random.default_rng(79)))[1]
+    description = {"kind": "encoder", "model": dataclasses.asdict(told)}
+    checkpoints.save_model(tmp_path / "encoder", description, encoder)
+    config = small_run.config(
+        data_set, **{"model.encoder_checkpoint": str(tmp_path / "encoder"), "model.latent_dim": 3}
+    )
+    start.resolve_encoder(config, None)
+    found = configuration.model_config(config)
+    assert found.encoder_strides == (2, 2, 1, 1) and found.encoder_classes == 7
+    assert found.front_end == FrontEnd(
+        duration_s=config.data.input_duration_s, hop_length=480, num_mels=64
+    )
+    loaded = start.initial_variables(config, found)
+    ours = {f"encoder.{name}": array for name, array in encoder.params.items()}
+    assert same({name: loaded.params[name] for name in ours}, ours)
+    configuration.record(config, tmp_path)
+    again = small_run.config(data_set)
+    start.resolve_encoder(again, tmp_path)
+    assert configuration.model_config(again).encoder_strides == (2, 2, 1, 1)
 
 
 @pytest.mark.parametrize("model", [None, 3, {}, {"encoder_width": "wide"}])

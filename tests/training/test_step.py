@@ -117,7 +117,6 @@ def _disturbed(params, seed: int):
     }
 
 
-@pytest.mark.slow
 def test_first_step_equals_golden(four_runs, golden):
     _, expected = golden
     ours = four_runs[0][0]
@@ -128,7 +127,6 @@ def test_first_step_equals_golden(four_runs, golden):
     assert ours["gradient_norm"] == pytest.approx(expected[0]["gradient_norm"], rel=0.05)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("number", [2, 3, 4, 5])
 def test_later_steps_are_as_near_to_golden_as_rounding_lets_any_run_be(four_runs, golden, number):
     # The log-magnitude loss divides by |P| + 1e-7: a bin near zero turns rounding noise into

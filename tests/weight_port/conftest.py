@@ -1,7 +1,6 @@
 """PyTorch checkpoints to port, rebuilt from the rules of the golden files."""
 
 import pathlib
-import resource
 import subprocess
 import sys
 import time
@@ -24,6 +23,15 @@ class Finished(NamedTuple):
     status: int
     out: str
     err: str
+
+
+# The command line as a process that prints its peak memory in bytes last.
+MEASURED = (
+    "-c",
+    "import resource, runpy, sys; sys.argv = ['weight_port', *sys.argv[1:]]\n"
+    "try: runpy.run_module('weight_port', run_name='__main__')\n"
+    "finally: print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)",
+)
 
 
 class PortedFile(NamedTuple):
@@ -73,6 +81,17 @@ def run_process():
     return run
 
 
+@pytest.fixture(scope="session")
+def measured_process(run_process):
+    """run(*arguments): such a process, and its peak memory in bytes."""
+
+    def run(*arguments):
+        finished = run_process(*arguments, python_options=MEASURED)
+        return finished, int(finished.out.split()[-1])
+
+    return run
+
+
 @pytest.fixture
 def run_main(capfd):
     """run(*arguments): the command line within this process, its outputs caught."""
@@ -87,17 +106,15 @@ def run_main(capfd):
 
 
 @pytest.fixture(scope="session")
-def ported_qvae(save_lightning, run_process, tmp_path_factory) -> PortedFile:
+def ported_qvae(save_lightning, measured_process, tmp_path_factory) -> PortedFile:
     """The filled mn10 QVAE checkpoint, ported by the command line."""
     folder = tmp_path_factory.mktemp("qvae")
     layout = golden_layout("qvae_checkpoint_layout")
     arrays = golden_rules.filled_state_dict(layout["shapes"])
     path = save_lightning(folder / "qvae.ckpt", arrays, layout["config"])
     start = time.perf_counter()
-    finished = run_process(path, folder / "model")
+    finished, peak_bytes = measured_process(path, folder / "model")
     seconds = time.perf_counter() - start
-    # Of the largest child so far: an upper bound of this one's.
-    peak_bytes = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024
     return PortedFile(path, folder / "model", finished, seconds, peak_bytes)
 
 

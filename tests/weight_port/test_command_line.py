@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 
 from filled import golden_layout
+from qvae_jax.models import mobilenet, variables
 from qvae_jax.training import checkpoints, start
 
 torch = pytest.importorskip("torch", reason="reads and writes PyTorch checkpoints")
 
-from weight_port import names, published  # noqa: E402
+from weight_port import names, published, to_torch  # noqa: E402
 
 ENCODER_FILES = {"config.json", "variables"}
 
@@ -42,7 +43,10 @@ def test_an_encoder_is_ported_and_reported(run_main, mn01_file, tmp_path):
     sha256 = description["source"]["sha256"]
     assert finished.out.splitlines() == [
         f"EfficientAT state dict mn01.pt, sha256 {sha256}",
-        "encoder: encoder_width 0.1",
+        "encoder: encoder_width 0.1, encoder_head mlp, encoder_strides (2, 2, 2, 2), "
+        "encoder_classes 527, hop_length 320, num_mels 128",
+        "note: no tensor tells the hop, the mel bands and the strides, and mn01.pt is no published "
+        "file's name: taken as of mn10_as; --published_as=NAME says otherwise",
         f"251 arrays, 123,783 parameters, written to {tmp_path / 'model'}",
     ]
     assert {path.name for path in (tmp_path / "model").iterdir()} == ENCODER_FILES
@@ -52,7 +56,8 @@ def test_a_qvae_is_ported_by_the_command_line(ported_qvae):
     finished = ported_qvae.finished
     assert (finished.status, finished.err) == (0, "")
     assert "QVAE Lightning checkpoint qvae.ckpt, sha256" in finished.out
-    assert "qvae: encoder_width 1.0, feature_space final, latent_dim 16" in finished.out
+    assert "qvae: encoder_width 1.0, encoder_head mlp, " in finished.out
+    assert "feature_space final, latent_dim 16" in finished.out
     description = checkpoints.read_description(ported_qvae.folder)
     assert description["kind"] == "qvae"
     assert description["embedding_size"] == 960
@@ -226,6 +231,7 @@ def no_network(monkeypatch, tmp_path):
         monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
         address = f"http://127.0.0.1:{closed.getsockname()[1]}"
         monkeypatch.setattr(published, "RELEASE", address)
+        monkeypatch.setattr(published, "PAUSES_S", ())
         yield
 
 
@@ -234,7 +240,7 @@ def test_a_published_name_without_a_network_says_how_to_do_it_by_hand(
 ):
     finished = run_main("mn10_as", tmp_path / "model")
     by_hand = tmp_path / "cache" / "qvae_jax" / "mn10_as_mAP_471.pt"
-    _assert_refused(finished, "cannot be downloaded", f"give the file, or put it at {by_hand}")
+    _assert_refused(finished, "cannot be downloaded", f"by other means and put it at {by_hand}")
     assert not (tmp_path / "model").exists()
 
 
@@ -244,7 +250,7 @@ def test_a_published_name_is_taken_from_the_cache(run_main, mn01_file, tmp_path,
     mn01_file.rename(cached)
     finished = run_main("mn01_as", tmp_path / "model")
     assert (finished.status, finished.err) == (0, "")
-    assert "No digest of mn01_as is known" in finished.out
+    assert "no digest of mn01_as is known here: its sha256 is" in finished.out
 
 
 def test_a_folder_called_like_a_published_name_does_not_hide_it(
@@ -294,3 +300,17 @@ def test_without_torch_the_error_says_what_to_install(run_process, tmp_path):
     )
     finished = run_process("a.pt", tmp_path / "model", python_options=("-c", without_torch))
     _assert_refused(finished, "PyTorch", "pip install -r weight_port/requirements.txt")
+
+
+@pytest.mark.slow
+def test_the_largest_encoder_is_ported_within_4_gb(measured_process, tmp_path):
+    """mn40's 68 million parameters, from a file of 274 MB."""
+    drawn = variables.split(mobilenet.MobileNetV3(4.0, rng=np.random.default_rng(4)))[1]
+    path = tmp_path / "mn40_as_mAP_484.pt"
+    torch.save(to_torch.encoder_state_dict(drawn, 4.0), path)
+    del drawn
+    finished, peak_bytes = measured_process(path, tmp_path / "model")
+    assert finished.status == 0, finished.err
+    assert "68,427,303 parameters" in finished.out
+    print(f"peak {peak_bytes / 1e9:.2f} GB")
+    assert peak_bytes < 4e9

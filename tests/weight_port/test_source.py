@@ -1,10 +1,13 @@
 """Reading PyTorch files: what is taken, what is refused, and that nothing in them is run."""
 
 import argparse
+import fractions
 import hashlib
 import os
 import pathlib
 import pickle
+import sys
+import types
 import warnings
 import zipfile
 
@@ -174,6 +177,54 @@ def test_a_whole_module_is_refused_by_the_name_of_its_class(tmp_path):
     path = _saved(tmp_path / "module.pt", torch.nn.Linear(2, 2))
     with pytest.raises(UserError, match="asks for torch.nn.modules.linear.Linear"):
         read_source(path)
+
+
+def _command_line() -> dict:
+    """A state dict beside hyper-parameters that need classes of their own."""
+    return {
+        "state_dict": _tensors(),
+        "hyper_parameters": {"size": torch.Size([3]), "rate": fractions.Fraction(1, 2)},
+        "callbacks": {"path": pathlib.PurePosixPath("a")},
+    }
+
+
+def test_a_refusal_names_every_class_and_the_way_to_trust_the_file(tmp_path):
+    path = _saved(tmp_path / "a.ckpt", _command_line())
+    with pytest.raises(UserError) as raised:
+        read_source(path)
+    for name in ("fractions.Fraction", "pathlib.PurePosixPath"):
+        assert name in str(raised.value)
+    assert "--allow_pickle" in str(raised.value)
+
+
+@pytest.mark.parametrize("zipped", [True, False], ids=["zip", "before torch 1.6"])
+def test_a_trusted_file_is_loaded_with_its_classes(tmp_path, zipped):
+    path = _saved(
+        tmp_path / "a.ckpt", _command_line(), _use_new_zipfile_serialization=zipped
+    )
+    found = read_source(path, allow_pickle=True)
+    np.testing.assert_array_equal(found.arrays[KEY], WEIGHT)
+    assert found.hyper_parameters["rate"] == fractions.Fraction(1, 2)
+
+
+def test_a_trusted_file_whose_classes_are_not_installed_is_named(tmp_path, monkeypatch):
+    module = types.ModuleType("absent_package")
+    module.Callback = type("Callback", (), {"__module__": "absent_package"})
+    monkeypatch.setitem(sys.modules, "absent_package", module)
+    path = _saved(tmp_path / "a.ckpt", {"state_dict": _tensors(), "callback": module.Callback()})
+    monkeypatch.delitem(sys.modules, "absent_package")
+    with pytest.raises(UserError, match=r"a\.ckpt needs absent_package, which is not installed"):
+        read_source(path, allow_pickle=True)
+    with pytest.raises(UserError, match="asks for absent_package.Callback"):
+        read_source(path)
+
+
+@pytest.mark.parametrize("content", [b"", b"\x80\x02.", b"PK\x03\x04", b"cposix\nabsent\n."])
+def test_a_damaged_file_that_is_trusted_is_named_all_the_same(tmp_path, content):
+    path = tmp_path / "bad.pt"
+    path.write_bytes(content)
+    with pytest.raises(UserError, match=r"bad\.pt cannot be read as a PyTorch checkpoint"):
+        read_source(path, allow_pickle=True)
 
 
 def test_torchscript_is_refused_without_a_warning(tmp_path):
