@@ -1,7 +1,8 @@
 """QVAE's forward pass in plain torch functions, driven by a state dict: the peer of --verify.
 
 Each function yields (name, result) layer by layer, with channels first as torch keeps them:
-maps [batch, channels, mel, frames], sequences [batch, channels, time]. Evaluation mode only.
+maps [batch, channels, mel, frames], sequences [batch, channels, time]. Evaluation mode, but for the
+encoder's layers that are asked to train, whose running statistics then move in place.
 """
 
 import functools
@@ -18,19 +19,25 @@ Trace = Iterator[tuple[str, torch.Tensor]]
 
 
 def mobilenet(
-    weights: StateDict, logmel: torch.Tensor, strides: tuple[int, ...] = STRIDES
+    weights: StateDict,
+    logmel: torch.Tensor,
+    strides: tuple[int, ...] = STRIDES,
+    train_layers: frozenset[int] = frozenset(),
 ) -> Trace:
     """Layers features.0 to features.16, the pooled features and the logits.
 
     The head is the one that the state dict holds.
     """
-    x = _conv_norm(weights, "features.0", logmel[:, None], F.hardswish, stride=2)
+    train = 0 in train_layers
+    x = _conv_norm(weights, "features.0", logmel[:, None], F.hardswish, stride=2, train=train)
     yield "features.0", x
     row_strides = layer_strides(strides)[1:LAST_LAYER]
     for layer, (row, stride) in enumerate(zip(ROWS, row_strides, strict=True), start=1):
-        x = _inverted_residual(weights, f"features.{layer}", x, row, stride)
+        train = layer in train_layers
+        x = _inverted_residual(weights, f"features.{layer}", x, row, stride, train)
         yield f"features.{layer}", x
-    x = _conv_norm(weights, f"features.{LAST_LAYER}", x, F.hardswish)
+    train = LAST_LAYER in train_layers
+    x = _conv_norm(weights, f"features.{LAST_LAYER}", x, F.hardswish, train=train)
     yield f"features.{LAST_LAYER}", x
     pooled = x.mean((2, 3))
     yield "pooled", pooled
@@ -124,19 +131,18 @@ DECODERS = {
 }
 
 
-def _inverted_residual(weights: StateDict, prefix: str, x: torch.Tensor, row, stride: int):
+def _inverted_residual(weights: StateDict, prefix: str, x, row, stride: int, train: bool):
     activation = F.hardswish if row.hard_swish else F.relu
+    conv_norm = functools.partial(_conv_norm, weights, train=train)
     y, number = x, 0
     # The first part filters each channel where the block has no expansion.
     if weights[f"{prefix}.block.0.0.weight"].shape[1] != 1:
-        y, number = _conv_norm(weights, f"{prefix}.block.0", y, activation), 1
-    y = _conv_norm(
-        weights, f"{prefix}.block.{number}", y, activation, stride=stride, groups=y.shape[1]
-    )
+        y, number = conv_norm(f"{prefix}.block.0", y, activation), 1
+    y = conv_norm(f"{prefix}.block.{number}", y, activation, stride=stride, groups=y.shape[1])
     if row.squeeze_excite:
         number += 1
         y = _squeeze_excite(weights, f"{prefix}.block.{number}.conc_se_layers.0", y)
-    y = _conv_norm(weights, f"{prefix}.block.{number + 1}", y, lambda map: map)
+    y = conv_norm(f"{prefix}.block.{number + 1}", y, lambda map: map)
     return x + y if x.shape == y.shape and stride == 1 else y
 
 
@@ -145,11 +151,12 @@ def _squeeze_excite(weights: StateDict, prefix: str, x: torch.Tensor) -> torch.T
     return x * torch.sigmoid(_linear(weights, f"{prefix}.fc2", squeezed))[:, :, None, None]
 
 
-def _conv_norm(weights, prefix, x, activation, *, stride=1, groups=1) -> torch.Tensor:
+def _conv_norm(weights, prefix, x, activation, *, stride=1, groups=1, train=False):
     kernel = weights[f"{prefix}.0.weight"]
     padding = (kernel.shape[-1] - 1) // 2
     y = F.conv2d(x, kernel, stride=stride, padding=padding, groups=groups)
-    return activation(_batch_norm(weights, f"{prefix}.1", y, epsilon=1e-3))
+    normalised = _batch_norm(weights, f"{prefix}.1", y, epsilon=1e-3, momentum=0.01, train=train)
+    return activation(normalised)
 
 
 def _stem(weights: StateDict, prefix: str, x: torch.Tensor, num_residual_blocks: int):
@@ -190,11 +197,11 @@ def _linear(weights: StateDict, prefix: str, x: torch.Tensor) -> torch.Tensor:
     return F.linear(x, weights[f"{prefix}.weight"], weights[f"{prefix}.bias"])
 
 
-def _batch_norm(weights: StateDict, prefix: str, x: torch.Tensor, epsilon: float = 1e-5):
+def _batch_norm(weights: StateDict, prefix: str, x, epsilon=1e-5, momentum=0.1, train=False):
     mean, var, scale, bias = (
         weights[f"{prefix}.{name}"] for name in ("running_mean", "running_var", "weight", "bias")
     )
-    return F.batch_norm(x, mean, var, scale, bias, eps=epsilon)
+    return F.batch_norm(x, mean, var, scale, bias, train, momentum, epsilon)
 
 
 def _nearest(x: torch.Tensor) -> torch.Tensor:

@@ -1,0 +1,115 @@
+"""QVAE in PyTorch, eager: the same computation with the same weights, as its peer in benchmarks."""
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from qvae_jax import losses
+from qvae_jax.audio import mel, stft
+from qvae_jax.audio.logmel import PRE_EMPHASIS, FrontEnd
+from tests import torch_reference
+from weight_port import torch_forward
+
+torch.set_num_threads(2)
+
+State = dict[str, torch.Tensor]
+BACKBONE, HEADS, DECODER = "encoder.backbone.", "encoder.", "decoder."
+
+
+def below(state: State, prefix: str) -> State:
+    """The part of a state dict under a prefix, which it loses."""
+    return {key.removeprefix(prefix): t for key, t in state.items() if key.startswith(prefix)}
+
+
+def log_mel_of(front_end: FrontEnd) -> Callable[[torch.Tensor], torch.Tensor]:
+    """The log-mel front-end: [batch, samples] -> [batch, mels, frames]."""
+    window = torch.from_numpy(stft.hann_window(front_end.window_length, periodic=False))
+    bank = torch.from_numpy(
+        np.array(
+            mel.kaldi_mel_bank(
+                front_end.num_mels,
+                front_end.n_fft,
+                front_end.sample_rate_hz,
+                front_end.low_hz,
+                front_end.high_hz,
+            )
+        )
+    )
+    emphasis = torch.tensor([[[-PRE_EMPHASIS, 1.0]]])
+
+    def log_mel(waveform: torch.Tensor) -> torch.Tensor:
+        emphasised = F.conv1d(waveform[:, None], emphasis)[:, 0]
+        spectrum = torch.stft(
+            emphasised,
+            front_end.n_fft,
+            front_end.hop_length,
+            front_end.window_length,
+            window,
+            center=True,
+            return_complex=True,
+        )
+        power = torch.view_as_real(spectrum).square().sum(-1)
+        return ((bank.T @ power + 1e-5).log() + 4.5) / 5.0
+
+    return log_mel
+
+
+def features(backbone: State, logmel: torch.Tensor, train_layers=frozenset()) -> torch.Tensor:
+    """Pooled features of unit norm."""
+    for name, result in torch_forward.mobilenet(backbone, logmel, train_layers=train_layers):
+        if name == "pooled":
+            return F.normalize(result, dim=1)
+    raise AssertionError("the forward pass has no pooled features")
+
+
+def audio(decoder: State, decoder_type: str, z: torch.Tensor) -> torch.Tensor:
+    """Audio of latents in evaluation mode."""
+    *_, (_, result) = torch_forward.decoder(decoder, decoder_type, z)
+    return result
+
+
+def loss_banks() -> dict[int, np.ndarray]:
+    """The mel banks of the losses by window."""
+    rate = losses.SAMPLE_RATE_HZ
+    return {
+        window: np.array(mel.htk_mel_bank(losses.NUM_MELS, window, rate, 0.0, rate / 2))
+        for window in losses.MEL_WINDOWS
+    }
+
+
+def training_step(
+    state: State,
+    inputs: torch.Tensor,
+    targets: torch.Tensor,
+    train_layers: frozenset[int] | None,
+    beta: float,
+) -> Callable[[], dict[str, float]]:
+    """A step (AdamW, clipped) of `original-plus` at z = μ, to be called again and again.
+
+    It gives the loss terms before the step. train_layers are the encoder's that learn; None where the inputs are features.
+    """
+    backbone, heads, decoder = below(state, BACKBONE), below(state, HEADS), below(state, DECODER)
+    banks = loss_banks()
+    learning = [decoder[key] for key in torch_reference.trainable(decoder)]
+    learning += [t for key, t in heads.items() if key.startswith(("mu_head", "logvar_head"))]
+    for layer in train_layers or ():
+        own = {key: t for key, t in backbone.items() if key.startswith(f"features.{layer}.")}
+        learning += [own[key] for key in torch_reference.trainable(own)]
+    for parameter in learning:
+        parameter.requires_grad_()
+    optimizer = torch.optim.AdamW(learning, lr=8e-4, betas=(0.95, 0.999), weight_decay=1e-4)
+
+    def step() -> dict[str, float]:
+        optimizer.zero_grad()
+        given = inputs if train_layers is None else features(backbone, inputs, train_layers)
+        mu, logvar = torch_forward.posterior(heads, given)
+        prediction = torch_reference.original_plus(mu, decoder, train=True)
+        terms = torch_reference.loss_terms(prediction, targets, mu, logvar, banks)
+        torch_reference.total(terms, beta).backward()
+        torch.nn.utils.clip_grad_norm_(learning, 2.0)
+        optimizer.step()
+        return {name: float(term) for name, term in terms.items()}
+
+    return step
