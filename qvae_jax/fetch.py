@@ -12,7 +12,6 @@ import json
 import os
 import pathlib
 import re
-import shutil
 import time
 import urllib.error
 import urllib.request
@@ -67,7 +66,7 @@ def fetch_file(
     if not url.lower().startswith(("http://", "https://")):
         raise UserError(f"{url!r} is not an address: it must begin with http:// or https://.")
     files.make_folder(path.parent)
-    part = part_of(path)
+    part = files.part_of(path)
     by_hand = f"fetch it by other means and put it at {path}"
     pauses, furthest = iter(pauses_s), _size(part)
     while True:
@@ -98,11 +97,6 @@ def fetch_file(
     with files.explaining_write_errors(path):
         os.replace(part, path)
     _forget(part)
-
-
-def part_of(path: pathlib.Path) -> pathlib.Path:
-    """Where the beginning of a file lies while the rest of it has not come."""
-    return path.with_name(f"{path.name}.part")
 
 
 def read_json(url: str, *, timeout_s: float = TIMEOUT_S, pauses_s: Iterable[float] = PAUSES_S):
@@ -232,7 +226,7 @@ def _write_blocks(
 ) -> None:
     """Writes the part from `offset` on; ConnectionError where it ends before `total` bytes."""
     if total is not None:
-        require_free_space(part, total - offset)
+        files.require_free_space(part, total - offset)
     with files.explaining_write_errors(part):
         file = open(part, "r+b" if offset else "wb")
     name = part.name.removesuffix(".part")
@@ -248,17 +242,6 @@ def _write_blocks(
         received = file.tell()
     if total is not None and received != total:
         raise ConnectionError(f"the connection broke off after {received} of {total} bytes")
-
-
-def require_free_space(path: pathlib.Path, num_bytes: int) -> None:
-    """Raises UserError where the disk of a file or folder to come has less room than that."""
-    folder = next(parent for parent in path.absolute().parents if parent.is_dir())
-    free = shutil.disk_usage(folder).free
-    if num_bytes > free:
-        raise UserError(
-            f"{folder} has {free / 1e9:.2f} GB free where {num_bytes / 1e9:.2f} GB are needed for "
-            f"{path.name}: free some space, or name another place."
-        )
 
 
 @contextlib.contextmanager
