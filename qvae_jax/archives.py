@@ -25,6 +25,7 @@ from tqdm import tqdm
 
 from qvae_jax import files
 from qvae_jax.errors import UserError
+from qvae_jax.progress import progress_bar
 
 BLOCK_BYTES = 2**20
 OLDEST_7Z = 21  # p7zip, a branch that ended at 16.02, fails on large zips
@@ -119,14 +120,8 @@ def _unpack(
     size = sum(member.size for member in by_path.values())
     files.require_free_space(part, size_missing)
     files.make_folder(part)
-    with tqdm(
-        desc="unpacking",
-        initial=size - size_missing,
-        total=size,
-        unit="B",
-        unit_scale=True,
-        disable=None,
-    ) as bar:
+    finished = size - size_missing
+    with progress_bar("unpacking", initial=finished, total=size, unit="B", unit_scale=True) as bar:
         for path, member in missing.items():
             _write(archive, member, _counted(read(member), bar), part / path, part / _UNFINISHED)
     (part / _UNFINISHED).unlink(missing_ok=True)

@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterable
 
 import ml_collections
 import numpy as np
-from tqdm import tqdm
 
 from qvae_jax import files
 from qvae_jax.audio.files import is_audio_file_name
@@ -22,6 +21,7 @@ from qvae_jax.data.vimsketch import (
 )
 from qvae_jax.errors import UserError
 from qvae_jax.models import decoders
+from qvae_jax.progress import progress_bar
 
 REPORT_FILE = "report.json"
 # The loss's silence threshold: of such a sound nothing counts. -80 dB below full scale.
@@ -131,7 +131,7 @@ def _examined(
         if name in contents.present[folder]
     ]
     results = examine_all([directory / path for path in paths])
-    shown = tqdm(results, total=len(paths), desc="reading", unit="file", disable=None)
+    shown = progress_bar("reading", total=len(paths), unit="file", over=results)
     return dict(zip(paths, shown, strict=True))
 
 

@@ -43,7 +43,7 @@ def run(config: ml_collections.ConfigDict, source: str | None = None) -> Index:
         print(f"unpacking {archive} into {folder}", flush=True)
         archives.unpack(archive, folder, needed=(REFERENCES_FOLDER, IMITATIONS_FOLDER))
         index = read_index(folder)
-        print(f"{archive} is no longer needed.")
+        print(f"{archive} may be removed.")
     print(
         f"{folder} holds {len(index.references)} references and {len(index.imitations)} imitations "
         f"({len(index.unpaired_imitations)} without a reference): {len(index.pairs)} pairs.\n"

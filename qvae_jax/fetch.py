@@ -17,10 +17,9 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterable, Iterator
 
-from tqdm import tqdm
-
 from qvae_jax import files
 from qvae_jax.errors import UserError
+from qvae_jax.progress import progress_bar
 
 TIMEOUT_S = 30.0  # without a single byte
 PAUSES_S = (2.0, 4.0, 8.0, 16.0, 32.0)  # before each new attempt; a minute in all, as limits last
@@ -40,7 +39,7 @@ def fetch_file(
     timeout_s: float = TIMEOUT_S,
     pauses_s: Iterable[float] = PAUSES_S,
 ) -> None:
-    """Downloads `url` to `path`, unless it is there already; shows a progress bar on a terminal.
+    """Downloads `url` to `path`, unless it is there already; shows how far it is.
 
     A connection that breaks is taken up again where it broke, in this call and, where all attempts
     fail, in the next one: with the server's ETag or time of change as a guard, or with `checksum`,
@@ -87,7 +86,7 @@ def fetch_file(
                     f"{url} cannot be downloaded ({_said(error)}): run this again{kept}, or "
                     f"{by_hand}."
                 ) from error
-            _wait(error, pause_s)
+            _wait(url, error, pause_s)
     try:
         mend = f"run this again, or {by_hand}"
         check_file(part, size=size, checksum=checksum, where=f"the download of {url}", mend=mend)
@@ -99,7 +98,7 @@ def fetch_file(
     _forget(part)
 
 
-def read_json(url: str, *, timeout_s: float = TIMEOUT_S, pauses_s: Iterable[float] = PAUSES_S):
+def read_json(url: str, *, timeout_s: float = TIMEOUT_S, pauses_s: Iterable[float] = PAUSES_S[:3]):
     """The value of the JSON at an address; UserError where it cannot be had or is no JSON."""
     for pause_s in (*pauses_s, None):
         try:
@@ -110,7 +109,7 @@ def read_json(url: str, *, timeout_s: float = TIMEOUT_S, pauses_s: Iterable[floa
         except (OSError, http.client.HTTPException) as error:
             if pause_s is None or _is_final(error):
                 raise UserError(f"{url} cannot be read ({_said(error)}).") from error
-            _wait(error, pause_s)
+            _wait(url, error, pause_s)
 
 
 def check_file(
@@ -230,7 +229,7 @@ def _write_blocks(
     with files.explaining_write_errors(part):
         file = open(part, "r+b" if offset else "wb")
     name = part.name.removesuffix(".part")
-    bar = tqdm(desc=name, initial=offset, total=total, unit="B", unit_scale=True, disable=None)
+    bar = progress_bar(name, initial=offset, total=total, unit="B", unit_scale=True)
     with file, bar:
         file.seek(offset)
         while block := response.read(BLOCK_BYTES):
@@ -255,15 +254,18 @@ def _opened(url: str, headers: dict, timeout_s: float) -> Iterator[http.client.H
         yield response
 
 
-def _wait(error: Exception, pause_s: float) -> None:
-    print(f"{_said(error)}: trying again in {pause_s:g} s", flush=True)
+def _wait(url: str, error: Exception, pause_s: float) -> None:
+    print(f"{url}: {_said(error)}; trying again in {pause_s:g} s", flush=True)
     time.sleep(pause_s)
 
 
 def _said(error: Exception) -> str:
     """What an error says, on one line; servers that speak no HTTP send anything."""
-    said = "".join(letter if letter.isprintable() else " " for letter in str(error))
-    return said.strip() or type(error).__name__
+    if isinstance(error, urllib.error.URLError) and isinstance(error.reason, OSError):
+        error = error.reason
+    said = getattr(error, "strerror", None) or str(error)
+    printable = "".join(letter if letter.isprintable() else " " for letter in said)
+    return printable.strip() or type(error).__name__
 
 
 def _is_final(error: Exception) -> bool:

@@ -86,6 +86,12 @@ def test_pauses_grow_and_are_told_of(server, tmp_path, monkeypatch, capsys):
     assert capsys.readouterr().out.count("trying again in") == len(pauses)
 
 
+def test_a_host_that_is_not_found_is_said_plainly(capsys, monkeypatch):
+    monkeypatch.setenv("no_proxy", "*")
+    with pytest.raises(UserError, match="cannot be read .[^<>]*(known|resol)[^<>]*.$"):
+        fetch.read_json("http://nowhere.invalid/record", pauses_s=())
+
+
 @pytest.mark.parametrize("passing", [500, 503, 429, "hang", "garbage"])
 def test_a_passing_trouble_passes(server, tmp_path, passing):
     server.behaviours = [passing]
