@@ -276,6 +276,7 @@ def _opened_zip(
     except (*_DAMAGE, NotImplementedError) as error:
         raise _NotForPython(str(error)) from error
     with archive:
+        _restore_upper_bits(archive)
         infos = [info for info in archive.infolist() if not info.is_dir()]
         members = [_zip_member(info) for info in infos]
         infos_by_name = {info.orig_filename: info for info in infos}
@@ -291,6 +292,26 @@ def _zip_of_utf8_names(path: pathlib.Path) -> zipfile.ZipFile:
         return zipfile.ZipFile(path, metadata_encoding="utf-8")
     except UnicodeDecodeError:
         return zipfile.ZipFile(path)
+
+
+def _restore_upper_bits(archive: zipfile.ZipFile) -> None:
+    """Mends a zip beyond 4 GiB whose program kept only the lower 32 bits of positions.
+
+    macOS packs such zips. zipfile takes the missing bits for bytes in front of the archive, which
+    puts the first member at a multiple of 4 GiB. Members follow each other in the archive as they
+    do in its list, none of them larger than 4 GiB.
+    """
+    infos = archive.infolist()
+    if not infos or infos[0].header_offset == 0 or infos[0].header_offset % 2**32 != 0:
+        return
+    upper, previous = 0, 0
+    for info in infos:
+        lower = info.header_offset % 2**32
+        upper += 2**32 if lower < previous else 0
+        previous = lower
+        info.header_offset = upper + lower
+        if hasattr(info, "_end_offset"):
+            info._end_offset = None  # where the next one begins, by the wrong positions
 
 
 def _zip_member(info: zipfile.ZipInfo) -> Member:

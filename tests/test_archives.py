@@ -12,6 +12,7 @@ import sys
 import tarfile
 import time
 import zipfile
+import zlib
 
 import pytest
 from hypothesis import given, settings
@@ -389,6 +390,37 @@ def test_killed_in_the_middle_and_run_again(tmp_path):
     archives.unpack(archive, folder)
     assert tree(folder) == contents
     assert {name: (folder / "references" / name).stat().st_ino for name in numbers} == numbers
+
+
+def _zip_beyond_4_gib(path: pathlib.Path, gap_before: str) -> pathlib.Path:
+    """A zip with a gap of 4 GiB, and positions of 32 bits only, as macOS packs them."""
+    directory = b""
+    with open(path, "wb") as file:
+        for name, content in CONTENTS.items():
+            if name == gap_before:
+                file.seek(2**32 + 77, 1)  # takes no room on the disk
+            position, name = file.tell(), name.encode()
+            fields = (0, 0, 0, 0x21, zlib.crc32(content), len(content), len(content), len(name), 0)
+            file.write(struct.pack("<IHHHHHIIIHH", 0x04034B50, 20, *fields) + name + content)
+            rest = (0, 0, 0, 0, position % 2**32)
+            directory += (
+                struct.pack("<IHHHHHHIIIHHHHHII", 0x02014B50, 20, 20, *fields, *rest) + name
+            )
+        end = struct.pack("<II", len(directory), file.tell() % 2**32)
+        count = struct.pack("<HHHH", 0, 0, len(CONTENTS), len(CONTENTS))
+        file.write(directory + struct.pack("<I", 0x06054B50) + count + end + bytes(2))
+    return path
+
+
+@pytest.mark.parametrize("gap_before", list(CONTENTS)[1:])
+def test_a_zip_beyond_4_gib_with_positions_of_32_bits_is_read(tmp_path, monkeypatch, gap_before):
+    monkeypatch.setattr(shutil, "which", lambda _: None)
+    archive = _zip_beyond_4_gib(tmp_path / "a.zip", gap_before)
+    with zipfile.ZipFile(archive) as opened:
+        assert opened.testzip() is not None  # the first that it cannot read
+    archives.unpack(archive, tmp_path / "set")
+    assert tree(tmp_path / "set") == CONTENTS
+    archive.unlink()
 
 
 # What Python cannot read.
