@@ -12,18 +12,23 @@ from ml_collections import config_flags
 
 from qvae_jax.errors import UserError
 
-MODES = ("prepare", "train", "generate")
+MODES = ("download", "doctor", "prepare", "train", "generate")
 
 _MODE = flags.DEFINE_enum("mode", "train", MODES, "What to do.")
 _CONFIG = config_flags.DEFINE_config_file(
     "config", None, "A file of configs/; override any setting with --config.SETTING=VALUE."
 )
 _WORKDIR = flags.DEFINE_string("workdir", None, "The folder of a training run.")
+_SOURCE = flags.DEFINE_string(
+    "source", None, "download: address or path of the archive; unset: VimSketch's on Zenodo."
+)
 _CHECKPOINT = flags.DEFINE_string("checkpoint", None, "generate: a ported QVAE's folder.")
 _INPUTS = flags.DEFINE_string(
     "inputs", None, "generate: audio files, separated by commas, or one folder of them."
 )
-_OUTPUT_DIR = flags.DEFINE_string("output_dir", None, "generate: where to write.")
+_OUTPUT_DIR = flags.DEFINE_string(
+    "output_dir", None, "generate: where to write; doctor: where to write report.json."
+)
 _TEMPERATURE = flags.DEFINE_float(
     "temperature", 0.0, "generate: of the latent's noise; 0 is z = μ, always the same sound."
 )
@@ -69,6 +74,16 @@ def _run_mode() -> None:
         from qvae_jax.train import train
 
         train(config, _WORKDIR.value)
+    elif _MODE.value == "download":
+        _require(_CONFIG)
+        from qvae_jax import download
+
+        download.run(_checked_config(), _SOURCE.value)
+    elif _MODE.value == "doctor":
+        _require(_CONFIG)
+        from qvae_jax import doctor
+
+        doctor.run(_checked_config(), _OUTPUT_DIR.value)
     elif _MODE.value == "prepare":
         _require(_CONFIG)
         config = _checked_config()

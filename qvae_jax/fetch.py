@@ -12,16 +12,14 @@ import json
 import os
 import pathlib
 import re
-import shutil
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterable, Iterator
 
-from tqdm import tqdm
-
 from qvae_jax import files
 from qvae_jax.errors import UserError
+from qvae_jax.progress import progress_bar
 
 TIMEOUT_S = 30.0  # without a single byte
 PAUSES_S = (2.0, 4.0, 8.0, 16.0, 32.0)  # before each new attempt; a minute in all, as limits last
@@ -41,7 +39,7 @@ def fetch_file(
     timeout_s: float = TIMEOUT_S,
     pauses_s: Iterable[float] = PAUSES_S,
 ) -> None:
-    """Downloads `url` to `path`, unless it is there already; shows a progress bar on a terminal.
+    """Downloads `url` to `path`, unless it is there already; shows how far it is.
 
     A connection that breaks is taken up again where it broke, in this call and, where all attempts
     fail, in the next one: with the server's ETag or time of change as a guard, or with `checksum`,
@@ -67,7 +65,7 @@ def fetch_file(
     if not url.lower().startswith(("http://", "https://")):
         raise UserError(f"{url!r} is not an address: it must begin with http:// or https://.")
     files.make_folder(path.parent)
-    part = part_of(path)
+    part = files.part_of(path)
     by_hand = f"fetch it by other means and put it at {path}"
     pauses, furthest = iter(pauses_s), _size(part)
     while True:
@@ -88,7 +86,7 @@ def fetch_file(
                     f"{url} cannot be downloaded ({_said(error)}): run this again{kept}, or "
                     f"{by_hand}."
                 ) from error
-            _wait(error, pause_s)
+            _wait(url, error, pause_s)
     try:
         mend = f"run this again, or {by_hand}"
         check_file(part, size=size, checksum=checksum, where=f"the download of {url}", mend=mend)
@@ -100,12 +98,7 @@ def fetch_file(
     _forget(part)
 
 
-def part_of(path: pathlib.Path) -> pathlib.Path:
-    """Where the beginning of a file lies while the rest of it has not come."""
-    return path.with_name(f"{path.name}.part")
-
-
-def read_json(url: str, *, timeout_s: float = TIMEOUT_S, pauses_s: Iterable[float] = PAUSES_S):
+def read_json(url: str, *, timeout_s: float = TIMEOUT_S, pauses_s: Iterable[float] = PAUSES_S[:3]):
     """The value of the JSON at an address; UserError where it cannot be had or is no JSON."""
     for pause_s in (*pauses_s, None):
         try:
@@ -116,7 +109,7 @@ def read_json(url: str, *, timeout_s: float = TIMEOUT_S, pauses_s: Iterable[floa
         except (OSError, http.client.HTTPException) as error:
             if pause_s is None or _is_final(error):
                 raise UserError(f"{url} cannot be read ({_said(error)}).") from error
-            _wait(error, pause_s)
+            _wait(url, error, pause_s)
 
 
 def check_file(
@@ -232,11 +225,11 @@ def _write_blocks(
 ) -> None:
     """Writes the part from `offset` on; ConnectionError where it ends before `total` bytes."""
     if total is not None:
-        require_free_space(part, total - offset)
+        files.require_free_space(part, total - offset)
     with files.explaining_write_errors(part):
         file = open(part, "r+b" if offset else "wb")
     name = part.name.removesuffix(".part")
-    bar = tqdm(desc=name, initial=offset, total=total, unit="B", unit_scale=True, disable=None)
+    bar = progress_bar(name, initial=offset, total=total, unit="B", unit_scale=True)
     with file, bar:
         file.seek(offset)
         while block := response.read(BLOCK_BYTES):
@@ -250,17 +243,6 @@ def _write_blocks(
         raise ConnectionError(f"the connection broke off after {received} of {total} bytes")
 
 
-def require_free_space(path: pathlib.Path, num_bytes: int) -> None:
-    """Raises UserError where the disk of a file or folder to come has less room than that."""
-    folder = next(parent for parent in path.absolute().parents if parent.is_dir())
-    free = shutil.disk_usage(folder).free
-    if num_bytes > free:
-        raise UserError(
-            f"{folder} has {free / 1e9:.2f} GB free where {num_bytes / 1e9:.2f} GB are needed for "
-            f"{path.name}: free some space, or name another place."
-        )
-
-
 @contextlib.contextmanager
 def _opened(url: str, headers: dict, timeout_s: float) -> Iterator[http.client.HTTPResponse]:
     try:
@@ -272,15 +254,18 @@ def _opened(url: str, headers: dict, timeout_s: float) -> Iterator[http.client.H
         yield response
 
 
-def _wait(error: Exception, pause_s: float) -> None:
-    print(f"{_said(error)}: trying again in {pause_s:g} s", flush=True)
+def _wait(url: str, error: Exception, pause_s: float) -> None:
+    print(f"{url}: {_said(error)}; trying again in {pause_s:g} s", flush=True)
     time.sleep(pause_s)
 
 
 def _said(error: Exception) -> str:
     """What an error says, on one line; servers that speak no HTTP send anything."""
-    said = "".join(letter if letter.isprintable() else " " for letter in str(error))
-    return said.strip() or type(error).__name__
+    if isinstance(error, urllib.error.URLError) and isinstance(error.reason, OSError):
+        error = error.reason
+    said = getattr(error, "strerror", None) or str(error)
+    printable = "".join(letter if letter.isprintable() else " " for letter in said)
+    return printable.strip() or type(error).__name__
 
 
 def _is_final(error: Exception) -> bool:

@@ -78,6 +78,27 @@ def explaining_write_errors(path: str | os.PathLike) -> Iterator[None]:
         ) from error
 
 
+def part_of(path: str | os.PathLike) -> pathlib.Path:
+    """Where a file or folder lies, under a name for all to see, until it is whole: `NAME.part`.
+
+    For what takes so long that the next call should go on with it.
+    """
+    path = pathlib.Path(path)
+    return path.with_name(f"{path.name}.part")
+
+
+def require_free_space(path: str | os.PathLike, num_bytes: int) -> None:
+    """Raises UserError where the disk of a file or folder to come has less room than that."""
+    path = pathlib.Path(path)
+    folder = next(parent for parent in path.absolute().parents if parent.is_dir())
+    free = shutil.disk_usage(folder).free
+    if num_bytes > free:
+        raise UserError(
+            f"{folder} has {free / 1e9:.2f} GB free where {num_bytes / 1e9:.2f} GB are needed for "
+            f"{path.name}: free some space, or name another place."
+        )
+
+
 def write_json(path: str | os.PathLike, value) -> None:
     """Writes a value as indented JSON, whole or not at all."""
     with replacing(path) as temporary:

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import local_server
-from qvae_jax import fetch
+from qvae_jax import fetch, files
 from qvae_jax.errors import UserError
 
 CONTENT = bytes(range(256)) * 5000  # several blocks
@@ -84,6 +84,12 @@ def test_pauses_grow_and_are_told_of(server, tmp_path, monkeypatch, capsys):
         fetch.fetch_file(server.url(), tmp_path / "file.bin")
     assert pauses == list(fetch.PAUSES_S) == sorted(set(pauses)) and 30 <= sum(pauses) <= 120
     assert capsys.readouterr().out.count("trying again in") == len(pauses)
+
+
+def test_a_host_that_is_not_found_is_said_plainly(capsys, monkeypatch):
+    monkeypatch.setenv("no_proxy", "*")
+    with pytest.raises(UserError, match="cannot be read .[^<>]*(known|resol)[^<>]*.$"):
+        fetch.read_json("http://nowhere.invalid/record", pauses_s=())
 
 
 @pytest.mark.parametrize("passing", [500, 503, 429, "hang", "garbage"])
@@ -175,18 +181,18 @@ def test_a_mirror_goes_on_only_under_a_checksum(server, tmp_path):
 def test_a_part_that_is_whole_is_not_asked_for_again(server, tmp_path, monkeypatch):
     """As after a stop between the last byte and the renaming."""
     path = tmp_path / "file.bin"
-    fetch.part_of(path).write_bytes(CONTENT)
+    files.part_of(path).write_bytes(CONTENT)
     assert fetched(server, path, checksum=MD5, size=SIZE) == CONTENT
     assert server.requests == []
     path.unlink()
-    fetch.part_of(path).write_bytes(CONTENT)
+    files.part_of(path).write_bytes(CONTENT)
     assert fetched(server, path, checksum=MD5) == CONTENT  # the server answers 416
     assert server.ranges() == [f"bytes={SIZE}-"]
 
 
 def test_a_damaged_download_is_dropped_and_fetched_anew(server, tmp_path):
     path = tmp_path / "file.bin"
-    fetch.part_of(path).write_bytes(b"x" * 1000)
+    files.part_of(path).write_bytes(b"x" * 1000)
     with pytest.raises(UserError, match="has md5 .*: it is damaged; run this again"):
         fetched(server, path, checksum=MD5)
     assert os.listdir(tmp_path) == []
@@ -210,7 +216,7 @@ def test_room_on_the_disk_is_looked_at_before_anything_is_written(server, tmp_pa
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
     with pytest.raises(UserError, match="0.00 GB free .*free some space"):
         fetched(server, tmp_path / "file.bin")
-    assert not fetch.part_of(tmp_path / "file.bin").exists()
+    assert not files.part_of(tmp_path / "file.bin").exists()
 
 
 def test_a_disk_that_fills_up_is_told_from_a_broken_connection(server, tmp_path, monkeypatch):
@@ -254,7 +260,7 @@ def test_without_a_server_the_error_says_how_to_do_it_by_hand(tmp_path, monkeypa
 @pytest.mark.parametrize("content", [b"", b"{", b"[1, 2]", b'{"url": 3}', b"\xff"])
 def test_a_damaged_note_beside_the_part_is_no_note(server, tmp_path, content):
     path = tmp_path / "file.bin"
-    fetch.part_of(path).write_bytes(OTHER[:1000])
+    files.part_of(path).write_bytes(OTHER[:1000])
     (tmp_path / "file.bin.part.json").write_bytes(content)
     assert fetched(server, path) == CONTENT
     assert server.ranges() == [None]

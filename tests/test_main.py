@@ -1,9 +1,10 @@
-"""The command line: one line for each mistake, and the three modes from end to end."""
+"""The command line: one line for each mistake, and the modes from end to end."""
 
 import json
 import os
 import pathlib
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -57,6 +58,8 @@ def assert_refused(message: str, process: subprocess.Popen) -> None:
         ([], "--mode=train needs --config and --workdir"),
         ([QUICKSTART], "--mode=train needs --workdir"),
         (["--mode=prepare"], "--mode=prepare needs --config"),
+        (["--mode=download"], "--mode=download needs --config"),
+        (["--mode=doctor"], "--mode=doctor needs --config"),
         (["--mode=evaluate"], "--mode=evaluate: .*prepare|train|generate"),
         (["--mode"], "--mode"),
         (["train"], "'train' is not a flag: write --mode=train"),
@@ -124,7 +127,8 @@ def test_mistakes_that_are_found_later_are_one_line_too(tmp_path):
 
 def test_help_lists_the_flags():
     _, output, error = finished(started("--help"))
-    for flag in ("mode", "config", "workdir", "inputs", "output_dir", "temperature", "seed"):
+    flags = ("mode", "config", "workdir", "source", "inputs", "output_dir", "temperature", "seed")
+    for flag in flags:
         assert f"--{flag}" in output
     assert error == ""
 
@@ -152,6 +156,19 @@ def test_what_orbax_complains_of_is_silenced_and_nothing_else(capsys, monkeypatc
     Unraisable.exc_value = ValueError("something else")
     main._show_unraisable(Unraisable)
     assert shown == [Unraisable]
+
+
+def test_a_data_set_is_unpacked_and_looked_over(data_set, tmp_path):
+    archive = shutil.make_archive(str(tmp_path / "archive"), "zip", data_set)
+    folder = f"--config.data.dataset_dir={tmp_path / 'data' / 'vimsketch'}"
+    vimsketch = ("--config=configs/vimsketch.py", folder)
+    status, output, error = finished(started("--mode=download", *vimsketch, f"--source={archive}"))
+    assert status == 0 and "4 references and 12 imitations" in output and error == ""
+    status, output, error = finished(
+        started("--mode=doctor", *vimsketch, f"--output_dir={tmp_path / 'report'}")
+    )
+    assert status == 0 and "prepare can begin: 12 pairs" in output and error == ""
+    assert (tmp_path / "report" / "report.json").is_file()
 
 
 def test_the_modes_from_end_to_end(data_set, frozen_run, tmp_path):

@@ -1,10 +1,12 @@
 """Waveforms from and to audio files."""
 
+import contextlib
+import dataclasses
 import io
 import math
 import os
 import re
-import uuid
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +14,8 @@ import scipy.io.wavfile
 import soundfile
 import soxr
 
+from qvae_jax import files
+from qvae_jax.audio import streams
 from qvae_jax.errors import UserError
 
 AUDIO_EXTENSIONS = (
@@ -23,12 +27,25 @@ AUDIO_EXTENSIONS = (
 # terabytes.
 _SAMPLE_RATE_RANGE_HZ = (1_000, 1_000_000)
 
+# Integers of 32 bits stored as floats without scaling are the largest values met with; beyond them
+# lie other bytes taken for floats.
+_LARGEST_SAMPLE = 2.0**31
+
+_BLOCK_FRAMES = 2**15
+
 # soxr's HQ filters reach less than 2048 samples at the lower of the two rates: with this many more
 # samples read, the resampled samples before them are the same bit for bit.
 _RESAMPLER_REACH_SAMPLES = 2048
 
 # libsndfile clamps a PCM chunk that runs past the end of its file, and says so only in its log.
 _CLAMPED_CHUNK = re.compile(r"^\s*(?:data|SSND|Data Size)\s*: (\d+) \(should be (\d+)\)", re.M)
+# The header of a WAV file tells the bytes of a frame three times over; libsndfile takes the first.
+_FRAME_BYTES = re.compile(r"^\s*Block Align\s*: (\d+)", re.M)
+_BYTES_PER_SECOND = re.compile(r"^\s*Bytes/sec\s*: (\d+)", re.M)
+_SAMPLE_BYTES = {
+    "PCM_U8": 1, "PCM_16": 2, "PCM_24": 3, "PCM_32": 4, "FLOAT": 4, "DOUBLE": 8,
+    "ULAW": 1, "ALAW": 1,
+}  # fmt: skip
 # Programs that write to a pipe cannot know the size, and put a value from here up in its place.
 _UNKNOWN_CHUNK_BYTES = 0x7FFFF000
 # libsndfile's frame count for a FLAC file without one; soundfile fails at the end of such a file.
@@ -62,10 +79,14 @@ def read_audio(
         float32 [samples], all finite; ceil(frames · sample_rate_hz / file's rate) samples, and no
         more than round(max_duration_s · sample_rate_hz).
 
+    Damage and truncation are seen where the file tells of them: WAV, AIFF and AU by their sizes,
+    FLAC by its checksums (up to what is decoded), Ogg and MP3 as `streams` says. What no file tells
+    of passes: other bytes in place of uncompressed samples, zeros among them, and whatever follows
+    an end that a header puts too early.
+
     Raises:
-        UserError: no such file, not a file, empty, not audio, damaged, samples that are not finite,
-            or truncated. Truncation is seen where the file tells of it: WAV, AIFF, AU, FLAC (up
-            to what is decoded) and MP3 with a length tag; a cut Ogg file is merely shorter.
+        UserError: no such file, not a file, empty, not audio, damaged, truncated, samples that are
+            not finite or beyond any scale.
     """
     path = Path(path)
     if max_duration_s is not None and not max_duration_s > 0:
@@ -76,12 +97,59 @@ def read_audio(
     with np.errstate(over="ignore", invalid="ignore"):
         mono = decoded.mean(axis=1)
     samples = _resample(mono, native_rate_hz, sample_rate_hz)
-    if not (np.isfinite(mono).all() and np.isfinite(samples).all()):
+    # Both, for resampling spreads one such value, and may overflow by itself.
+    if not (is_plausible(mono) and is_plausible(samples)):
         raise UserError(
             f"The audio file {path} holds samples that are not finite (NaN, infinite or absurdly "
             "large); export it again from its source."
         )
     return samples[:max_samples]
+
+
+def is_plausible(samples: np.ndarray) -> bool:
+    """Whether all samples are finite and of a size that some program may have written."""
+    # A comparison with NaN is false.
+    return bool((np.abs(samples) <= _LARGEST_SAMPLE).all())
+
+
+@dataclasses.dataclass(frozen=True)
+class AudioFile:
+    """An open audio file: what its header says, and its sound in blocks.
+
+    encoding is libsndfile's format and subtype, as "WAV PCM_16". blocks are float32
+    [frames, channels] of one second or less at common rates, as decoded; after the last, whatever
+    shows that sound is missing raises UserError.
+    """
+
+    sample_rate_hz: int
+    num_channels: int
+    encoding: str
+    blocks: Iterator[np.ndarray]
+
+
+@contextlib.contextmanager
+def open_audio(path: str | os.PathLike) -> Iterator[AudioFile]:
+    """Opens an audio file to be read block by block, in little memory however long it is.
+
+    Raises:
+        UserError: as read_audio does, but samples that are not finite are the caller's matter.
+    """
+    path = Path(path)
+    with _opened(path) as source:
+        yield AudioFile(
+            sample_rate_hz=source.samplerate,
+            num_channels=source.channels,
+            encoding=f"{source.format} {source.subtype}",
+            blocks=_blocks(path, source),
+        )
+
+
+def _blocks(path: Path, source: soundfile.SoundFile) -> Iterator[np.ndarray]:
+    num_decoded = 0
+    while len(block := source.read(_BLOCK_FRAMES, dtype="float32", always_2d=True)):
+        yield block
+        num_decoded += len(block)
+    _require_complete(path, source, num_decoded, num_wanted=source.frames)
 
 
 def fit_length(samples: np.ndarray, num_samples: int) -> np.ndarray:
@@ -96,7 +164,7 @@ def write_wav(path: str | os.PathLike, samples: np.ndarray, sample_rate_hz: int)
     The same samples always give the same bytes. An existing file is replaced.
 
     Args:
-        path: where to; its folder must exist.
+        path: where to; missing folders are made.
         samples: [samples], nominally in [-1, 1]; louder samples are kept, not clipped.
         sample_rate_hz: rate of the samples.
 
@@ -116,7 +184,8 @@ def write_wav(path: str | os.PathLike, samples: np.ndarray, sample_rate_hz: int)
     # on a full disk are not reliably reported.
     encoded = io.BytesIO()
     scipy.io.wavfile.write(encoded, sample_rate_hz, samples)
-    _write_atomically(path, encoded.getvalue())
+    with files.replacing(path) as temporary:
+        temporary.write_bytes(encoded.getvalue())
 
 
 def list_audio_files(folder: str | os.PathLike) -> list[Path]:
@@ -153,6 +222,19 @@ def is_audio_file_name(name: str) -> bool:
 
 def _decode(path: Path, sample_rate_hz: int, max_samples: int | None) -> tuple[np.ndarray, int]:
     """Gives float32 [frames, channels], no more of it than is needed, and the file's rate in Hz."""
+    with _opened(path) as source:
+        num_wanted = source.frames
+        if max_samples is not None:
+            needed = _num_needed_frames(max_samples, sample_rate_hz, source.samplerate)
+            num_wanted = min(num_wanted, needed)
+        decoded = source.read(num_wanted, dtype="float32", always_2d=True)
+        _require_complete(path, source, len(decoded), num_wanted)
+        return decoded, source.samplerate
+
+
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator[soundfile.SoundFile]:
+    """The file, once its header and stream are checked; whatever fails becomes a UserError."""
     try:
         _require_nonempty_file(path)
         # By descriptor, as soundfile would take a name that ends in .raw for headerless samples.
@@ -161,13 +243,8 @@ def _decode(path: Path, sample_rate_hz: int, max_samples: int | None) -> tuple[n
             soundfile.SoundFile(stream.fileno(), closefd=False) as source,
         ):
             _require_plausible_header(path, source)
-            num_wanted = source.frames
-            if max_samples is not None:
-                needed = _num_needed_frames(max_samples, sample_rate_hz, source.samplerate)
-                num_wanted = min(num_wanted, needed)
-            decoded = source.read(num_wanted, dtype="float32", always_2d=True)
-            _require_complete(path, source, decoded, num_wanted, os.lseek(stream.fileno(), 0, 1))
-            return decoded, source.samplerate
+            _require_whole_stream(path, source)
+            yield source
     except OSError as error:
         raise UserError(
             f"The audio file {path} cannot be read ({error.strerror or error}); check its "
@@ -220,6 +297,11 @@ def _require_plausible_header(path: Path, source: soundfile.SoundFile) -> None:
             f"The audio file {path} claims a sample rate of {source.samplerate} Hz, outside "
             f"{lowest} to {highest} Hz; its header is damaged, so export it again from its source."
         )
+    if _contradicts_itself(source):
+        raise UserError(
+            f"The header of the audio file {path} contradicts itself about the size of its "
+            "samples; convert it anew from its source."
+        )
     if source.frames == _UNKNOWN_FRAMES:
         raise UserError(
             f"The audio file {path} does not tell its length, as happens when an encoder writes "
@@ -227,22 +309,43 @@ def _require_plausible_header(path: Path, source: soundfile.SoundFile) -> None:
         )
 
 
+def _contradicts_itself(source: soundfile.SoundFile) -> bool:
+    """Whether a WAV header's bytes per frame and per second agree against its sample format."""
+    sample_bytes = _SAMPLE_BYTES.get(source.subtype)
+    if source.format not in ("WAV", "WAVEX", "RF64") or sample_bytes is None:
+        return False
+    frame_bytes = _FRAME_BYTES.search(source.extra_info)
+    bytes_per_second = _BYTES_PER_SECOND.search(source.extra_info)
+    if frame_bytes is None or bytes_per_second is None:
+        return False
+    stated = int(frame_bytes[1])
+    # One wrong field alone is sloppy writing.
+    agree = stated > 0 and stated * source.samplerate == int(bytes_per_second[1])
+    return agree and stated != source.channels * sample_bytes
+
+
+def _require_whole_stream(path: Path, source: soundfile.SoundFile) -> None:
+    fault = streams.fault_of_stream(path, source.format)
+    if fault is not None:
+        raise UserError(
+            f"The audio file {path} {fault}; copy or download it again, or save it anew from an "
+            "audio editor if what is left will do."
+        )
+
+
 def _require_complete(
-    path: Path,
-    source: soundfile.SoundFile,
-    decoded: np.ndarray,
-    num_wanted: int,
-    num_bytes_read: int,
+    path: Path, source: soundfile.SoundFile, num_decoded: int, num_wanted: int
 ) -> None:
     """Raises UserError where the file shows that sound is missing from what was decoded."""
-    if len(decoded) == 0:
+    if num_decoded == 0:
         raise UserError(f"The audio file {path} holds no samples; record or export it again.")
-    if _is_truncated(path, source, num_missing=num_wanted - len(decoded)):
+    if _is_truncated(path, source, num_missing=num_wanted - num_decoded):
         raise UserError(
             f"The audio file {path} is cut short: its header promises more sound than the file "
             "holds; copy or download it again, or save it anew from an audio editor if what is "
             "left will do."
         )
+    num_bytes_read = os.lseek(source.name, 0, os.SEEK_CUR)  # opened by descriptor
     if (
         source.format == "MP3"
         and num_wanted == source.frames
@@ -268,23 +371,6 @@ def _is_truncated(path: Path, source: soundfile.SoundFile, num_missing: int) -> 
     # Without a length tag the promise was libsndfile's guess.
     content = path.read_bytes()
     return any(tag in content for tag in _MP3_LENGTH_TAGS)
-
-
-def _write_atomically(path: Path, content: bytes) -> None:
-    # Not named after the file: a long name would pass the file system's limit.
-    temporary = path.with_name(f".{uuid.uuid4().hex}.tmp")
-    try:
-        try:
-            temporary.write_bytes(content)
-            os.replace(temporary, path)
-        finally:
-            temporary.unlink(missing_ok=True)
-    except OSError as error:
-        raise UserError(
-            f"The file {path.name} cannot be written to the folder {path.parent} "
-            f"({error.strerror or error}); check that the folder exists, that you may write to it "
-            "and that its disk has room."
-        ) from error
 
 
 def _refuse_unreadable_folder(error: OSError) -> None:

@@ -22,6 +22,8 @@ IMITATIONS_FOLDER = "vocal_imitations"
 REFERENCES_LIST = "reference_file_names.csv"
 IMITATIONS_LIST = "vocal_imitation_file_names.csv"
 
+LISTS = {REFERENCES_FOLDER: REFERENCES_LIST, IMITATIONS_FOLDER: IMITATIONS_LIST}
+
 _LAYOUT = f"{REFERENCES_FOLDER}/ and {IMITATIONS_FOLDER}/"
 _NUM_NAMES_SHOWN = 3
 
@@ -75,26 +77,53 @@ def read_index(dataset_dir: str | os.PathLike) -> Index:
             is not UTF-8; a listed file is absent; and whatever `index_from_names` refuses.
     """
     directory = Path(dataset_dir)
+    contents = read_contents(directory)
+    if contents.listed is None:
+        names = {
+            folder: sorted(filter(is_audio_file_name, present))
+            for folder, present in contents.present.items()
+        }
+    else:
+        names = contents.listed
+        for folder, list_name in LISTS.items():
+            present = contents.present[folder]
+            _require_files(directory / list_name, names[folder], directory / folder, present)
+    return index_from_names(directory, names[REFERENCES_FOLDER], names[IMITATIONS_FOLDER])
+
+
+@dataclass(frozen=True)
+class Contents:
+    """What the two lists name, and what lies in the two folders; both by the folder's name.
+
+    listed is None where there are no lists.
+    """
+
+    listed: dict[str, list[str]] | None
+    present: dict[str, set[str]]
+
+
+def read_contents(dataset_dir: str | os.PathLike) -> Contents:
+    """Reads the lists and folders of a data set, whether they agree or not.
+
+    Raises:
+        UserError: the folder is missing, empty or not in the layout; only one list is there, or one
+            is not UTF-8.
+    """
+    directory = Path(dataset_dir)
     _require_layout(directory)
-    reference_list, imitation_list = directory / REFERENCES_LIST, directory / IMITATIONS_LIST
-    present = [path for path in (reference_list, imitation_list) if os.path.isfile(path)]
-    if not present:
-        return index_from_names(
-            directory,
-            sorted(filter(is_audio_file_name, _file_names(directory / REFERENCES_FOLDER))),
-            sorted(filter(is_audio_file_name, _file_names(directory / IMITATIONS_FOLDER))),
-        )
-    if len(present) == 1:
-        absent = IMITATIONS_LIST if present[0] == reference_list else REFERENCES_LIST
+    list_names = [name for name in LISTS.values() if os.path.isfile(directory / name)]
+    if len(list_names) == 1:
+        (absent,) = set(LISTS.values()) - set(list_names)
         raise UserError(
-            f"The data folder {directory} holds the list {present[0].name} but not {absent}; "
+            f"The data folder {directory} holds the list {list_names[0]} but not {absent}; "
             "restore it, or delete the other too, so that all files in the folders are used."
         )
-    reference_names = _read_names(reference_list)
-    imitation_names = _read_names(imitation_list)
-    _require_files(reference_list, reference_names, directory / REFERENCES_FOLDER)
-    _require_files(imitation_list, imitation_names, directory / IMITATIONS_FOLDER)
-    return index_from_names(directory, reference_names, imitation_names)
+    return Contents(
+        listed={folder: _read_names(directory / name) for folder, name in LISTS.items()}
+        if list_names
+        else None,
+        present={folder: _file_names(directory / folder) for folder in LISTS},
+    )
 
 
 def index_from_names(
@@ -148,8 +177,13 @@ def index_from_names(
     )
 
 
+def pairing_key(name: str) -> str:
+    """What an imitation's and its reference's names have in common; empty where it is missing."""
+    return name.partition("_")[2]
+
+
 def _key(name: str, folder: Path) -> str:
-    key = name.partition("_")[2]
+    key = pairing_key(name)
     if not key:
         raise UserError(
             f"The file name {name!r} in {folder} has nothing after a first underscore to pair it "
@@ -214,9 +248,8 @@ def _require_layout(directory: Path) -> None:
     raise UserError(f"The data folder {directory} does not hold {_LAYOUT}; {hint}.")
 
 
-def _require_files(list_path: Path, names: Sequence[str], folder: Path) -> None:
-    on_disk = _file_names(folder)
-    absent = [name for name in names if name not in on_disk]
+def _require_files(list_path: Path, names: Sequence[str], folder: Path, present: set[str]) -> None:
+    absent = [name for name in names if name not in present]
     if absent:
         raise UserError(
             f"The list {list_path} names {len(absent)} of {len(names)} files that are not in "

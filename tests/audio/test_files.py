@@ -13,6 +13,7 @@ from qvae_jax.audio.files import (
     AUDIO_EXTENSIONS,
     fit_length,
     list_audio_files,
+    open_audio,
     read_audio,
     write_wav,
 )
@@ -145,6 +146,89 @@ def test_damaged_files_are_read_or_refused(
         assert np.isfinite(samples).all()
 
 
+# Frames that no two positions share, so that what is missing or misplaced shows.
+_CHIRP = (0.5 * np.sin(np.arange(10_000) ** 2 / 20_000)).astype(np.float32)[:, None]
+# name: container, subtype, rate in Hz, number of channels
+_FORMATS = {
+    "wav": ("WAV", "PCM_16", 44_100, 1),
+    "wav 24": ("WAVEX", "PCM_24", 96_000, 7),
+    "wav float": ("WAV", "FLOAT", 32_000, 1),
+    "flac": ("FLAC", "PCM_16", 44_100, 1),
+    "flac 24": ("FLAC", "PCM_24", 96_000, 2),
+    "vorbis": ("OGG", "VORBIS", 44_100, 1),
+    "opus": ("OGG", "OPUS", 48_000, 2),
+    "mp3": ("MP3", "MPEG_LAYER_III", 44_100, 1),
+    "mp3 stereo": ("MP3", "MPEG_LAYER_III", 16_000, 2),
+}
+_WHOLE_FILES = {
+    name: _encoded(np.tile(_CHIRP, (1, num_channels)), rate_hz, container, subtype)
+    for name, (container, subtype, rate_hz, num_channels) in _FORMATS.items()
+}
+_SOUND_STARTS = {"wav": 44, "wav 24": 80, "wav float": 80}  # after the header, at most
+
+
+def _read_or_refused(path, content: bytes, rate_hz: int) -> np.ndarray | None:
+    """The samples; None where the file is refused in one line that names it."""
+    path.write_bytes(content)
+    try:
+        samples = read_audio(path, rate_hz)
+    except UserError as error:
+        assert str(path) in str(error) and "\n" not in str(error)
+        return None
+    assert samples.dtype == np.float32 and samples.ndim == 1 and len(samples) > 0
+    assert np.isfinite(samples).all()
+    return samples
+
+
+@settings(max_examples=500, deadline=None, derandomize=True)
+@given(name=st.sampled_from(sorted(_WHOLE_FILES)), kept_share=st.floats(0, 0.99))
+def test_every_truncated_file_is_refused(tmp_path_factory, name, kept_share):
+    """But for an Ogg cut between two pages, which is then shorter and otherwise right."""
+    path = tmp_path_factory.mktemp("cut") / "sound"
+    whole, rate_hz = _WHOLE_FILES[name], _FORMATS[name][2]
+    num_kept = int(kept_share * len(whole))
+    samples = _read_or_refused(path, whole[:num_kept], rate_hz)
+    if samples is not None:
+        assert name in ("vorbis", "opus") and whole.startswith(b"OggS", num_kept)
+        original = _read_or_refused(path, whole, rate_hz)
+        np.testing.assert_array_equal(samples, original[: len(samples)])
+
+
+@settings(max_examples=600, deadline=None, derandomize=True)
+@given(
+    name=st.sampled_from(sorted(_WHOLE_FILES)),
+    start=st.floats(0, 1),
+    hole=st.binary(min_size=1, max_size=4) | st.integers(500, 4_000).map(bytes),
+)
+def test_files_with_other_bytes_in_them_are_read_right_or_refused(
+    tmp_path_factory, name, start, hole
+):
+    """A few wrong bytes, or a hole of zeros as a download with gaps leaves it."""
+    path = tmp_path_factory.mktemp("hole") / "sound"
+    whole, rate_hz = _WHOLE_FILES[name], _FORMATS[name][2]
+    at = int(start * (len(whole) - 1))
+    end = min(len(whole), at + len(hole))
+    damaged = whole[:at] + hole[: end - at] + whole[end:]
+    samples = _read_or_refused(path, damaged, rate_hz)
+    if samples is None:
+        return
+    original = _read_or_refused(path, whole, rate_hz)
+    kind = name.split()[0]
+    if kind in ("flac", "vorbis", "opus"):
+        # Bits of a header that mean no sound, such as a tag's, may differ.
+        np.testing.assert_array_equal(samples, original)
+    elif kind == "mp3":
+        # A frame has no checksum, and damage in it may reach into the next two, but no further.
+        assert end - at < 1_200
+        assert abs(len(samples) - len(original)) <= 3 * 1_152
+        sounding = np.flatnonzero(np.concatenate([[1.0], samples, [1.0]]))
+        assert np.diff(sounding).max() <= 3 * 1_152
+    elif at >= _SOUND_STARTS[name]:
+        # Other bytes are other samples, and the rest is as it was.
+        assert len(samples) == len(original)
+        assert np.count_nonzero(samples != original) <= len(hole) + 1
+
+
 def _with_bytes(content: bytes, marker: bytes, offset: int, new: bytes) -> bytes:
     start = content.index(marker) + offset
     return content[:start] + new + content[start + len(new) :]
@@ -201,6 +285,148 @@ def test_unusable_files_are_refused_in_one_sentence(tmp_path, content, said):
     message = str(caught.value)
     assert str(path) in message
     assert message.endswith(".") and "\n" not in message and ". " not in message
+
+
+def _wav(samples: np.ndarray, rate_hz: int, bits: int, *, is_float=False, is_extensible=False):
+    """A WAV file written by hand, after the format's description: samples are [frames, channels]."""
+    if is_float:
+        data = samples.astype(f"<f{bits // 8}").tobytes()
+    elif bits == 8:
+        data = (samples + 128).astype(np.uint8).tobytes()  # the only unsigned one
+    else:
+        data = b"".join(
+            int(value).to_bytes(bits // 8, "little", signed=True) for value in samples.flat
+        )
+    num_channels, tag = samples.shape[1], 3 if is_float else 1
+    block = num_channels * bits // 8
+    form = struct.pack(
+        "<HHIIHH",
+        0xFFFE if is_extensible else tag,
+        num_channels,
+        rate_hz,
+        rate_hz * block,
+        block,
+        bits,
+    )
+    if is_extensible:
+        identifier = struct.pack("<H", tag) + bytes.fromhex("000000001000800000aa00389b71")
+        form += struct.pack("<HHI", 22, bits, 2**num_channels - 1) + identifier
+    chunks = b"WAVEfmt " + struct.pack("<I", len(form)) + form
+    chunks += b"data" + struct.pack("<I", len(data)) + data + b"\0" * (len(data) % 2)
+    return b"RIFF" + struct.pack("<I", len(chunks)) + chunks
+
+
+@pytest.mark.parametrize("is_extensible", [False, True])
+@pytest.mark.parametrize(("num_channels", "rate_hz"), [(1, 8_000), (2, 44_100), (7, 96_000)])
+@pytest.mark.parametrize(
+    ("bits", "is_float"),
+    [(8, False), (16, False), (24, False), (32, False), (32, True), (64, True)],
+)
+def test_wav_files_written_by_hand_are_read_to_the_value(
+    tmp_path, bits, is_float, num_channels, rate_hz, is_extensible
+):
+    generator = np.random.default_rng(bits)
+    full_scale = 1.0 if is_float else 2.0 ** (bits - 1)
+    written = generator.uniform(-full_scale, full_scale, (501, num_channels))
+    written = written if is_float else np.floor(written)
+    path = tmp_path / "sound.wav"
+    path.write_bytes(_wav(written, rate_hz, bits, is_float=is_float, is_extensible=is_extensible))
+    expected = (written / full_scale).mean(axis=1)
+    np.testing.assert_allclose(read_audio(path, rate_hz), expected, rtol=0, atol=2e-7)
+
+
+_HAND_WAV = _wav(np.arange(-500.0, 500.0).reshape(500, 2), 16_000, 16)
+
+
+# Offsets in the header: 20 format, 22 channels, 24 rate, 32 bytes of a frame, 34 bits, 40 data.
+@pytest.mark.parametrize(
+    ("offset", "field"),
+    [
+        (0, b"RIFX"),
+        (8, b"WAVX"),
+        (12, b"fmtX"),
+        (20, b"\0\0"),
+        (20, b"\x55\0"),  # MP3 in a WAV
+        (22, b"\0\0"),
+        (22, b"\1\0"),
+        (22, b"\3\0"),
+        (22, b"\xff\xff"),
+        (24, bytes(4)),
+        (24, b"\xff" * 4),
+        (34, b"\0\0"),
+        (34, b"\7\0"),
+        (34, b"\x08\0"),
+        (34, b"\x18\0"),  # as 24 bits in 32, which libsndfile takes for packed
+        (34, b"\x80\0"),
+        (36, b"datX"),
+        (40, struct.pack("<I", 2_200)),
+        (40, struct.pack("<I", 2**31 - 2**16)),
+        (40, bytes(4)),
+    ],
+)
+def test_wav_headers_that_make_no_sense_are_refused(tmp_path, offset, field):
+    path = tmp_path / "sound.wav"
+    content = _HAND_WAV[:offset] + field + _HAND_WAV[offset + len(field) :]
+    assert _read_or_refused(path, _HAND_WAV, 16_000) is not None
+    assert _read_or_refused(path, content, 16_000) is None
+
+
+@pytest.mark.parametrize(
+    ("offset", "field"),
+    [(28, bytes(4)), (28, b"\1\2\3\4"), (32, b"\0\0"), (32, b"\6\0"), (34, b"\x0c\0")],
+)
+def test_wav_headers_with_one_field_that_does_not_matter_wrong_are_read(tmp_path, offset, field):
+    path = tmp_path / "sound.wav"
+    content = _HAND_WAV[:offset] + field + _HAND_WAV[offset + len(field) :]
+    expected = _read_or_refused(path, _HAND_WAV, 16_000)
+    np.testing.assert_array_equal(_read_or_refused(path, content, 16_000), expected)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 3e9, -1e30])
+@pytest.mark.parametrize("bits", [32, 64])
+@pytest.mark.parametrize("num_channels", [1, 7])
+def test_one_impossible_float_is_enough(tmp_path, value, bits, num_channels):
+    samples = np.zeros((5_000, num_channels))
+    samples[4_000, num_channels // 2] = value * num_channels
+    path = tmp_path / "sound.wav"
+    path.write_bytes(_wav(samples, 44_100, bits, is_float=True))
+    for rate_hz in (44_100, 32_000):
+        with pytest.raises(UserError, match="not finite"):
+            read_audio(path, rate_hz)
+    samples[4_000] = 32_768.0  # integers stored as floats are loud, but sound
+    path.write_bytes(_wav(samples, 44_100, bits, is_float=True))
+    assert read_audio(path, 44_100).max() == 32_768.0
+
+
+@pytest.mark.parametrize("name", _FORMATS)
+def test_a_file_in_blocks_is_the_same_sound(tmp_path, name):
+    container, subtype, rate_hz, num_channels = _FORMATS[name]
+    path = tmp_path / "sound"
+    path.write_bytes(_encoded(_noise(70_000, num_channels), rate_hz, container, subtype))
+    with open_audio(path) as audio:
+        blocks = list(audio.blocks)
+    assert (audio.sample_rate_hz, audio.num_channels) == (rate_hz, num_channels)
+    assert audio.encoding == f"{container} {subtype}"
+    assert len(blocks) == 3 and all(block.shape[1] == num_channels for block in blocks)
+    mono = np.concatenate(blocks).mean(axis=1)
+    np.testing.assert_allclose(mono, read_audio(path, rate_hz), rtol=0, atol=1e-7)
+
+
+@pytest.mark.parametrize("name", _FORMATS)
+def test_a_damaged_file_in_blocks_is_refused_as_when_read(tmp_path, name):
+    path = tmp_path / "sound"
+    path.write_bytes(_WHOLE_FILES[name][:-600])
+    said = []
+    for read in (lambda: read_audio(path, 44_100), lambda: _blocks_of(path)):
+        with pytest.raises(UserError) as caught:
+            read()
+        said.append(str(caught.value))
+    assert said[0] == said[1]
+
+
+def _blocks_of(path) -> list[np.ndarray]:
+    with open_audio(path) as audio:
+        return list(audio.blocks)
 
 
 @pytest.mark.parametrize(
@@ -292,8 +518,11 @@ def test_write_wav_refuses_more_than_one_dimension(tmp_path):
 
 
 def test_write_wav_names_the_folder_it_cannot_write_to(tmp_path):
-    with pytest.raises(UserError, match=f"the folder {tmp_path / 'absent'} "):
-        write_wav(tmp_path / "absent" / "sound.wav", np.zeros(3), 22_050)
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match=f"^{tmp_path / 'file'} cannot be written "):
+        write_wav(tmp_path / "file" / "sound.wav", np.zeros(3), 22_050)
+    write_wav(tmp_path / "new" / "sound.wav", np.zeros(3), 22_050)
+    assert os.listdir(tmp_path / "new") == ["sound.wav"]
 
 
 def test_write_wav_leaves_the_old_file_and_no_remains_when_the_disk_is_full(tmp_path, monkeypatch):

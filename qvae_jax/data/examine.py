@@ -1,0 +1,160 @@
+"""What reading an audio file to its end shows, in little memory however long it is."""
+
+import concurrent.futures
+import dataclasses
+import hashlib
+import itertools
+import multiprocessing
+import os
+import pathlib
+import signal
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures.process import BrokenProcessPool
+
+import numpy as np
+
+from qvae_jax.audio.files import is_plausible, open_audio
+from qvae_jax.errors import UserError
+
+# A peak of a sound that was only loud touches full scale; where it was clipped, it stays there. In
+# 8 bits full scale is 0.992.
+CLIP_LEVEL = 0.99
+CLIP_RUN_SAMPLES = 3
+CRASHED = "decoding it crashes libsndfile, or takes more memory than there is"
+_FILES_PER_TASK = 16
+
+
+@dataclasses.dataclass(frozen=True)
+class Examination:
+    """What is known of a file.
+
+    Where fault is not None the file cannot be read, for that reason, and nothing else is known.
+
+    Attributes:
+        fault: why the file cannot be read.
+        duration_s: of what was decoded.
+        sample_rate_hz: the file's own.
+        num_channels: the file's own.
+        encoding: libsndfile's format and subtype, as "WAV PCM_16".
+        peak: largest magnitude of a sample; blocks with one that is not finite left out.
+        clipped_share: of the samples of all channels, those that are the third or a later one of
+            equal samples at full scale in a row. Lossy formats blur them.
+        is_finite: whether no sample is NaN, infinite or beyond any scale.
+        sound_digest: SHA-256 of rate, channels and decoded samples: equal for the same sound in
+            another lossless container, or with other tags.
+    """
+
+    fault: str | None = None
+    duration_s: float = 0.0
+    sample_rate_hz: int = 0
+    num_channels: int = 0
+    encoding: str = ""
+    peak: float = 0.0
+    clipped_share: float = 0.0
+    is_finite: bool = True
+    sound_digest: str = ""
+
+
+def examine(path: str | os.PathLike) -> Examination:
+    """Reads a file to its end; what read_audio would refuse in it is told, not raised."""
+    try:
+        with open_audio(path) as audio:
+            digest = hashlib.sha256(f"{audio.sample_rate_hz} {audio.num_channels} ".encode())
+            num_frames, num_clipped, peak, is_finite = 0, 0, 0.0, True
+            before = np.zeros((0, audio.num_channels), np.float32)
+            for block in audio.blocks:
+                digest.update(block.tobytes())
+                num_frames += len(block)
+                if is_plausible(block):
+                    peak = max(peak, float(np.abs(block).max()))
+                else:
+                    is_finite = False
+                joined = np.concatenate([before, block])
+                num_clipped += _num_clipped(joined)
+                before = joined[-(CLIP_RUN_SAMPLES - 1) :]
+            return Examination(
+                duration_s=num_frames / audio.sample_rate_hz,
+                sample_rate_hz=audio.sample_rate_hz,
+                num_channels=audio.num_channels,
+                encoding=audio.encoding,
+                peak=peak,
+                clipped_share=num_clipped / (num_frames * audio.num_channels),
+                is_finite=is_finite,
+                sound_digest=digest.hexdigest(),
+            )
+    except UserError as error:
+        return Examination(fault=str(error))
+
+
+def examine_all(
+    paths: Sequence[pathlib.Path],
+    *,
+    num_processes: int | None = None,
+    examine_file: Callable[[pathlib.Path], Examination] = examine,
+) -> Iterator[Examination]:
+    """Examines files in parallel processes, and gives the results in order as they come.
+
+    A file at which a process dies has the fault CRASHED. num_processes None: as many as this
+    process may use cores.
+    """
+    num_processes = num_processes or _num_cores()
+    num_done, in_parallel = 0, num_processes
+    while num_done < len(paths):
+        try:
+            for result in _results(paths[num_done:], in_parallel, examine_file):
+                yield result
+                num_done += 1
+        except BrokenProcessPool:
+            if in_parallel > 1:
+                in_parallel = 1  # which of several files it was only shows one by one
+                continue
+            yield Examination(fault=CRASHED)
+            num_done += 1
+        in_parallel = num_processes
+
+
+def _results(
+    paths: Sequence[pathlib.Path], num_processes: int, examine_file: Callable
+) -> Iterator[Examination]:
+    # Forking would copy the threads' locks of whatever the caller has loaded.
+    context = multiprocessing.get_context("spawn")
+    pool = concurrent.futures.ProcessPoolExecutor(
+        num_processes, context, initializer=_start_quietly
+    )
+    with pool:
+        try:
+            pool.submit(abs, 0).result()
+        except BrokenProcessPool as error:
+            raise UserError(
+                "no process can be started to read files in: free some memory."
+            ) from error
+        try:
+            chunk = 1 if num_processes == 1 else _FILES_PER_TASK
+            yield from pool.map(examine_file, paths, chunksize=chunk)
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+def _start_quietly() -> None:
+    """Leaves interrupts to the parent, and drops what decoders write to standard error."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.__stderr__.fileno())
+
+
+def _num_cores() -> int:
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _num_clipped(samples: np.ndarray) -> int:
+    """How many of [frames, channels] have two equal ones before them, at full scale."""
+    shifted = [
+        samples[start : len(samples) - CLIP_RUN_SAMPLES + 1 + start]
+        for start in range(CLIP_RUN_SAMPLES)
+    ]
+    is_flat = np.abs(shifted[0]) >= CLIP_LEVEL
+    for earlier, later in itertools.pairwise(shifted):
+        is_flat &= earlier == later
+    return int(np.count_nonzero(is_flat))
