@@ -17,6 +17,7 @@ def get_config() -> ml_collections.ConfigDict:
     config.data.train_sound_ratio = 0.9  # of the sounds; the others are extrapolation
     config.data.train_imitation_ratio = 0.9  # of a sound's imitations; the others interpolation
     config.data.on_bad_file = "stop"  # or "report": leave the file out and say so
+    config.data.num_processes = 0  # that read audio in prepare; 0: one for each core, at most 8
 
     config.model = ml_collections.ConfigDict()
     config.model.encoder_checkpoint = ""  # folder that weight_port wrote; empty: random weights

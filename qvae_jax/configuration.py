@@ -35,6 +35,7 @@ RANGES = {
     "data.split_seed": (0, LARGEST_SEED),
     "data.train_sound_ratio": (0, 1),
     "data.train_imitation_ratio": (0, 1),
+    "data.num_processes": (0, 64),
     "overfit.num_pairs": (0, LARGEST),
     "loss.spectral": (0, LARGEST),
     "loss.mel": (0, LARGEST),

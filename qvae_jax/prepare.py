@@ -3,23 +3,21 @@
 import dataclasses
 import functools
 import hashlib
-import json
 import pathlib
 
-import jax
 import ml_collections
 import numpy as np
 
 from qvae_jax import configuration, files
 from qvae_jax.audio.files import fit_length, read_audio
-from qvae_jax.audio.logmel import FrontEnd, log_mel
-from qvae_jax.data import splits, synthetic
+from qvae_jax.audio.logmel import FrontEnd
+from qvae_jax.data import reading, recipes, splits, synthetic
 from qvae_jax.data.batches import Examples
-from qvae_jax.data.cache import CachedArray, Recipe, cached_array
+from qvae_jax.data.cache import CachedArray, cached_array
 from qvae_jax.data.vimsketch import IMITATIONS_FOLDER, REFERENCES_FOLDER, Index, Pair, read_index
 from qvae_jax.errors import UserError
-from qvae_jax.models import decoders, variables
-from qvae_jax.models.qvae import QVAE, QVAEConfig
+from qvae_jax.models import decoders
+from qvae_jax.models.qvae import QVAEConfig
 from qvae_jax.models.variables import Variables
 from qvae_jax.training import start
 
@@ -63,16 +61,18 @@ def prepare(
     pairs = [pair for part in parts.values() for pair in part]
     folder = cache_folder(config, index.directory, workdir)
     cached = functools.partial(
-        cached_array, stop_on_bad_file=config.data.on_bad_file == "stop"
+        cached_array,
+        stop_on_bad_file=config.data.on_bad_file == "stop",
+        num_processes=config.data.num_processes or reading.default_num_processes(),
     )
-    targets = cached(folder / "targets.npy", _reference_paths(index, pairs), _target_recipe())
+    targets = cached(folder / "targets.npy", _reference_paths(index, pairs), recipes.targets())
     recipe = (
-        _feature_recipe(model_config, model_variables)
+        recipes.features(model_config, model_variables)
         if is_frozen(config)
-        else _logmel_recipe(model_config.front_end)
+        else recipes.logmels(model_config.front_end)
     )
     name = "features" if is_frozen(config) else "logmels"
-    path = folder / f"{name}-{_digest(recipe.parameters)}.npy"
+    path = folder / f"{name}-{recipes.digest(recipe.parameters)}.npy"
     inputs = cached(path, _imitation_paths(index, pairs), recipe)
     _report(index, inputs, targets)
     examples = {name: _examples(part, inputs, targets) for name, part in parts.items()}
@@ -166,64 +166,6 @@ def _reference_paths(index: Index, pairs: list[Pair]) -> list[pathlib.Path]:
 
 def _imitation_paths(index: Index, pairs: list[Pair]) -> list[pathlib.Path]:
     return [index.directory / IMITATIONS_FOLDER / pair.imitation for pair in pairs]
-
-
-def _target_recipe() -> Recipe:
-    return Recipe(
-        load=target_audio,
-        transform=lambda waveforms: waveforms,
-        row_shape=(decoders.NUM_SAMPLES,),
-        dtype=np.float32,
-        parameters={"sample_rate_hz": decoders.SAMPLE_RATE_HZ},
-    )
-
-
-def _logmel_recipe(front_end: FrontEnd) -> Recipe:
-    return Recipe(
-        load=lambda path: input_audio(path, front_end),
-        transform=jax.jit(lambda waveforms: log_mel(waveforms, front_end)),
-        row_shape=(front_end.num_mels, front_end.num_frames),
-        dtype=np.float16,  # 11 bits of values around ±2: errors of 0.001, in half the space
-        parameters={"front_end": dataclasses.asdict(front_end)},
-    )
-
-
-def _feature_recipe(model_config: QVAEConfig, model_variables: Variables) -> Recipe:
-    graphdef, _ = variables.split(QVAE(model_config, rng=None))
-    front_end = model_config.front_end
-
-    @jax.jit
-    def features(model_variables, waveforms):
-        model = variables.merge(graphdef, model_variables)
-        return model.features(log_mel(waveforms, front_end))
-
-    return Recipe(
-        load=lambda path: input_audio(path, front_end),
-        transform=lambda waveforms: features(model_variables, waveforms),
-        row_shape=(model_config.feature_dim(),),
-        dtype=np.float32,
-        parameters={
-            "front_end": dataclasses.asdict(front_end),
-            "feature_space": model_config.feature_space,
-            "encoder_sha256": _encoder_digest(model_variables),
-        },
-    )
-
-
-def _encoder_digest(model_variables: Variables) -> str:
-    """SHA-256 of the trunk's arrays, by which a changed encoder is noticed."""
-    digest = hashlib.sha256()
-    for arrays in model_variables:
-        for name in sorted(arrays):
-            if name.startswith("encoder.features."):
-                digest.update(name.encode())
-                digest.update(np.ascontiguousarray(arrays[name]).tobytes())
-    return digest.hexdigest()
-
-
-def _digest(parameters: dict) -> str:
-    """A short name for parameters, so that caches of different ones lie side by side."""
-    return hashlib.sha256(json.dumps(parameters, sort_keys=True).encode()).hexdigest()[:12]
 
 
 def _report(index: Index, inputs: CachedArray, targets: CachedArray) -> None:
