@@ -79,7 +79,8 @@ def logmel_of_padded(front_end: FrontEnd) -> Callable[[np.ndarray], np.ndarray]:
     """log_mel of one waveform [samples] as if padded with zeros: -> [mels, front_end.num_frames].
 
     Silence that is padded on gives the same value in each of its frames, so what follows the
-    sound's end is not computed but repeated. One program is compiled for each padded length.
+    sound's end is not computed but repeated: the same to float32's rounding. One program is
+    compiled for each padded length.
     """
 
     compute = jax.jit(lambda waveform: log_mel(waveform[None], front_end)[0])
