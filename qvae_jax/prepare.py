@@ -11,7 +11,7 @@ import numpy as np
 from qvae_jax import configuration, files
 from qvae_jax.audio.files import fit_length, read_audio
 from qvae_jax.audio.logmel import FrontEnd
-from qvae_jax.data import reading, recipes, splits, synthetic
+from qvae_jax.data import folds, reading, recipes, splits, synthetic
 from qvae_jax.data.batches import Examples
 from qvae_jax.data.cache import CachedArray, cached_array
 from qvae_jax.data.vimsketch import IMITATIONS_FOLDER, REFERENCES_FOLDER, Index, Pair, read_index
@@ -24,10 +24,17 @@ from qvae_jax.training import start
 
 @dataclasses.dataclass(frozen=True)
 class Prepared:
-    """A data set ready to train on: its index, and the examples of each part of its split."""
+    """A data set ready to train on.
+
+    Attributes:
+        index: what the data set holds.
+        parts: the examples of each part of its split that has any.
+        left_out: why files that belong to the split could not be read, by their names.
+    """
 
     index: Index
     parts: dict[str, Examples]
+    left_out: dict[str, str]
 
 
 def run(config: ml_collections.ConfigDict, workdir: str | pathlib.Path | None = None) -> None:
@@ -76,7 +83,8 @@ def prepare(
     inputs = cached(path, _imitation_paths(index, pairs), recipe)
     _report(index, inputs, targets)
     examples = {name: _examples(part, inputs, targets) for name, part in parts.items()}
-    return Prepared(index, {n: part for n, part in examples.items() if n == "train" or len(part)})
+    parts = {n: part for n, part in examples.items() if n == "train" or len(part)}
+    return Prepared(index, parts, inputs.bad | targets.bad)
 
 
 def is_frozen(config: ml_collections.ConfigDict) -> bool:
@@ -139,6 +147,18 @@ def _parts(config: ml_collections.ConfigDict, index: Index) -> dict[str, tuple[P
                 f"{len(pairs)} pairs: training on all of them."
             )
         return {"train": pairs}
+    if config.data.split == "all":
+        return {"train": index.pairs}
+    split = _fold(config, index) if config.data.split == "folds" else _seeded(config, index)
+    parts = {
+        "train": split.train,
+        "interpolation": split.interpolation,
+        "extrapolation": split.extrapolation,
+    }
+    return {name: pairs for name, pairs in parts.items() if pairs}
+
+
+def _seeded(config: ml_collections.ConfigDict, index: Index) -> splits.Split:
     split = splits.split_pairs(
         index,
         seed=config.data.split_seed,
@@ -151,12 +171,30 @@ def _parts(config: ml_collections.ConfigDict, index: Index) -> dict[str, tuple[P
             f"{len(index.pairs)}): raise data.train_sound_ratio or data.train_imitation_ratio, or "
             "use configs/overfit.py."
         )
-    parts = {
-        "train": split.train,
-        "interpolation": split.interpolation,
-        "extrapolation": split.extrapolation,
-    }
-    return {name: pairs for name, pairs in parts.items() if pairs}
+    return split
+
+
+def _fold(config: ml_collections.ConfigDict, index: Index) -> splits.Split:
+    split, absent = folds.split_by_fold(
+        index, pathlib.Path(config.data.folds_dir), config.data.fold
+    )
+    if absent:
+        print(
+            f"{len(absent)} imitations of fold {config.data.fold} have no pair in "
+            f"{index.directory} and are left out: {folds.first_few(absent)}"
+        )
+    num_pairs = len(split.train) + len(split.interpolation) + len(split.extrapolation)
+    if num_pairs < len(index.pairs):
+        print(
+            f"{len(index.pairs) - num_pairs} of {len(index.pairs)} pairs of {index.directory} are "
+            f"not named in fold {config.data.fold} and take no part"
+        )
+    if not split.train:
+        raise UserError(
+            f"fold {config.data.fold} of {config.data.folds_dir} names no training pair of "
+            f"{index.directory}: name the folds of this data set in data.folds_dir."
+        )
+    return split
 
 
 def _reference_paths(index: Index, pairs: list[Pair]) -> list[pathlib.Path]:

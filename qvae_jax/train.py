@@ -17,7 +17,7 @@ from jax.sharding import Mesh
 from tqdm import tqdm
 
 from qvae_jax import configuration, files, losses
-from qvae_jax.data import batches
+from qvae_jax.data import batches, split_record
 from qvae_jax.data.batches import Examples
 from qvae_jax.errors import UserError
 from qvae_jax.models import variables
@@ -91,6 +91,9 @@ def train(config: ml_collections.ConfigDict, workdir: str | pathlib.Path) -> Non
                 saved, expected, where=str(kept.directory)
             )
         prepared = prepare(config, model_config, model_variables, workdir)
+        if resumed is not None:
+            split_record.check_split(workdir, prepared.parts)
+        split_record.record_split(workdir, prepared.parts, prepared.left_out)
         configuration.record(config, workdir)
 
         run, update_rule = _set_up(config, workdir, graphdef, layers, prepared)

@@ -12,7 +12,7 @@ import small_run
 from qvae_jax import configuration, prepare
 from qvae_jax.audio.files import read_audio
 from qvae_jax.audio.logmel import log_mel
-from qvae_jax.data import recipes
+from qvae_jax.data import folds, recipes
 from qvae_jax.errors import UserError
 from qvae_jax.models import variables
 from qvae_jax.models.qvae import QVAE
@@ -100,6 +100,43 @@ def test_the_parts_are_the_splits(own_data_set):
     trained = {pair.key for pair in result.parts["train"].pairs}
     assert {pair.key for pair in result.parts["interpolation"].pairs} == trained
     assert not trained & {pair.key for pair in result.parts["extrapolation"].pairs}
+
+
+def test_all_pairs_may_train(own_data_set):
+    result = prepared(own_data_set, **{"data.split": "all"})
+    assert {name: len(part) for name, part in result.parts.items()} == {"train": 12}
+
+
+def write_fold(folder, **names) -> str:
+    """A fold 3 of these imitations by part; gives the folder of the folds."""
+    (folder / "fold3").mkdir(parents=True)
+    for part, file_name in folds.FILES.items():
+        lines = ["filename,", *(f'"{name}",' for name in names[part])]
+        (folder / "fold3" / file_name).write_text("\n".join(lines))
+    return str(folder)
+
+
+def test_a_fold_is_the_split(own_data_set, tmp_path, capsys):
+    names = sorted(path.name for path in (own_data_set / "vocal_imitations").iterdir())
+    fold = dict(train=names[:2] + names[3:5], interpolation=[names[2]], extrapolation=names[9:])
+    fold["extrapolation"] = [*fold["extrapolation"], "99999_of another set.wav"]
+    where = write_fold(tmp_path / "folds", **fold)
+    changes = {"data.split": "folds", "data.folds_dir": where, "data.fold": 3}
+    result = prepared(own_data_set, **changes)
+    found = {n: [pair.imitation for pair in part.pairs] for n, part in result.parts.items()}
+    assert found == fold | {"extrapolation": names[9:]}
+    told = capsys.readouterr().out
+    assert "1 imitations of fold 3 have no pair in" in told and "99999_of another set.wav" in told
+    assert "4 of 12 pairs" in told and told.count("\n") == 2
+
+
+def test_a_fold_without_a_training_pair_is_refused(own_data_set, tmp_path):
+    where = write_fold(tmp_path / "folds", train=["x.wav"], interpolation=[], extrapolation=[])
+    with pytest.raises(UserError, match="fold 3 of .*folds names no training pair of .*own"):
+        prepared(
+            own_data_set,
+            **{"data.split": "folds", "data.folds_dir": where, "data.fold": 3},
+        )
 
 
 def test_overfitting_draws_from_all_pairs(own_data_set, capsys):
