@@ -12,6 +12,9 @@ def get_config() -> ml_collections.ConfigDict:
     config.data.dataset_dir = "data/vimsketch"  # holds references/ and vocal_imitations/
     config.data.synthesize = False  # make a small data set of our own when there is none
     config.data.cache_dir = "data/cache"  # prepared arrays, a folder for each data set
+    # Cache what the encoder's first layers make of each log-mel, where none of them learns, instead
+    # of the log-mel: at width 1 and layers 11 to 16, 2.0 GB instead of 3.2, and less to compute
+    config.data.cache_trunk = False
     config.data.input_duration_s = 10.0  # EfficientAT's input; longer imitations are cut
     # or "folds": cross-validation folds from files; "all": train on all pairs, validate on them too
     config.data.split = "seeded"

@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import hashlib
+import math
 import pathlib
 
 import ml_collections
@@ -19,7 +20,7 @@ from qvae_jax.errors import UserError
 from qvae_jax.models import decoders
 from qvae_jax.models.qvae import QVAEConfig
 from qvae_jax.models.variables import Variables
-from qvae_jax.training import start
+from qvae_jax.training import optimizer, start
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,11 +31,13 @@ class Prepared:
         index: what the data set holds.
         parts: the examples of each part of its split that has any.
         left_out: why files that belong to the split could not be read, by their names.
+        first_layer: the encoder layer whose input the examples' inputs are; 0 for log-mels.
     """
 
     index: Index
     parts: dict[str, Examples]
     left_out: dict[str, str]
+    first_layer: int = 0
 
 
 def run(config: ml_collections.ConfigDict, workdir: str | pathlib.Path | None = None) -> None:
@@ -46,7 +49,8 @@ def run(config: ml_collections.ConfigDict, workdir: str | pathlib.Path | None = 
     configuration.check(config)
     start.resolve_encoder_width(config, None)
     model_config = configuration.model_config(config, config.model.encoder_width)
-    initial = start.initial_variables(config, model_config) if is_frozen(config) else None
+    needs_encoder = is_frozen(config) or config.data.cache_trunk
+    initial = start.initial_variables(config, model_config) if needs_encoder else None
     prepared = prepare(config, model_config, initial, workdir)
     parts = ", ".join(f"{len(examples)} {name}" for name, examples in prepared.parts.items())
     print(f"pairs: {parts}; prepared in {cache_folder(config, prepared.index.directory, workdir)}")
@@ -60,7 +64,8 @@ def prepare(
 ) -> Prepared:
     """Reads the index, splits it, and computes whatever the cache lacks.
 
-    model_variables are needed where the encoder is frozen, for its features are what is cached.
+    model_variables are needed where what is cached comes from the encoder: where it is frozen, and
+    with data.cache_trunk.
     Raises UserError for a data set that cannot be read; see read_index, read_audio.
     """
     index = _index(config, workdir)
@@ -73,23 +78,53 @@ def prepare(
         num_processes=config.data.num_processes or reading.default_num_processes(),
     )
     targets = cached(folder / "targets.npy", _reference_paths(index, pairs), recipes.targets())
-    recipe = (
-        recipes.features(model_config, model_variables)
-        if is_frozen(config)
-        else recipes.logmels(model_config.front_end)
-    )
-    name = "features" if is_frozen(config) else "logmels"
+    first_layer = _first_layer(config, model_config)
+    if is_frozen(config):
+        name, recipe = "features", recipes.features(model_config, model_variables)
+    elif first_layer:
+        name, recipe = "maps", recipes.maps(model_config, model_variables, first_layer)
+    else:
+        name, recipe = "logmels", recipes.logmels(model_config.front_end)
     path = folder / f"{name}-{recipes.digest(recipe.parameters)}.npy"
     inputs = cached(path, _imitation_paths(index, pairs), recipe)
     _report(index, inputs, targets)
     examples = {name: _examples(part, inputs, targets) for name, part in parts.items()}
     parts = {n: part for n, part in examples.items() if n == "train" or len(part)}
-    return Prepared(index, parts, inputs.bad | targets.bad)
+    return Prepared(index, parts, inputs.bad | targets.bad, first_layer)
 
 
 def is_frozen(config: ml_collections.ConfigDict) -> bool:
     """Whether training reads features instead of log-mels."""
     return config.training.encoder == "frozen"
+
+
+def _first_layer(config: ml_collections.ConfigDict, model_config: QVAEConfig) -> int:
+    """The encoder layer that training starts from: 0, or with data.cache_trunk the first to change.
+
+    Says so where data.cache_trunk is set and has no effect.
+    """
+    if not config.data.cache_trunk or is_frozen(config):
+        return 0
+    layers = optimizer.trained_layers(
+        config.training.encoder, tuple(config.fine_tuning.layers), model_config.last_layer
+    )
+    first = min(layers)
+    logmel_bytes = recipes.logmels(model_config.front_end).row_bytes
+    map_bytes = 4 * math.prod(model_config.map_shape(first - 1))
+    reasons = {
+        "the encoder's first layer learns": first == 0,
+        "fine_tuning.frozen_batch_norm moves the statistics of layers that do not learn": (
+            config.fine_tuning.get("frozen_batch_norm", "frozen") != "frozen"
+        ),
+        "training.dtype is not float32": config.training.get("dtype", "float32") != "float32",
+        f"the map before layer {first} is no smaller ({map_bytes // 1000} kB) than the log-mel "
+        f"({logmel_bytes // 1000} kB)": map_bytes >= logmel_bytes,
+    }
+    reason = next((reason for reason, applies in reasons.items() if applies), None)
+    if reason is None:
+        return first
+    print(f"data.cache_trunk has no effect: {reason}, so log-mels are cached.")
+    return 0
 
 
 def cache_folder(

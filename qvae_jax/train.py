@@ -144,6 +144,7 @@ def _set_up(
         train_layers=layers,
         temperature=config.training.temperature,
         seed=config.training.seed,
+        first_layer=prepared.first_layer,
     )
     eval_step = make_eval_step(
         graphdef, options, batch_statistics=config.validation.batch_statistics
@@ -226,7 +227,8 @@ def _loop(
     with contextlib.closing(feed), contextlib.closing(report), _stop_signals() as stop_requested:
         for step, (batch, wait_s) in enumerate(batches.timed(feed), start=first_step + 1):
             state, metrics = run.train_step(state, batch)
-            report.after_step(step, metrics, wait_s)
+            report.after_step(step, metrics)
+            report.add_wait(wait_s)
             if step % run.steps_per_epoch == 0:
                 report.flush()
                 _end_of_epoch(run, state, progress, kept, log, report, step)
@@ -365,9 +367,12 @@ class _StepReport:
         self._waited_s = self._spent_s = 0.0
         self._last_s = None
 
-    def after_step(self, step: int, metrics: dict, wait_s: float) -> None:
+    def after_step(self, step: int, metrics: dict) -> None:
         self.flush()
         self._pending = step, metrics
+
+    def add_wait(self, wait_s: float) -> None:
+        """Counts the step that has just been taken, and what its batch was waited for."""
         now_s = time.perf_counter()
         if self._last_s is not None:
             self._waited_s += wait_s

@@ -102,6 +102,45 @@ def test_the_parts_are_the_splits(own_data_set):
     assert not trained & {pair.key for pair in result.parts["extrapolation"].pairs}
 
 
+TRUNK = {"data.cache_trunk": True, "fine_tuning.layers": (15, 16)}
+
+
+def with_trunk(data_set, encoder="fine_tuned", **changes):
+    config = small_run.config(data_set, encoder, **changes)
+    model_config = configuration.model_config(config, config.model.encoder_width)
+    return prepare.prepare(
+        config, model_config, start.initial_variables(config, model_config), None
+    )
+
+
+def test_what_the_first_layers_make_of_a_sound_may_be_cached(own_data_set, tmp_path, capsys):
+    result = with_trunk(own_data_set, **TRUNK)
+    assert result.first_layer == 15
+    assert result.parts["train"].batch(np.arange(6))["inputs"].shape == (6, 4, 4, 16)
+    assert not list((tmp_path / "cache").rglob("logmels*"))
+    assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize(
+    ("encoder", "changes", "reason"),
+    [
+        ("from_scratch", {}, "the encoder's first layer learns"),
+        ("fine_tuned", {"fine_tuning.layers": (0, 16)}, "the encoder's first layer learns"),
+        ("fine_tuned", {"fine_tuning.layers": (1,)}, "layer 1 is no smaller"),
+        ("fine_tuned", {"fine_tuning.frozen_batch_norm": "train"}, "moves the statistics"),
+        ("fine_tuned", {"training.dtype": "bfloat16"}, "training.dtype is not float32"),
+    ],
+)
+def test_where_the_first_layers_output_is_no_use_log_mels_are_cached(
+    own_data_set, capsys, encoder, changes, reason
+):
+    result = with_trunk(own_data_set, encoder, **TRUNK | changes)
+    assert result.first_layer == 0
+    assert result.parts["train"].batch(np.arange(6))["inputs"].shape == (6, 128, 100)
+    told = capsys.readouterr().out
+    assert reason in told and told.endswith("so log-mels are cached.\n")
+
+
 def test_all_pairs_may_train(own_data_set):
     result = prepared(own_data_set, **{"data.split": "all"})
     assert {name: len(part) for name, part in result.parts.items()} == {"train": 12}

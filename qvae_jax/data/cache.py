@@ -58,6 +58,11 @@ class Recipe:
     parameters: dict
     batch_size: int = 1
 
+    @property
+    def row_bytes(self) -> int:
+        """What one row takes on disk."""
+        return math.prod(self.row_shape) * np.dtype(self.dtype).itemsize
+
 
 @dataclasses.dataclass(frozen=True)
 class CachedArray:
@@ -144,7 +149,7 @@ def _make_room(
 def _reserve(path: pathlib.Path, recipe: Recipe, num_rows: int) -> None:
     """Gives a .npy file, or an empty one, so many rows; OSError where the disk has no room."""
     header = _header(recipe, num_rows)
-    size = len(header) + num_rows * _row_bytes(recipe)
+    size = len(header) + num_rows * recipe.row_bytes
     with path.open("r+b") as file:
         if hasattr(os, "posix_fallocate"):  # a full disk shows now, not after an hour
             os.posix_fallocate(file.fileno(), 0, size)
@@ -171,7 +176,7 @@ def _kept(path: pathlib.Path, recipe: Recipe, finished: Rows) -> Iterator[Callab
         def keep(entries: Rows, values: np.ndarray) -> None:
             nonlocal last_commit_s
             for (row, *_), value in zip(entries.values(), values, strict=True):
-                file.seek(offset + row * _row_bytes(recipe))
+                file.seek(offset + row * recipe.row_bytes)
                 file.write(np.ascontiguousarray(value, recipe.dtype).data)
             finished.update(entries)
             if time.monotonic() - last_commit_s >= COMMIT_INTERVAL_S:
@@ -264,10 +269,6 @@ def _manifest_path(path: pathlib.Path) -> pathlib.Path:
 
 def _parameters(recipe: Recipe) -> dict:
     return {"version": VERSION, **recipe.parameters}
-
-
-def _row_bytes(recipe: Recipe) -> int:
-    return math.prod(recipe.row_shape) * np.dtype(recipe.dtype).itemsize
 
 
 def _header(recipe: Recipe, num_rows: int) -> bytes:

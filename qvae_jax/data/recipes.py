@@ -70,6 +70,38 @@ def features(model_config: QVAEConfig, model_variables: Variables) -> Recipe:
     )
 
 
+def maps(model_config: QVAEConfig, model_variables: Variables, first_layer: int) -> Recipe:
+    """Imitations as the map before an encoder layer: float32 [mels, frames, channels].
+
+    Made from log-mels rounded as `logmels` rounds them, so that training from either is the same.
+    """
+    graphdef, _ = variables.split(QVAE(model_config, rng=None))
+    of_logmel = logmels(model_config.front_end)
+
+    @jax.jit
+    def compute(model_variables, logmel):
+        encoder = variables.merge(graphdef, model_variables).encoder
+        return encoder.maps(logmel, last_layer=first_layer - 1)[-1]
+
+    def transform(waveforms: list[np.ndarray]) -> np.ndarray:
+        batch = np.zeros((ENCODER_BATCH_SIZE, *of_logmel.row_shape), np.float32)
+        batch[: len(waveforms)] = of_logmel.transform(waveforms).astype(LOGMEL_DTYPE)
+        return np.asarray(compute(model_variables, batch))[: len(waveforms)]
+
+    return Recipe(
+        load=of_logmel.load,
+        transform=transform,
+        row_shape=model_config.map_shape(first_layer - 1),
+        dtype=np.float32,
+        parameters={
+            **of_logmel.parameters,
+            "first_layer": first_layer,
+            "encoder_sha256": _encoder_digest(model_variables, first_layer - 1),
+        },
+        batch_size=ENCODER_BATCH_SIZE,
+    )
+
+
 def digest(parameters: dict) -> str:
     """A short name for parameters, so that arrays of different ones lie side by side."""
     return hashlib.sha256(json.dumps(parameters, sort_keys=True).encode()).hexdigest()[:12]

@@ -1,5 +1,7 @@
 """Recipes: log-mels of short sounds without their silence are those with it."""
 
+import dataclasses
+
 import jax
 import numpy as np
 import pytest
@@ -7,8 +9,11 @@ import pytest
 from qvae_jax.audio.files import fit_length
 from qvae_jax.audio.logmel import FrontEnd, log_mel
 from qvae_jax.data import recipes
+from qvae_jax.models import variables
+from qvae_jax.models.qvae import QVAE, QVAEConfig
 
 SHORT = FrontEnd(duration_s=1.0)
+SMALL = QVAEConfig(encoder_width=0.1, latent_dim=2, decoder_width=0.05, front_end=SHORT)
 LENGTHS = [1, 2, 399, 400, 5055, 5056, 5057, 6400, 11_455, 11_456, 11_457, 30_655, 31_999, 32_000]
 
 
@@ -49,3 +54,41 @@ def test_a_row_does_not_depend_on_its_neighbours():
     assert together.shape == (3, *recipe.row_shape)
     for row, sound in zip(together, sounds):
         np.testing.assert_array_equal(recipe.transform([sound])[0], row)
+
+
+def test_an_encoders_map_goes_on_where_it_was_cut():
+    """From the cached map and from the cached log-mel the features are the same."""
+    model_config = dataclasses.replace(SMALL, feature_space="4")
+    graphdef, given = variables.split(QVAE(model_config, rng=np.random.default_rng(0)))
+    rng = np.random.default_rng(1)
+    sounds = [rng.uniform(-1, 1, n).astype(np.float32) for n in (32_000, 9_000)]
+    logmels = recipes.logmels(SHORT).transform(sounds).astype(recipes.LOGMEL_DTYPE)
+
+    def features(inputs, first_layer):
+        model = variables.merge(graphdef, given)
+        return jax.jit(lambda x: model.features(x, first_layer=first_layer))(inputs)
+
+    expected = features(logmels.astype(np.float32), 0)
+    recipe = recipes.maps(model_config, given, 3)
+    maps = recipe.transform(sounds)
+    assert maps.shape == (2, *recipe.row_shape) and maps.dtype == recipe.dtype
+    np.testing.assert_allclose(features(maps, 3), expected, rtol=0, atol=1e-6)
+
+
+def test_the_map_of_the_default_fine_tuning_is_smaller_than_its_log_mel():
+    model_config = QVAEConfig()
+    assert model_config.map_shape(10) == (8, 63, 80)
+    assert 4 * 8 * 63 * 80 < recipes.logmels(model_config.front_end).row_bytes == 256_000
+
+
+def test_maps_depend_on_the_layers_before_them_alone():
+    _, given = variables.split(QVAE(SMALL, rng=np.random.default_rng(0)))
+
+    def parameters(changed: str, first_layer: int) -> dict:
+        params = {n: a + 1 if n.startswith(changed) else a for n, a in given.params.items()}
+        return recipes.maps(SMALL, given._replace(params=params), first_layer).parameters
+
+    unchanged = parameters("nothing", 11)
+    assert parameters("encoder.features.11.", 11) == unchanged
+    assert parameters("encoder.features.10.", 11) != unchanged
+    assert parameters("nothing", 12) != unchanged
