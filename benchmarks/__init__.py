@@ -1,1 +1,1 @@
-"""Measurements beside a peer in the same process: ratios, not times."""
+"""Measurements, each against a peer in the same run."""

@@ -15,7 +15,9 @@ CONFIG_FILE = "config.json"
 FIXED_IN_A_RUN = (
     "model",
     "data.input_duration_s",
+    "data.split",
     "data.split_seed",
+    "data.fold",
     "data.train_sound_ratio",
     "data.train_imitation_ratio",
     "overfit.num_pairs",
@@ -44,6 +46,8 @@ RANGES = {
     "data.split_seed": (0, LARGEST_SEED),
     "data.train_sound_ratio": (0, 1),
     "data.train_imitation_ratio": (0, 1),
+    "data.fold": (0, LARGEST),
+    "data.num_processes": (0, 64),
     "overfit.num_pairs": (0, LARGEST),
     "loss.spectral": (0, LARGEST),
     "loss.mel": (0, LARGEST),
@@ -67,6 +71,7 @@ RANGES = {
     "logging.num_samples": (0, LARGEST),
 }
 CHOICES = {
+    "data.split": ("seeded", "folds", "all"),
     "data.on_bad_file": ("stop", "report"),
     "optimizer.schedule": ("cosine", "constant"),
     "beta.schedule": ("fixed", "linear", "cyclical"),
@@ -102,6 +107,11 @@ def check(config: ml_collections.ConfigDict) -> None:
             raise UserError(
                 f"{name} is {value(config, name)!r}: set it to one of {', '.join(choices)}."
             )
+    if config.data.split == "folds" and not config.data.folds_dir:
+        raise UserError(
+            "data.split is 'folds', but data.folds_dir is empty: set it to the folder that holds "
+            "fold0, fold1 and so on."
+        )
     if config.model.checkpoint and config.model.encoder_checkpoint:
         raise UserError(
             "model.checkpoint and model.encoder_checkpoint are both set: a whole QVAE brings its "

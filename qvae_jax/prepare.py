@@ -3,33 +3,41 @@
 import dataclasses
 import functools
 import hashlib
-import json
+import math
 import pathlib
 
-import jax
 import ml_collections
 import numpy as np
 
 from qvae_jax import configuration, files
 from qvae_jax.audio.files import fit_length, read_audio
-from qvae_jax.audio.logmel import FrontEnd, log_mel
-from qvae_jax.data import splits, synthetic
+from qvae_jax.audio.logmel import FrontEnd
+from qvae_jax.data import folds, reading, recipes, splits, synthetic
 from qvae_jax.data.batches import Examples
-from qvae_jax.data.cache import CachedArray, Recipe, cached_array
+from qvae_jax.data.cache import CachedArray, cached_array
 from qvae_jax.data.vimsketch import IMITATIONS_FOLDER, REFERENCES_FOLDER, Index, Pair, read_index
 from qvae_jax.errors import UserError
-from qvae_jax.models import decoders, variables
-from qvae_jax.models.qvae import QVAE, QVAEConfig
+from qvae_jax.models import decoders
+from qvae_jax.models.qvae import QVAEConfig
 from qvae_jax.models.variables import Variables
-from qvae_jax.training import start
+from qvae_jax.training import optimizer, start
 
 
 @dataclasses.dataclass(frozen=True)
 class Prepared:
-    """A data set ready to train on: its index, and the examples of each part of its split."""
+    """A data set ready to train on.
+
+    Attributes:
+        index: what the data set holds.
+        parts: the examples of each part of its split that has any.
+        left_out: why files that belong to the split could not be read, by their names.
+        first_layer: the encoder layer whose input the examples' inputs are; 0 for log-mels.
+    """
 
     index: Index
     parts: dict[str, Examples]
+    left_out: dict[str, str]
+    first_layer: int = 0
 
 
 def run(config: ml_collections.ConfigDict, workdir: str | pathlib.Path | None = None) -> None:
@@ -41,7 +49,8 @@ def run(config: ml_collections.ConfigDict, workdir: str | pathlib.Path | None = 
     configuration.check(config)
     start.resolve_encoder(config, None)
     model_config = configuration.model_config(config)
-    initial = start.initial_variables(config, model_config) if is_frozen(config) else None
+    needs_encoder = is_frozen(config) or config.data.cache_trunk
+    initial = start.initial_variables(config, model_config) if needs_encoder else None
     prepared = prepare(config, model_config, initial, workdir)
     parts = ", ".join(f"{len(examples)} {name}" for name, examples in prepared.parts.items())
     print(f"pairs: {parts}; prepared in {cache_folder(config, prepared.index.directory, workdir)}")
@@ -55,7 +64,8 @@ def prepare(
 ) -> Prepared:
     """Reads the index, splits it, and computes whatever the cache lacks.
 
-    model_variables are needed where the encoder is frozen, for its features are what is cached.
+    model_variables are needed where what is cached comes from the encoder: where it is frozen, and
+    with data.cache_trunk.
     Raises UserError for a data set that cannot be read; see read_index, read_audio.
     """
     index = _index(config, workdir)
@@ -63,25 +73,58 @@ def prepare(
     pairs = [pair for part in parts.values() for pair in part]
     folder = cache_folder(config, index.directory, workdir)
     cached = functools.partial(
-        cached_array, stop_on_bad_file=config.data.on_bad_file == "stop"
+        cached_array,
+        stop_on_bad_file=config.data.on_bad_file == "stop",
+        num_processes=config.data.num_processes or reading.default_num_processes(),
     )
-    targets = cached(folder / "targets.npy", _reference_paths(index, pairs), _target_recipe())
-    recipe = (
-        _feature_recipe(model_config, model_variables)
-        if is_frozen(config)
-        else _logmel_recipe(model_config.front_end)
-    )
-    name = "features" if is_frozen(config) else "logmels"
-    path = folder / f"{name}-{_digest(recipe.parameters)}.npy"
+    targets = cached(folder / "targets.npy", _reference_paths(index, pairs), recipes.targets())
+    first_layer = _first_layer(config, model_config)
+    if is_frozen(config):
+        name, recipe = "features", recipes.features(model_config, model_variables)
+    elif first_layer:
+        name, recipe = "maps", recipes.maps(model_config, model_variables, first_layer)
+    else:
+        name, recipe = "logmels", recipes.logmels(model_config.front_end)
+    path = folder / f"{name}-{recipes.digest(recipe.parameters)}.npy"
     inputs = cached(path, _imitation_paths(index, pairs), recipe)
     _report(index, inputs, targets)
     examples = {name: _examples(part, inputs, targets) for name, part in parts.items()}
-    return Prepared(index, {n: part for n, part in examples.items() if n == "train" or len(part)})
+    parts = {n: part for n, part in examples.items() if n == "train" or len(part)}
+    return Prepared(index, parts, inputs.bad | targets.bad, first_layer)
 
 
 def is_frozen(config: ml_collections.ConfigDict) -> bool:
     """Whether training reads features instead of log-mels."""
     return config.training.encoder == "frozen"
+
+
+def _first_layer(config: ml_collections.ConfigDict, model_config: QVAEConfig) -> int:
+    """The encoder layer that training starts from: 0, or with data.cache_trunk the first to change.
+
+    Says so where data.cache_trunk is set and has no effect.
+    """
+    if not config.data.cache_trunk or is_frozen(config):
+        return 0
+    layers = optimizer.trained_layers(
+        config.training.encoder, tuple(config.fine_tuning.layers), model_config.last_layer
+    )
+    first = min(layers)
+    logmel_bytes = recipes.logmels(model_config.front_end).row_bytes
+    map_bytes = 4 * math.prod(model_config.map_shape(first - 1))
+    reasons = {
+        "the encoder's first layer learns": first == 0,
+        "fine_tuning.frozen_batch_norm moves the statistics of layers that do not learn": (
+            config.fine_tuning.get("frozen_batch_norm", "frozen") != "frozen"
+        ),
+        "training.dtype is not float32": config.training.get("dtype", "float32") != "float32",
+        f"the map before layer {first} is no smaller ({map_bytes // 1000} kB) than the log-mel "
+        f"({logmel_bytes // 1000} kB)": map_bytes >= logmel_bytes,
+    }
+    reason = next((reason for reason, applies in reasons.items() if applies), None)
+    if reason is None:
+        return first
+    print(f"data.cache_trunk has no effect: {reason}, so log-mels are cached.")
+    return 0
 
 
 def cache_folder(
@@ -139,6 +182,18 @@ def _parts(config: ml_collections.ConfigDict, index: Index) -> dict[str, tuple[P
                 f"{len(pairs)} pairs: training on all of them."
             )
         return {"train": pairs}
+    if config.data.split == "all":
+        return {"train": index.pairs}
+    split = _fold(config, index) if config.data.split == "folds" else _seeded(config, index)
+    parts = {
+        "train": split.train,
+        "interpolation": split.interpolation,
+        "extrapolation": split.extrapolation,
+    }
+    return {name: pairs for name, pairs in parts.items() if pairs}
+
+
+def _seeded(config: ml_collections.ConfigDict, index: Index) -> splits.Split:
     split = splits.split_pairs(
         index,
         seed=config.data.split_seed,
@@ -151,12 +206,30 @@ def _parts(config: ml_collections.ConfigDict, index: Index) -> dict[str, tuple[P
             f"{len(index.pairs)}): raise data.train_sound_ratio or data.train_imitation_ratio, or "
             "use configs/overfit.py."
         )
-    parts = {
-        "train": split.train,
-        "interpolation": split.interpolation,
-        "extrapolation": split.extrapolation,
-    }
-    return {name: pairs for name, pairs in parts.items() if pairs}
+    return split
+
+
+def _fold(config: ml_collections.ConfigDict, index: Index) -> splits.Split:
+    split, absent = folds.split_by_fold(
+        index, pathlib.Path(config.data.folds_dir), config.data.fold
+    )
+    if absent:
+        print(
+            f"{len(absent)} imitations of fold {config.data.fold} have no pair in "
+            f"{index.directory} and are left out: {folds.first_few(absent)}"
+        )
+    num_pairs = len(split.train) + len(split.interpolation) + len(split.extrapolation)
+    if num_pairs < len(index.pairs):
+        print(
+            f"{len(index.pairs) - num_pairs} of {len(index.pairs)} pairs of {index.directory} are "
+            f"not named in fold {config.data.fold} and take no part"
+        )
+    if not split.train:
+        raise UserError(
+            f"fold {config.data.fold} of {config.data.folds_dir} names no training pair of "
+            f"{index.directory}: name the folds of this data set in data.folds_dir."
+        )
+    return split
 
 
 def _reference_paths(index: Index, pairs: list[Pair]) -> list[pathlib.Path]:
@@ -166,65 +239,6 @@ def _reference_paths(index: Index, pairs: list[Pair]) -> list[pathlib.Path]:
 
 def _imitation_paths(index: Index, pairs: list[Pair]) -> list[pathlib.Path]:
     return [index.directory / IMITATIONS_FOLDER / pair.imitation for pair in pairs]
-
-
-def _target_recipe() -> Recipe:
-    return Recipe(
-        load=target_audio,
-        transform=lambda waveforms: waveforms,
-        row_shape=(decoders.NUM_SAMPLES,),
-        dtype=np.float32,
-        parameters={"sample_rate_hz": decoders.SAMPLE_RATE_HZ},
-    )
-
-
-def _logmel_recipe(front_end: FrontEnd) -> Recipe:
-    return Recipe(
-        load=lambda path: input_audio(path, front_end),
-        transform=jax.jit(lambda waveforms: log_mel(waveforms, front_end)),
-        row_shape=(front_end.num_mels, front_end.num_frames),
-        dtype=np.float16,  # 11 bits of values around ±2: errors of 0.001, in half the space
-        parameters={"front_end": dataclasses.asdict(front_end)},
-    )
-
-
-def _feature_recipe(model_config: QVAEConfig, model_variables: Variables) -> Recipe:
-    graphdef, _ = variables.split(QVAE(model_config, rng=None))
-    front_end = model_config.front_end
-
-    @jax.jit
-    def features(model_variables, waveforms):
-        model = variables.merge(graphdef, model_variables)
-        return model.features(log_mel(waveforms, front_end))
-
-    return Recipe(
-        load=lambda path: input_audio(path, front_end),
-        transform=lambda waveforms: features(model_variables, waveforms),
-        row_shape=(model_config.feature_dim(),),
-        dtype=np.float32,
-        parameters={
-            "front_end": dataclasses.asdict(front_end),
-            "feature_space": model_config.feature_space,
-            "encoder_strides": list(model_config.encoder_strides),
-            "encoder_sha256": _encoder_digest(model_variables),
-        },
-    )
-
-
-def _encoder_digest(model_variables: Variables) -> str:
-    """SHA-256 of the trunk's arrays, by which a changed encoder is noticed."""
-    digest = hashlib.sha256()
-    for arrays in model_variables:
-        for name in sorted(arrays):
-            if name.startswith("encoder.features."):
-                digest.update(name.encode())
-                digest.update(np.ascontiguousarray(arrays[name]).tobytes())
-    return digest.hexdigest()
-
-
-def _digest(parameters: dict) -> str:
-    """A short name for parameters, so that caches of different ones lie side by side."""
-    return hashlib.sha256(json.dumps(parameters, sort_keys=True).encode()).hexdigest()[:12]
 
 
 def _report(index: Index, inputs: CachedArray, targets: CachedArray) -> None:

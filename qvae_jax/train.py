@@ -6,6 +6,7 @@ import math
 import pathlib
 import signal
 import sys
+import time
 from collections.abc import Callable, Iterator
 
 import jax
@@ -16,7 +17,7 @@ from jax.sharding import Mesh
 from tqdm import tqdm
 
 from qvae_jax import configuration, files, losses
-from qvae_jax.data import batches
+from qvae_jax.data import batches, split_record
 from qvae_jax.data.batches import Examples
 from qvae_jax.errors import UserError
 from qvae_jax.models import variables
@@ -90,6 +91,9 @@ def train(config: ml_collections.ConfigDict, workdir: str | pathlib.Path) -> Non
                 saved, expected, where=str(kept.directory)
             )
         prepared = prepare(config, model_config, model_variables, workdir)
+        if resumed is not None:
+            split_record.check_split(workdir, prepared.parts)
+        split_record.record_split(workdir, prepared.parts, prepared.left_out)
         configuration.record(config, workdir)
 
         run, update_rule = _set_up(config, workdir, graphdef, layers, prepared)
@@ -140,6 +144,7 @@ def _set_up(
         train_layers=layers,
         temperature=config.training.temperature,
         seed=config.training.seed,
+        first_layer=prepared.first_layer,
     )
     eval_step = make_eval_step(
         graphdef, options, batch_statistics=config.validation.batch_statistics
@@ -220,9 +225,10 @@ def _loop(
     report = _StepReport(run, log, first_step, kept)
     feed = batches.prefetch(batch_of, first_step, run.num_steps)
     with contextlib.closing(feed), contextlib.closing(report), _stop_signals() as stop_requested:
-        for step, batch in enumerate(feed, start=first_step + 1):
+        for step, (batch, wait_s) in enumerate(batches.timed(feed), start=first_step + 1):
             state, metrics = run.train_step(state, batch)
             report.after_step(step, metrics)
+            report.add_wait(wait_s)
             if step % run.steps_per_epoch == 0:
                 report.flush()
                 _end_of_epoch(run, state, progress, kept, log, report, step)
@@ -249,6 +255,9 @@ def _end_of_epoch(run, state, progress, kept, log, report, step: int) -> None:
     due = lambda interval: last or epoch % interval == 0  # noqa: E731
     validation_loss = None
     stop = False
+    speed = report.speed()
+    if speed:
+        log.write(step, "speed", speed, epoch=epoch)
     if due(config.validation.every_epochs):
         results = _validate(run, state, step, kept)
         for part, values in results.items():
@@ -355,10 +364,31 @@ class _StepReport:
         self._run, self._log, self._kept = run, log, kept
         self._pending = None
         self._bar = _progress_bar(run.num_steps, first_step)
+        self._waited_s = self._spent_s = 0.0
+        self._last_s = None
 
     def after_step(self, step: int, metrics: dict) -> None:
         self.flush()
         self._pending = step, metrics
+
+    def add_wait(self, wait_s: float) -> None:
+        """Counts the step that has just been taken, and what its batch was waited for."""
+        now_s = time.perf_counter()
+        if self._last_s is not None:
+            self._waited_s += wait_s
+            self._spent_s += now_s - self._last_s
+        self._last_s = now_s
+
+    def speed(self) -> dict[str, float]:
+        """Since the last call: data_wait, the share of the steps' time spent waiting for batches.
+
+        The device may have been at work meanwhile, so it waits no longer than that. The first
+        step does not count: it waits for the first batch and for the compiler.
+        """
+        waited_s, spent_s = self._waited_s, self._spent_s
+        self._waited_s = self._spent_s = 0.0
+        self._last_s = None
+        return {"data_wait": waited_s / spent_s} if spent_s else {}
 
     def flush(self) -> None:
         """Handles the metrics that are still on the device."""

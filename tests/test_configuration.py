@@ -53,13 +53,18 @@ def test_an_unknown_choice_is_told_the_known_ones(name):
     with pytest.raises(UserError, match=f"^{name} is 'other'") as raised:
         configuration.check(changed(**{name: "other"}))
     for choice in configuration.CHOICES[name]:
-        configuration.check(changed(**{name: choice}))
+        configuration.check(changed(**{name: choice, "data.folds_dir": "folds"}))
         assert choice in str(raised.value)
 
 
 def test_two_models_to_start_from_are_one_too_many():
     with pytest.raises(UserError, match="model.checkpoint and model.encoder_checkpoint"):
         configuration.check(changed(**{"model.checkpoint": "a", "model.encoder_checkpoint": "b"}))
+
+
+def test_folds_need_their_folder():
+    with pytest.raises(UserError, match="data.split is 'folds', but data.folds_dir is empty"):
+        configuration.check(changed(**{"data.split": "folds"}))
 
 
 def test_settings_that_are_missing_or_unknown_are_named():
@@ -164,6 +169,8 @@ def test_what_a_run_may_change_is_told(tmp_path, capsys):
         ("model.decoder.width", 0.5),
         ("model.encoder_width", 0.4),
         ("data.input_duration_s", 5.0),
+        ("data.split", "all"),
+        ("data.fold", 1),
         ("data.split_seed", 1),
         ("data.train_sound_ratio", 0.5),
         ("data.train_imitation_ratio", 0.5),

@@ -1,6 +1,11 @@
 """Preparing a data set: what the arrays hold, and what is wrong with a data set."""
 
+import json
+import pathlib
 import shutil
+import subprocess
+import sys
+import time
 
 import jax
 import jax.numpy as jnp
@@ -12,11 +17,13 @@ import small_run
 from qvae_jax import configuration, prepare
 from qvae_jax.audio.files import read_audio
 from qvae_jax.audio.logmel import log_mel
+from qvae_jax.data import folds, recipes
 from qvae_jax.errors import UserError
 from qvae_jax.models import variables
 from qvae_jax.models.qvae import QVAE
 from qvae_jax.training import start
 
+REPOSITORY = pathlib.Path(__file__).parents[1]
 ONE, TWO = "00000_sound 0, a_tone.wav", "00001_sound 0, a_tone.wav"
 
 
@@ -35,7 +42,7 @@ def reads(monkeypatch) -> list[str]:
         names.append(path.name)
         return read_audio(path, *arguments, **options)
 
-    monkeypatch.setattr(prepare, "read_audio", counted)
+    monkeypatch.setattr(recipes, "read_audio", counted)
     return names
 
 
@@ -99,6 +106,82 @@ def test_the_parts_are_the_splits(own_data_set):
     trained = {pair.key for pair in result.parts["train"].pairs}
     assert {pair.key for pair in result.parts["interpolation"].pairs} == trained
     assert not trained & {pair.key for pair in result.parts["extrapolation"].pairs}
+
+
+TRUNK = {"data.cache_trunk": True, "fine_tuning.layers": (15, 16)}
+
+
+def with_trunk(data_set, encoder="fine_tuned", **changes):
+    config = small_run.config(data_set, encoder, **changes)
+    model_config = configuration.model_config(config)
+    return prepare.prepare(
+        config, model_config, start.initial_variables(config, model_config), None
+    )
+
+
+def test_what_the_first_layers_make_of_a_sound_may_be_cached(own_data_set, tmp_path, capsys):
+    result = with_trunk(own_data_set, **TRUNK)
+    assert result.first_layer == 15
+    assert result.parts["train"].batch(np.arange(6))["inputs"].shape == (6, 4, 4, 16)
+    assert not list((tmp_path / "cache").rglob("logmels*"))
+    assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize(
+    ("encoder", "changes", "reason"),
+    [
+        ("from_scratch", {}, "the encoder's first layer learns"),
+        ("fine_tuned", {"fine_tuning.layers": (0, 16)}, "the encoder's first layer learns"),
+        ("fine_tuned", {"fine_tuning.layers": (1,)}, "layer 1 is no smaller"),
+        ("fine_tuned", {"fine_tuning.frozen_batch_norm": "train"}, "moves the statistics"),
+        ("fine_tuned", {"training.dtype": "bfloat16"}, "training.dtype is not float32"),
+    ],
+)
+def test_where_the_first_layers_output_is_no_use_log_mels_are_cached(
+    own_data_set, capsys, encoder, changes, reason
+):
+    result = with_trunk(own_data_set, encoder, **TRUNK | changes)
+    assert result.first_layer == 0
+    assert result.parts["train"].batch(np.arange(6))["inputs"].shape == (6, 128, 100)
+    told = capsys.readouterr().out
+    assert reason in told and told.endswith("so log-mels are cached.\n")
+
+
+def test_all_pairs_may_train(own_data_set):
+    result = prepared(own_data_set, **{"data.split": "all"})
+    assert {name: len(part) for name, part in result.parts.items()} == {"train": 12}
+
+
+def write_fold(folder, **names) -> str:
+    """A fold 3 of these imitations by part; gives the folder of the folds."""
+    (folder / "fold3").mkdir(parents=True)
+    for part, file_name in folds.FILES.items():
+        lines = ["filename,", *(f'"{name}",' for name in names[part])]
+        (folder / "fold3" / file_name).write_text("\n".join(lines))
+    return str(folder)
+
+
+def test_a_fold_is_the_split(own_data_set, tmp_path, capsys):
+    names = sorted(path.name for path in (own_data_set / "vocal_imitations").iterdir())
+    fold = dict(train=names[:2] + names[3:5], interpolation=[names[2]], extrapolation=names[9:])
+    fold["extrapolation"] = [*fold["extrapolation"], "99999_of another set.wav"]
+    where = write_fold(tmp_path / "folds", **fold)
+    changes = {"data.split": "folds", "data.folds_dir": where, "data.fold": 3}
+    result = prepared(own_data_set, **changes)
+    found = {n: [pair.imitation for pair in part.pairs] for n, part in result.parts.items()}
+    assert found == fold | {"extrapolation": names[9:]}
+    told = capsys.readouterr().out
+    assert "1 imitations of fold 3 have no pair in" in told and "99999_of another set.wav" in told
+    assert "4 of 12 pairs" in told and told.count("\n") == 2
+
+
+def test_a_fold_without_a_training_pair_is_refused(own_data_set, tmp_path):
+    where = write_fold(tmp_path / "folds", train=["x.wav"], interpolation=[], extrapolation=[])
+    with pytest.raises(UserError, match="fold 3 of .*folds names no training pair of .*own"):
+        prepared(
+            own_data_set,
+            **{"data.split": "folds", "data.folds_dir": where, "data.fold": 3},
+        )
 
 
 def test_overfitting_draws_from_all_pairs(own_data_set, capsys):
@@ -239,14 +322,12 @@ SPOILERS = {
 
 @pytest.mark.parametrize("folder", ["vocal_imitations", "references"])
 @pytest.mark.parametrize("kind", SPOILERS)
-def test_a_bad_file_stops_preparing_or_is_reported(own_data_set, tmp_path, capsys, kind, folder):
+def test_a_bad_file_stops_preparing_or_is_reported(own_data_set, capsys, kind, folder):
     path = sorted((own_data_set / folder).iterdir())[0]
     SPOILERS[kind](path)
     with pytest.raises(UserError) as raised:
         prepared(own_data_set)
     assert str(path) in str(raised.value) and "\n" not in str(raised.value)
-    name = "logmels" if folder == "vocal_imitations" else "targets"
-    assert not list((tmp_path / "cache").rglob(f"{name}*")), "nothing half-written"
     result = prepared(own_data_set, **{"data.on_bad_file": "report"})
     assert f"left out {path.name}: " in capsys.readouterr().out
     assert len(everything(result)) == (11 if folder == "vocal_imitations" else 9)
@@ -311,3 +392,52 @@ def test_the_mode_prepares_what_training_reads(own_data_set, tmp_path, capsys, r
 def test_the_mode_refuses_a_config_that_makes_no_sense(own_data_set):
     with pytest.raises(UserError, match="training.batch_size is 0"):
         prepare.run(small_run.config(own_data_set, **{"training.batch_size": 0}))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("num_processes", [1, 2])
+def test_killed_again_and_again_it_ends_with_the_same_bytes(own_data_set, tmp_path, num_processes):
+    """The whole mode, readers included, killed at several moments and on its last row."""
+    imitations = own_data_set / "vocal_imitations"
+    rng = np.random.default_rng(0)
+    for number in range(100, 400):
+        noise = rng.uniform(-0.5, 0.5, rng.integers(100, 100_000))
+        soundfile.write(imitations / f"{number:05d}_sound {number % 4}, a_tone.wav", noise, 44_100)
+    config = small_run.config(own_data_set, "fine_tuned")
+
+    def started(cache: str) -> subprocess.Popen:
+        settings = {
+            "data.dataset_dir": own_data_set,
+            "data.cache_dir": tmp_path / cache,
+            "data.input_duration_s": config.data.input_duration_s,
+            "data.num_processes": num_processes,
+            "model.encoder_width": config.model.encoder_width,
+        }
+        flags = [f"--config.{name}={value}" for name, value in settings.items()]
+        code = (
+            "import sys; from absl import app; import main; from qvae_jax.data import cache; "
+            "cache.COMMIT_INTERVAL_S = 0.05; app.run(main.main, flags_parser=main.parse_flags)"
+        )
+        command = [sys.executable, "-c", code, "--mode=prepare", "--config=configs/vimsketch.py"]
+        return subprocess.Popen(command + flags, cwd=REPOSITORY, stdout=subprocess.DEVNULL)
+
+    def finished(cache: str) -> int:
+        manifests = list((tmp_path / cache).rglob("logmels*.json"))
+        return len(json.loads(manifests[0].read_text())["rows"]) if manifests else 0
+
+    assert started("undisturbed").wait() == 0
+    for num_rows in (1, 60, 150, 290):
+        process = started("disturbed")
+        while finished("disturbed") < num_rows and process.poll() is None:
+            time.sleep(0.005)
+        process.kill()
+        process.wait()
+        assert finished("disturbed") >= num_rows
+    assert finished("disturbed") < 312, "it was never killed in time"
+    assert started("disturbed").wait() == 0
+    for name in ("targets.npy", "targets.json", "logmels*.npy", "logmels*.json"):
+        found, expected = (
+            next((tmp_path / cache).rglob(name)).read_bytes()
+            for cache in ("disturbed", "undisturbed")
+        )
+        assert found == expected, name

@@ -1,8 +1,10 @@
 """Whole training runs of a tiny model: what they write, and how they stop and go on."""
 
+import json
 import os
 import shutil
 import signal
+import time
 import types
 
 import jax
@@ -14,6 +16,7 @@ import soundfile
 import small_run
 from qvae_jax import configuration, losses, train
 from qvae_jax.data import batches
+from qvae_jax.data.split_record import SPLIT_FILE
 from qvae_jax.errors import UserError
 from qvae_jax.models.variables import Variables
 from qvae_jax.training import checkpoints, devices, start
@@ -42,6 +45,11 @@ def saved(workdir, step: int | None = None) -> dict:
     tree = kept.restore(step or kept.latest_step)
     kept.close()
     return tree
+
+
+def measured(workdir) -> list[dict]:
+    """All metrics but those of speed, which are never twice the same."""
+    return [entry for entry in read_metrics(workdir) if entry["part"] != "speed"]
 
 
 def steps_on_disk(workdir) -> set[int]:
@@ -110,6 +118,24 @@ def test_fine_tuning_changes_the_listed_layers_alone(data_set, fine_tuned_run):
     assert names_below(before, "decoder.", "mu_head.", "logvar_head.") <= changed
 
 
+def test_a_cached_trunk_trains_as_log_mels_do(data_set, fine_tuned_run, tmp_path):
+    """Compared at the first step: rounding in the losses' gradients parts any two programs.
+
+    The KL term is a difference of numbers about 1, so its rounding is absolute.
+    """
+    changes = SCHEDULED | {
+        "data.cache_trunk": True,
+        "training.steps_per_epoch": 1,
+        "training.num_epochs": 1,
+        "logging.num_samples": 0,
+    }
+    workdir = small_run.trained(data_set, tmp_path / "run", encoder="fine_tuned", **changes)
+    found, expected = measured(workdir)[0], measured(fine_tuned_run)[0]
+    assert found.keys() == expected.keys() and found["step"] == expected["step"] == 1
+    for term in {*losses.TERMS, "total"}:
+        assert found[term] == pytest.approx(expected[term], rel=1e-6, abs=1e-6), term
+
+
 def test_from_scratch_changes_every_layer_that_feeds_the_features(data_set, tmp_path):
     early = {"model.feature_space": "1", "training.num_epochs": 1, "training.steps_per_epoch": 2}
     workdir = small_run.trained(data_set, tmp_path / "run", encoder="from_scratch", **early)
@@ -129,7 +155,7 @@ def test_a_few_pairs_are_learnt(data_set, tmp_path):
             "logging.every_steps": 10,
         },
     )
-    entries = read_metrics(workdir)
+    entries = measured(workdir)
     assert [e["step"] for e in entries if e["part"] == "train"] == [10, 20, 30, 40]
     assert [e["part"] for e in entries][-1] == "validation"
     first, last = entries[0]["total"], entries[-2]["total"]
@@ -152,6 +178,39 @@ def test_every_step_and_both_splits_are_measured(fine_tuned_run):
         found = [entry for entry in entries if entry["part"] == part]
         assert [(entry["step"], entry["epoch"]) for entry in found] == [(2, 1), (4, 2), (6, 3)]
         assert all({*losses.TERMS, "total"} <= entry.keys() for entry in found)
+
+
+def test_the_wait_for_data_is_measured(fine_tuned_run):
+    speeds = [entry for entry in read_metrics(fine_tuned_run) if entry["part"] == "speed"]
+    assert [(entry["step"], entry["epoch"]) for entry in speeds] == [(2, 1), (4, 2), (6, 3)]
+    assert all(0 <= entry["data_wait"] < 1 for entry in speeds)
+
+
+def test_the_share_of_waiting_leaves_out_the_first_step(monkeypatch):
+    """Steps end at these times, and each has waited so long; a pause comes after the third."""
+    monkeypatch.setattr(train.tqdm, "__init__", lambda *arguments, **options: None)
+    now_s = iter([100.0, 101.0, 103.0, 200.0, 204.0])
+    monkeypatch.setattr(train.time, "perf_counter", lambda: next(now_s))
+    report = train._StepReport(types.SimpleNamespace(num_steps=5), None, 0, None)
+    assert report.speed() == {}
+    for wait_s in (90.0, 0.5, 0.25):
+        report.add_wait(wait_s)
+    assert report.speed() == {"data_wait": 0.25}
+    for wait_s in (50.0, 1.0):
+        report.add_wait(wait_s)
+    assert report.speed() == {"data_wait": 0.25}
+
+
+def test_the_split_is_recorded(data_set, fine_tuned_run):
+    record = json.loads((fine_tuned_run / SPLIT_FILE).read_text())
+    assert {name: len(part) for name, part in record["parts"].items()} == {
+        "train": 6,
+        "interpolation": 3,
+        "extrapolation": 3,
+    }
+    named = {name for part in record["parts"].values() for name in part}
+    assert named == set(os.listdir(data_set / "vocal_imitations"))
+    assert record["left_out"] == {}
 
 
 def test_the_interpolation_loss_chooses_the_best_checkpoint(fine_tuned_run):
@@ -206,7 +265,8 @@ def test_a_run_goes_on_as_if_it_had_never_stopped(
     small_run.trained(data_set, workdir, encoder="fine_tuned", **SCHEDULED)
     assert "going on from step 4" in capsys.readouterr().out
     assert_same_checkpoints(saved(workdir), saved(fine_tuned_run))
-    assert (workdir / METRICS_FILE).read_bytes() == (fine_tuned_run / METRICS_FILE).read_bytes()
+    assert measured(workdir) == measured(fine_tuned_run)
+    assert (workdir / SPLIT_FILE).read_bytes() == (fine_tuned_run / SPLIT_FILE).read_bytes()
     assert steps_on_disk(workdir) == steps_on_disk(fine_tuned_run)
     for path in (fine_tuned_run / "samples").rglob("*.wav"):
         same = workdir / "samples" / path.relative_to(fine_tuned_run / "samples")
@@ -218,7 +278,28 @@ def test_a_longer_run_goes_on_where_a_shorter_one_ended(data_set, frozen_run, tm
     small_run.trained(data_set, workdir)
     assert "training.num_epochs was 1 and is 2 from here on" in capsys.readouterr().out
     assert_same_checkpoints(saved(workdir), saved(frozen_run))
-    assert (workdir / METRICS_FILE).read_bytes() == (frozen_run / METRICS_FILE).read_bytes()
+    assert measured(workdir) == measured(frozen_run)
+
+
+def test_a_run_goes_on_with_its_own_split_only(data_set, frozen_run, tmp_path):
+    own, workdir = tmp_path / "own" / "data_set", tmp_path / "run"
+    shutil.copytree(data_set, own)
+    shutil.copytree(frozen_run, workdir)
+    record = json.loads((workdir / SPLIT_FILE).read_text())
+    lost = next(iter(record["parts"]["interpolation"]))
+    (own / "vocal_imitations" / lost).write_bytes(b"")
+    config = small_run.config(own, **{"training.num_epochs": 3, "data.on_bad_file": "report"})
+    settings = (workdir / configuration.CONFIG_FILE).read_bytes()
+    with pytest.raises(UserError, match=f"'{lost}' is no longer in interpolation; restore"):
+        train.train(config, workdir)
+    assert json.loads((workdir / SPLIT_FILE).read_text()) == record
+    assert (workdir / configuration.CONFIG_FILE).read_bytes() == settings
+
+
+def test_all_pairs_train_and_are_validated_on(data_set, tmp_path):
+    changes = {"data.split": "all", "training.num_epochs": 1}
+    entries = measured(small_run.trained(data_set, tmp_path / "run", **changes))
+    assert [e["part"] for e in entries] == ["train"] * 6 + ["validation"]
 
 
 def test_a_run_without_progress_stops_early(data_set, tmp_path, capsys):
@@ -299,9 +380,7 @@ def test_a_full_disk_keeps_the_last_checkpoint(data_set, frozen_run, tmp_path, m
             small_run.trained(data_set, tmp_path / "run")
     small_run.trained(data_set, tmp_path / "run")
     assert_same_checkpoints(saved(tmp_path / "run"), saved(frozen_run))
-    assert (tmp_path / "run" / METRICS_FILE).read_bytes() == (
-        frozen_run / METRICS_FILE
-    ).read_bytes()
+    assert measured(tmp_path / "run") == measured(frozen_run)
     assert steps_on_disk(tmp_path / "run") == {3, 6}
 
 

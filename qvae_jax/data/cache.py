@@ -1,41 +1,67 @@
-"""The prepared data set: targets, log-mels and encoder features as memory-mapped arrays.
+"""The prepared data set: what training reads, as plain arrays on disk.
 
-    targets.npy       float32 [references, 59049]          audio at 22,050 Hz
-    logmels.npy       float16 [imitations, mels, frames]   only where the encoder is trained
-    features.npy      float32 [imitations, feature_dim]    only where the encoder is frozen
+    targets.npy    float32 [references, 59049]          audio at 22,050 Hz
+    logmels.npy    float16 [imitations, mels, frames]   where the encoder learns
+    maps.npy       float32 [imitations, mels, frames, channels]   where its first layers do not
+    features.npy   float32 [imitations, feature_dim]    where it is frozen
 
-Beside each lies a JSON manifest: the parameters it depends on and, for each row, the file's name,
-size and time of change. A row whose file and parameters are unchanged is not computed again.
+Beside each lies a JSON manifest: the parameters it depends on and, for each finished row, the
+row's number and the file's size and time of change. A row whose file and parameters are unchanged
+is not computed again. Rows are written in place, and one counts only once the manifest names it;
+the manifest follows every few seconds what is safely on disk, so a kill loses no more than those.
 """
 
+import contextlib
 import dataclasses
+import io
+import itertools
+import math
 import os
 import pathlib
-from collections.abc import Callable, Container, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 from tqdm import tqdm
 
 from qvae_jax import files
+from qvae_jax.data import reading
 from qvae_jax.errors import UserError
 
-VERSION = 1  # of what the rows mean; a change recomputes every cache
+try:
+    import fcntl
+except ImportError:  # Windows: there two processes must not prepare one folder at once
+    fcntl = None
+
+VERSION = 2  # of what the rows mean; a change recomputes every cache
+COMMIT_INTERVAL_S = 10.0  # what a kill may cost
+LOCK_FILE = ".lock"
+
+# The row's number, and the size and the time of change (ns) of the file it was made from.
+Rows = dict[str, list[int]]
 
 
 @dataclasses.dataclass(frozen=True)
 class Recipe:
     """How the rows of one array are made from audio files.
 
-    load gives the waveform [samples] of a file, or raises UserError; transform turns waveforms
-    [batch, samples] into rows [batch, *row_shape]. parameters (JSON values) say everything else
-    that a row depends on.
+    load gives the waveform [samples] of a file, or raises UserError; it is sent to other
+    processes, so it must pickle. transform turns up to batch_size waveforms, each of its own
+    length, into rows [waveforms, *row_shape]. parameters (JSON values) say everything else that a
+    row depends on.
     """
 
     load: Callable[[pathlib.Path], np.ndarray]
-    transform: Callable[[np.ndarray], np.ndarray]
+    transform: Callable[[list[np.ndarray]], np.ndarray]
     row_shape: tuple[int, ...]
     dtype: type
     parameters: dict
+    batch_size: int = 1
+
+    @property
+    def row_bytes(self) -> int:
+        """What one row takes on disk."""
+        return math.prod(self.row_shape) * np.dtype(self.dtype).itemsize
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,107 +78,154 @@ def cached_array(
     sources: Sequence[pathlib.Path],
     recipe: Recipe,
     *,
-    batch_size: int = 16,
     stop_on_bad_file: bool = True,
+    num_processes: int = 1,
 ) -> CachedArray:
     """The array at `path` with one row for each source file, computed where it is not yet there.
 
-    With stop_on_bad_file, a file that cannot be read raises UserError and the cache stays as it
-    was; without it, the file is left out and listed in `bad`. Raises UserError too where no file
-    can be read, or the folder cannot be written.
+    num_processes read the files; the array does not depend on their number. With stop_on_bad_file,
+    a file that cannot be read raises UserError, and what was finished before it stays; without it,
+    the file is left out and listed in `bad`. Raises UserError too where no file can be read, or
+    the folder cannot be written.
     """
-    parameters = {"version": VERSION, **recipe.parameters}
     wanted = {source.name: _fingerprint(source) for source in sources}
-    old = _read_manifest(path, parameters, recipe)
-    kept = {} if old is None else _reusable_rows(old, wanted)
-    # Bad files are read again, for what was wrong with them may not show in size and time.
-    suspects = [] if old is None else [s for s in sources if s.name in old["bad"]]
-    still_bad = _still_bad(suspects, recipe, stop_on_bad_file)
-    if wanted.keys() <= kept.keys() | still_bad:
-        return _open(path, old, wanted)
-    # Rows of files that are not asked for this time stay, so that a run on a few pairs does not
-    # throw away what a run on all of them has computed.
-    fingerprints = {name: old["files"][name] for name in kept} | wanted
-    missing = [source for source in sources if source.name not in kept]
-    with files.replacing(path) as temporary:
-        shape = (len(fingerprints), *recipe.row_shape)
-        array = _allocate(temporary, recipe.dtype, shape)
-        rows = {name: row for row, name in enumerate(fingerprints)}
-        if kept:
-            old_array = np.load(path, mmap_mode="r")
-            for name, row in kept.items():
-                array[rows[name]] = old_array[row]
-        bad = _compute_rows(array, rows, missing, recipe, batch_size, path.stem, stop_on_bad_file)
-        if len(bad) == len(sources):
-            raise UserError(
-                f"None of the {len(sources)} files for {path.name} can be read. "
-                f"{next(iter(bad.values()))}"
-            )
-        array.flush()
-        # Without its manifest an array is not trusted, so a kill between the two renames is safe.
+    finished, bad = _finished_rows(path, recipe), {}
+    if _places(wanted, finished):
+        with _locked(path.parent), files.explaining_write_errors(path):
+            # Another process may have finished rows while this one waited.
+            finished = _finished_rows(path, recipe)
+            places = _places(wanted, finished)
+            _make_room(path, recipe, finished, places)
+            unread = [source for source in sources if source.name in places]
+            waveforms = reading.read_all(recipe.load, unread, num_processes)
+            with contextlib.closing(waveforms), _kept(path, recipe, finished) as keep:
+                for names, rows, reasons in _batches(path.stem, unread, waveforms, recipe):
+                    if reasons and stop_on_bad_file:
+                        raise UserError(next(iter(reasons.values())))
+                    bad |= reasons
+                    keep({name: [places[name], *wanted[name]] for name in names}, rows)
+    if not any(name in finished for name in wanted):
+        reason = next(iter(bad.values()))
+        raise UserError(f"None of the {len(sources)} files for {path.name} can be read. {reason}")
+    rows = {name: finished[name][0] for name in wanted if name in finished}
+    return CachedArray(np.load(path, mmap_mode="r"), rows, bad)
+
+
+def _places(wanted: dict[str, list[int]], finished: Rows) -> dict[str, int]:
+    """A row for each name that has none, or has changed: its old one, or the first that is free.
+
+    Rows depend on what is finished and on the order of the names alone, so that an interrupted
+    computation goes on to the same array.
+    """
+    taken = {row for row, *_ in finished.values()}
+    free = (row for row in itertools.count() if row not in taken)
+    places = {}
+    for name, fingerprint in wanted.items():
+        if name not in finished:
+            places[name] = next(free)
+        elif finished[name][1:] != fingerprint:
+            places[name] = finished[name][0]
+    return places
+
+
+def _make_room(
+    path: pathlib.Path, recipe: Recipe, finished: Rows, places: dict[str, int]
+) -> None:
+    """Makes or enlarges the array, and strikes off the finished rows that will be written over."""
+    num_rows = 1 + max(places.values(), default=-1)
+    if not finished:
+        # Without its manifest an array is not trusted, so a kill after either line is safe.
         _manifest_path(path).unlink(missing_ok=True)
-    manifest = {"parameters": parameters, "files": fingerprints, "bad": bad}
-    files.write_json(_manifest_path(path), manifest)
-    return _open(path, manifest, wanted)
+        with files.replacing(path) as temporary:
+            temporary.touch()
+            _reserve(temporary, recipe, num_rows)
+        return
+    if any([finished.pop(name, None) for name in places]):
+        _write_manifest(path, recipe, finished)
+    if num_rows > len(np.load(path, mmap_mode="r")):
+        _reserve(path, recipe, num_rows)
 
 
-def _still_bad(
-    suspects: Sequence[pathlib.Path], recipe: Recipe, stop_on_bad_file: bool
-) -> set[str]:
-    """The names of those files that still cannot be read."""
-    bad = set()
-    for source in suspects:
+def _reserve(path: pathlib.Path, recipe: Recipe, num_rows: int) -> None:
+    """Gives a .npy file, or an empty one, so many rows; OSError where the disk has no room."""
+    header = _header(recipe, num_rows)
+    size = len(header) + num_rows * recipe.row_bytes
+    with path.open("r+b") as file:
+        if hasattr(os, "posix_fallocate"):  # a full disk shows now, not after an hour
+            os.posix_fallocate(file.fileno(), 0, size)
+        else:
+            file.truncate(size)
+        file.write(header)  # last, so that it never promises more than the file holds
+
+
+@contextlib.contextmanager
+def _kept(path: pathlib.Path, recipe: Recipe, finished: Rows) -> Iterator[Callable]:
+    """A function (rows of the manifest, their values) that writes rows and adds them to finished.
+
+    The manifest follows at intervals, and when the block ends, however it ends.
+    """
+    offset = len(_header(recipe, 0))
+    last_commit_s = time.monotonic()
+    with path.open("r+b") as file:
+
+        def commit() -> None:
+            file.flush()
+            os.fsync(file.fileno())
+            _write_manifest(path, recipe, finished)
+
+        def keep(entries: Rows, values: np.ndarray) -> None:
+            nonlocal last_commit_s
+            for (row, *_), value in zip(entries.values(), values, strict=True):
+                file.seek(offset + row * recipe.row_bytes)
+                file.write(np.ascontiguousarray(value, recipe.dtype).data)
+            finished.update(entries)
+            if time.monotonic() - last_commit_s >= COMMIT_INTERVAL_S:
+                commit()
+                last_commit_s = time.monotonic()
+
         try:
-            recipe.load(source)
-        except UserError:
-            if stop_on_bad_file:
-                raise
-            bad.add(source.name)
-    return bad
+            yield keep
+        finally:
+            if finished:
+                commit()
+            else:
+                path.unlink()
 
 
-def _allocate(path: pathlib.Path, dtype: type, shape: tuple[int, ...]) -> np.memmap:
-    """A new array in a file, all of whose space is taken at once; OSError where there is none."""
-    array = np.lib.format.open_memmap(path, "w+", dtype, shape)
-    # A disk that fills up while memory is mapped to it kills the process without a word.
-    if hasattr(os, "posix_fallocate"):
-        with path.open("r+b") as file:
-            os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
-    return array
-
-
-def _compute_rows(
-    array: np.ndarray,
-    rows: dict[str, int],
-    missing: Sequence[pathlib.Path],
-    recipe: Recipe,
-    batch_size: int,
+def _batches(
     description: str,
-    stop_on_bad_file: bool,
-) -> dict[str, str]:
-    """Fills the missing rows of `array`; gives the reason for each file that cannot be read."""
-    bad = {}
-    with tqdm(total=len(missing), desc=description, unit="file", disable=None) as progress:
-        for start in range(0, len(missing), batch_size):
-            waveforms = {}
-            for source in missing[start : start + batch_size]:
-                try:
-                    waveforms[rows[source.name]] = recipe.load(source)
-                except UserError as error:
-                    if stop_on_bad_file:
-                        raise
-                    bad[source.name] = str(error)
-            if waveforms:
-                array[list(waveforms)] = _transform(recipe, list(waveforms.values()), batch_size)
-            progress.update(min(batch_size, len(missing) - start))
-    return bad
+    sources: Sequence[pathlib.Path],
+    waveforms: Iterator[np.ndarray | UserError],
+    recipe: Recipe,
+) -> Iterator[tuple[list[str], np.ndarray, dict[str, str]]]:
+    """Batch by batch, the names of files, their rows, and why others could not be read."""
+    with tqdm(total=len(sources), desc=description, unit="file", disable=None) as progress:
+        for start in range(0, len(sources), recipe.batch_size):
+            batch = sources[start : start + recipe.batch_size]
+            read = dict(zip([source.name for source in batch], waveforms))
+            reasons = {name: str(e) for name, e in read.items() if isinstance(e, UserError)}
+            readable = {name: w for name, w in read.items() if name not in reasons}
+            rows = recipe.transform(list(readable.values())) if readable else np.zeros((0,))
+            yield list(readable), rows, reasons
+            progress.update(len(batch))
 
 
-def _transform(recipe: Recipe, waveforms: list[np.ndarray], batch_size: int) -> np.ndarray:
-    # A last, smaller batch is filled up with silence, so that one compiled program does for all.
-    batch = np.zeros((batch_size, len(waveforms[0])), np.float32)
-    batch[: len(waveforms)] = waveforms
-    return np.asarray(recipe.transform(batch))[: len(waveforms)]
+@contextlib.contextmanager
+def _locked(folder: pathlib.Path) -> Iterator[None]:
+    """Keeps other processes from preparing the same folder; waits while one does."""
+    files.make_folder(folder)
+    with files.explaining_write_errors(folder):
+        lock = open(folder / LOCK_FILE, "w")
+    with lock:
+        if fcntl is not None:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                print(f"waiting: another process is preparing {folder}", flush=True)
+                fcntl.flock(lock, fcntl.LOCK_EX)
+        for path in folder.glob(".*.tmp"):  # of a process that was killed
+            path.unlink()
+        yield
 
 
 def _fingerprint(source: pathlib.Path) -> list[int]:
@@ -165,42 +238,46 @@ def _fingerprint(source: pathlib.Path) -> list[int]:
     return [status.st_size, status.st_mtime_ns]
 
 
+def _finished_rows(path: pathlib.Path, recipe: Recipe) -> Rows:
+    """The manifest's rows; none where it is absent, damaged or of another recipe."""
+    if not (path.is_file() and _manifest_path(path).is_file()):
+        return {}
+    try:
+        manifest = files.read_json(_manifest_path(path))
+        array = np.load(path, mmap_mode="r")
+        rows = {name: [int(n) for n in entry] for name, entry in manifest["rows"].items()}
+        numbers = {row for row, _, _ in rows.values()}
+        fits = (
+            manifest["parameters"] == _parameters(recipe)
+            and array.shape[1:] == recipe.row_shape
+            and array.dtype == recipe.dtype
+            and numbers <= set(range(len(array)))
+            and len(numbers) == len(rows)
+        )
+    except (UserError, OSError, EOFError, ValueError, KeyError, TypeError, AttributeError):
+        return {}
+    return rows if fits else {}
+
+
+def _write_manifest(path: pathlib.Path, recipe: Recipe, finished: Rows) -> None:
+    files.write_json(_manifest_path(path), {"parameters": _parameters(recipe), "rows": finished})
+
+
 def _manifest_path(path: pathlib.Path) -> pathlib.Path:
     return path.with_suffix(".json")
 
 
-def _read_manifest(path: pathlib.Path, parameters: dict, recipe: Recipe) -> dict | None:
-    """The manifest, or None where there is none, or it is of other parameters or damaged."""
-    if not (path.is_file() and _manifest_path(path).is_file()):
-        return None
-    try:
-        manifest = files.read_json(_manifest_path(path))
-        array = np.load(path, mmap_mode="r")
-        fits = (
-            manifest["parameters"] == parameters
-            and array.shape == (len(manifest["files"]), *recipe.row_shape)
-            and array.dtype == recipe.dtype
-            and set(manifest["bad"]) <= set(manifest["files"])
-        )
-    except (UserError, OSError, EOFError, ValueError, KeyError, TypeError):
-        return None
-    return manifest if fits else None
+def _parameters(recipe: Recipe) -> dict:
+    return {"version": VERSION, **recipe.parameters}
 
 
-def _reusable_rows(old: dict, wanted: dict[str, list[int]]) -> dict[str, int]:
-    """Rows of the old array, but for bad files and those that are wanted and have changed."""
-    return {
-        name: row
-        for row, (name, fingerprint) in enumerate(old["files"].items())
-        if name not in old["bad"] and wanted.get(name, fingerprint) == fingerprint
+def _header(recipe: Recipe, num_rows: int) -> bytes:
+    """A .npy file's header; NumPy leaves room in it, so that its length is always the same."""
+    header = io.BytesIO()
+    described = {
+        "descr": np.lib.format.dtype_to_descr(np.dtype(recipe.dtype)),
+        "fortran_order": False,
+        "shape": (num_rows, *recipe.row_shape),
     }
-
-
-def _open(path: pathlib.Path, manifest: dict, wanted: Container[str]) -> CachedArray:
-    bad = {name: reason for name, reason in manifest["bad"].items() if name in wanted}
-    rows = {
-        name: row
-        for row, name in enumerate(manifest["files"])
-        if name in wanted and name not in bad
-    }
-    return CachedArray(np.load(path, mmap_mode="r"), rows, bad)
+    np.lib.format.write_array_header_1_0(header, described)
+    return header.getvalue()

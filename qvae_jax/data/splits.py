@@ -11,7 +11,7 @@ from qvae_jax.errors import UserError
 
 @dataclass(frozen=True)
 class Split:
-    """A division of all pairs: each lies in exactly one of the first three.
+    """A division of pairs: none lies in two of the first three.
 
     Attributes:
         train: pairs to learn from.

@@ -203,25 +203,34 @@ class MobileNetV3(nnx.Module):
 
     def maps(
         self,
-        logmel: jax.Array,
+        inputs: jax.Array,
         *,
+        first_layer: int = 0,
         last_layer: int = LAST_LAYER,
         train_layers: frozenset[int] = frozenset(),
     ) -> list[jax.Array]:
-        """The maps after layers 0 to last_layer, each [batch, mel, frames, channels].
+        """The maps after layers first_layer to last_layer, each [batch, mel, frames, channels].
 
-        logmel is [batch, mel, frames]. BatchNorm of train_layers normalises by the batch and moves
-        its running statistics; that of the other layers is left alone.
+        inputs is the log-mel [batch, mel, frames] or, where first_layer is above 0, the map before
+        that layer. BatchNorm of train_layers normalises by the batch and moves its running
+        statistics; that of the other layers is left alone.
         """
-        x, maps = logmel[..., None], []
-        for i, layer in enumerate(self.features[: last_layer + 1]):
-            x = layer(x, train=i in train_layers)
+        x, maps = inputs if first_layer else inputs[..., None], []
+        for i in range(first_layer, last_layer + 1):
+            x = self.features[i](x, train=i in train_layers)
             maps.append(x)
         return maps
 
-    def pooled(self, logmel: jax.Array, *, train_layers: frozenset[int] = frozenset()) -> jax.Array:
-        """Features averaged over mel and time: [batch, mel, frames] -> [batch, C]."""
-        return jnp.mean(self.maps(logmel, train_layers=train_layers)[-1], (1, 2))
+    def pooled(
+        self,
+        inputs: jax.Array,
+        *,
+        first_layer: int = 0,
+        train_layers: frozenset[int] = frozenset(),
+    ) -> jax.Array:
+        """Features averaged over mel and time, [batch, C]; inputs and layers as in maps."""
+        last = self.maps(inputs, first_layer=first_layer, train_layers=train_layers)[-1]
+        return jnp.mean(last, (1, 2))
 
     def logits(self, logmel: jax.Array) -> jax.Array:
         """AudioSet logits: [batch, mel, frames] -> [batch, classes]."""

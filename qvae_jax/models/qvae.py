@@ -1,6 +1,7 @@
 """The whole variational autoencoder: log-mel in, audio out."""
 
 import dataclasses
+import math
 
 import jax
 import jax.numpy as jnp
@@ -89,9 +90,17 @@ class QVAEConfig:
         """Length of one example's feature vector."""
         if self.feature_space == "final":
             return embedding_size(self.encoder_width)
-        return _map_size(
-            self.last_layer, self.encoder_width, self.encoder_strides, self.front_end
-        )
+        return math.prod(self.map_shape(self.last_layer))
+
+    def map_shape(self, layer: int) -> tuple[int, int, int]:
+        """Shape (mels, frames, channels) of one example's map after an encoder layer."""
+        channels = [16] + [row.num_out for row in ROWS]
+        mels, frames = self.front_end.num_mels, self.front_end.num_frames
+        for stride in layer_strides(self.encoder_strides)[: layer + 1]:
+            mels, frames = -(-mels // stride), -(-frames // stride)
+        if layer == LAST_LAYER:
+            return mels, frames, embedding_size(self.encoder_width)
+        return mels, frames, make_divisible(channels[layer] * self.encoder_width)
 
 
 def encoder_network(config: QVAEConfig, *, rng) -> MobileNetV3:
@@ -125,17 +134,27 @@ class QVAE(nnx.Module):
         self.config = config
 
     def features(
-        self, logmel: jax.Array, *, train_layers: frozenset[int] = frozenset()
+        self,
+        inputs: jax.Array,
+        *,
+        first_layer: int = 0,
+        train_layers: frozenset[int] = frozenset(),
     ) -> jax.Array:
         """Features of unit L2 norm: log-mel [batch, mel, frames] -> [batch, feature_dim].
 
+        Where first_layer is above 0, inputs is the map before that encoder layer instead.
         BatchNorm of the encoder layers in train_layers runs in training mode.
         """
         if self.config.feature_space == "final":
-            features = self.encoder.pooled(logmel, train_layers=train_layers)
+            features = self.encoder.pooled(
+                inputs, first_layer=first_layer, train_layers=train_layers
+            )
         else:
             last = self.encoder.maps(
-                logmel, last_layer=self.config.last_layer, train_layers=train_layers
+                inputs,
+                first_layer=first_layer,
+                last_layer=self.config.last_layer,
+                train_layers=train_layers,
             )[-1]
             # torch flattens its maps with channels first; the heads' weights expect that order.
             features = last.transpose(0, 3, 1, 2).reshape(last.shape[0], -1)
@@ -179,16 +198,3 @@ def _check_strides(strides: tuple[int, ...]) -> None:
         raise UserError(
             f"model.encoder_strides is {strides}: set it to {len(STRIDES)} numbers, each 1 or 2."
         )
-
-
-def _map_size(
-    layer: int, width: float, strides: tuple[int, ...], front_end: FrontEnd
-) -> int:
-    """Elements of the map after an encoder layer, for one example."""
-    channels = [16] + [row.num_out for row in ROWS]
-    mels, frames = front_end.num_mels, front_end.num_frames
-    for stride in layer_strides(strides)[: layer + 1]:
-        mels, frames = -(-mels // stride), -(-frames // stride)
-    if layer == LAST_LAYER:
-        return embedding_size(width) * mels * frames
-    return make_divisible(channels[layer] * width) * mels * frames

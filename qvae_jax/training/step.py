@@ -43,6 +43,7 @@ class StepOptions:
         train_layers: encoder layers whose BatchNorm runs in training mode.
         temperature: of the latent's noise; 0 trains on z = μ.
         seed: of that noise.
+        first_layer: encoder layer whose input a batch's inputs are, 0 where they are log-mels.
     """
 
     loss_weights: losses.LossWeights
@@ -52,6 +53,7 @@ class StepOptions:
     train_layers: frozenset[int]
     temperature: float
     seed: int
+    first_layer: int = 0
 
 
 def make_train_step(
@@ -133,4 +135,5 @@ def _features(
 ) -> jax.Array:
     if options.precomputed_features:
         return inputs
-    return model.features(inputs, train_layers=options.train_layers if train else frozenset())
+    train_layers = options.train_layers if train else frozenset()
+    return model.features(inputs, first_layer=options.first_layer, train_layers=train_layers)

@@ -1,5 +1,6 @@
 """Batches: a pure function of (seed, step), fetched ahead without changing anything."""
 
+import pathlib
 import threading
 import time
 
@@ -8,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from qvae_jax.data.batches import Examples, evaluation_batches, prefetch, training_indices
+from qvae_jax.data.batches import Examples, evaluation_batches, prefetch, timed, training_indices
 from qvae_jax.data.vimsketch import Pair
 
 PROPERTY = settings(derandomize=True, deadline=None, max_examples=60)
@@ -33,6 +34,26 @@ def test_a_batch_joins_inputs_and_targets_by_their_rows(examples):
     np.testing.assert_array_equal(batch["targets"], [[-2, -2, -2], [-3, -3, -3]])
     assert batch["inputs"].dtype == batch["targets"].dtype == np.float32
     assert len(examples) == 7
+
+
+@pytest.mark.skipif(not pathlib.Path("/proc").is_dir(), reason="looks into /proc")
+def test_a_memory_map_stays_on_disk(tmp_path):
+    """Reading all of 64 MB, batch by batch, leaves none of it in the process's memory."""
+    path = tmp_path / "rows.npy"
+    rows = np.lib.format.open_memmap(path, "w+", np.float16, (256, 128, 1024))
+    rows[:] = np.arange(256, dtype=np.float16)[:, None, None]
+    del rows
+    array = np.load(path, mmap_mode="r")
+    order = np.random.default_rng(0).permutation(256)
+    examples = Examples((Pair("1_x", "1_x", "x"),) * 256, array, array, order, order)
+    for start in range(0, 256, 8):
+        batch = examples.batch(np.arange(start, start + 8))
+        np.testing.assert_array_equal(batch["inputs"][:, 0, 0], order[start : start + 8])
+        np.testing.assert_array_equal(batch["inputs"], batch["targets"])
+    lines = pathlib.Path("/proc/self/smaps").read_text().split("\n")
+    mapped = next(number for number, line in enumerate(lines) if line.endswith(str(path)))
+    resident_kb = next(int(li.split()[1]) for li in lines[mapped:] if li.startswith("Rss:"))
+    assert resident_kb == 0
 
 
 @PROPERTY
@@ -129,3 +150,14 @@ def test_no_thread_is_left_after_the_end_or_an_exception():
     with pytest.raises(ZeroDivisionError):
         list(prefetch(lambda i: 1 // i, 0, 5))
     assert set(threading.enumerate()) == before
+
+
+def test_waiting_is_timed():
+    def slow(i: int) -> int:
+        time.sleep(0.05 if i == 2 else 0)
+        return i
+
+    items, waits_s = zip(*timed(slow(i) for i in range(4)))
+    assert items == (0, 1, 2, 3)
+    assert waits_s[2] >= 0.05 > max(waits_s[0], waits_s[1], waits_s[3])
+    assert list(timed(iter(()))) == []

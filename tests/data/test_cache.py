@@ -4,6 +4,9 @@ import dataclasses
 import json
 import os
 import pathlib
+import subprocess
+import sys
+import threading
 
 import numpy as np
 import pytest
@@ -39,7 +42,7 @@ def loader() -> Loader:
 def recipe(loader) -> Recipe:
     return Recipe(
         load=loader,
-        transform=lambda waveforms: 2 * waveforms[:, :3],
+        transform=lambda waveforms: 2 * np.stack(waveforms)[:, :3],
         row_shape=(3,),
         dtype=np.float32,
         parameters={"hop_length": 320, "window": [1, 2]},
@@ -71,11 +74,11 @@ def values(cached: cache.CachedArray) -> dict[str, float]:
 
 
 def test_each_source_has_its_row(path, sources, recipe):
-    cached = cached_array(path, sources, recipe, batch_size=2)
+    cached = cached_array(path, sources, dataclasses.replace(recipe, batch_size=2))
     assert values(cached) == {name: 2.0 * number for number, name in enumerate(NAMES)}
     assert cached.array.shape == (5, 3) and cached.array.dtype == np.float32
     assert cached.bad == {}
-    assert sorted(os.listdir(path.parent)) == ["rows.json", "rows.npy"]
+    assert sorted(os.listdir(path.parent)) == [".lock", "rows.json", "rows.npy"]
 
 
 def test_nothing_is_computed_twice(path, sources, recipe, loader):
@@ -126,7 +129,7 @@ def test_a_missing_source_is_an_error(path, sources, recipe):
     "change",
     [
         {"parameters": {"hop_length": 160, "window": [1, 2]}},
-        {"row_shape": (2,), "transform": lambda waveforms: waveforms[:, :2]},
+        {"row_shape": (2,), "transform": lambda waveforms: np.stack(waveforms)[:, :2]},
         {"dtype": np.float16},
     ],
 )
@@ -168,26 +171,49 @@ def test_a_truncated_array_is_not_trusted(path, sources, recipe, loader, keep):
     assert sorted(loader.loaded) == sorted(NAMES)
 
 
-def test_a_manifest_that_tells_of_more_rows_is_not_trusted(path, sources, recipe, loader):
+@pytest.mark.parametrize("row", [5, -1, 0, "x"], ids=["absent", "negative", "twice", "no number"])
+def test_a_manifest_that_tells_of_rows_that_cannot_be_is_not_trusted(
+    path, sources, recipe, loader, row
+):
     cached_array(path, sources, recipe)
     manifest = json.loads(path.with_suffix(".json").read_text())
-    manifest["files"]["z.wav"] = [1, 2]
+    manifest["rows"]["z.wav"] = [row, 1, 2]
     path.with_suffix(".json").write_text(json.dumps(manifest))
     loader.loaded.clear()
     cached_array(path, sources, recipe)
     assert sorted(loader.loaded) == sorted(NAMES)
 
 
-def test_a_kill_between_array_and_manifest_is_noticed(path, sources, recipe, loader, monkeypatch):
+@pytest.mark.parametrize("written", [0, 1], ids=["before it is struck off", "after"])
+def test_a_changed_row_that_is_cut_off_is_computed_again(
+    path, sources, recipe, loader, monkeypatch, written
+):
     cached_array(path, sources, recipe)
     rewrite(sources[0], "9")
+    num_written = 0
+
+    def write_then_die(*arguments):
+        nonlocal num_written
+        if num_written == written:
+            raise KeyboardInterrupt
+        num_written += 1
+        return write_json(*arguments)
+
+    write_json = files.write_json
     with monkeypatch.context() as patch:
-        patch.setattr(files, "write_json", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        patch.setattr(files, "write_json", write_then_die)
         with pytest.raises(KeyboardInterrupt):
             cached_array(path, sources, recipe)
-    assert not path.with_suffix(".json").exists()
     loader.loaded.clear()
     assert values(cached_array(path, sources, recipe))[NAMES[0]] == 18
+    assert loader.loaded == [NAMES[0]]
+
+
+def test_an_array_without_a_manifest_is_not_trusted(path, sources, recipe, loader):
+    cached_array(path, sources, recipe)
+    path.with_suffix(".json").unlink()
+    loader.loaded.clear()
+    assert values(cached_array(path, sources, recipe))[NAMES[4]] == 8
     assert sorted(loader.loaded) == sorted(NAMES)
 
 
@@ -199,24 +225,27 @@ def test_a_kill_before_the_array_is_in_place_leaves_the_old_cache(path, sources,
 
     with pytest.raises(KeyboardInterrupt):
         cached_array(path, sources, dataclasses.replace(recipe, transform=killed))
-    assert sorted(os.listdir(path.parent)) == ["rows.json", "rows.npy"]
+    assert sorted(os.listdir(path.parent)) == [".lock", "rows.json", "rows.npy"]
     loader.loaded.clear()
     assert values(cached_array(path, sources[:4], recipe)) == old
     assert loader.loaded == []
 
 
-def test_a_bad_file_stops_and_leaves_the_old_cache(path, sources, recipe, loader):
-    old = values(cached_array(path, sources[:3], recipe))
-    rewrite(sources[4], "bad")
-    with pytest.raises(UserError, match="e.wav is bad"):
+def test_a_bad_file_stops_and_what_was_finished_stays(path, sources, recipe, loader):
+    cached_array(path, sources[:2], recipe)
+    rewrite(sources[3], "bad")
+    with pytest.raises(UserError, match="ä.wav is bad"):
         cached_array(path, sources, recipe)
-    assert sorted(os.listdir(path.parent)) == ["rows.json", "rows.npy"]
-    assert values(cached_array(path, sources[:3], recipe)) == old
+    rewrite(sources[3], "3")
+    loader.loaded.clear()
+    assert values(cached_array(path, sources, recipe)) == {n: 2 * i for i, n in enumerate(NAMES)}
+    assert loader.loaded == NAMES[3:]
 
 
 def test_a_bad_file_is_left_out_and_reported(path, sources, recipe):
     rewrite(sources[1], "bad")
-    cached = cached_array(path, sources, recipe, stop_on_bad_file=False, batch_size=2)
+    recipe = dataclasses.replace(recipe, batch_size=2)
+    cached = cached_array(path, sources, recipe, stop_on_bad_file=False)
     assert set(cached.rows) == set(NAMES) - {NAMES[1]}
     assert list(cached.bad) == [NAMES[1]] and "b.wav is bad" in cached.bad[NAMES[1]]
     assert values(cached)[NAMES[4]] == 8
@@ -262,7 +291,7 @@ def test_without_any_readable_file_nothing_is_written(path, sources, recipe):
         rewrite(source, "bad")
     with pytest.raises(UserError, match="None of the 5 files"):
         cached_array(path, sources, recipe, stop_on_bad_file=False)
-    assert os.listdir(path.parent) == []
+    assert os.listdir(path.parent) == [".lock"]
 
 
 def test_a_folder_that_cannot_be_written(tmp_path, sources, recipe):
@@ -281,4 +310,116 @@ def test_a_full_disk_is_noticed_before_anything_is_computed(
     monkeypatch.setattr(os, "posix_fallocate", full)
     with pytest.raises(UserError, match="rows.npy.*No space left on device"):
         cached_array(path, sources, recipe)
-    assert loader.loaded == [] and os.listdir(path.parent) == []
+    assert loader.loaded == [] and os.listdir(path.parent) == [".lock"]
+
+
+def test_an_array_that_cannot_grow_keeps_its_rows(path, sources, recipe, loader, monkeypatch):
+    def full(*arguments):
+        raise OSError(28, "No space left on device")
+
+    cached_array(path, sources[:3], recipe)
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "posix_fallocate", full)
+        with pytest.raises(UserError, match="rows.npy.*No space left on device"):
+            cached_array(path, sources, recipe)
+    loader.loaded.clear()
+    assert len(values(cached_array(path, sources[:3], recipe))) == 3 and loader.loaded == []
+
+
+def test_another_process_that_prepares_is_waited_for(path, sources, recipe, loader, capsys):
+    """What it has finished meanwhile is not computed again."""
+    fcntl = pytest.importorskip("fcntl")
+    path.parent.mkdir()
+    with open(path.parent / cache.LOCK_FILE, "w") as other:
+        fcntl.flock(other, fcntl.LOCK_EX)
+        found = []
+        waiting = threading.Thread(
+            target=lambda: found.append(cached_array(path, sources, recipe)), daemon=True
+        )
+        waiting.start()
+        waiting.join(0.3)
+        assert waiting.is_alive() and loader.loaded == []
+        elsewhere = cached_array(path.parents[1] / "elsewhere" / "rows.npy", sources, recipe)
+        for suffix in (".json", ".npy"):
+            written = path.parents[1] / "elsewhere" / f"rows{suffix}"
+            os.replace(written, path.with_suffix(suffix))
+        loader.loaded.clear()
+    waiting.join(10)
+    assert values(found[0]) == values(elsewhere) and loader.loaded == []
+    assert f"another process is preparing {path.parent}" in capsys.readouterr().out
+
+
+# --- What does not depend on how it was computed
+
+# Writes the array of the files in a folder, slowly, and says when each row is finished.
+COMPUTE = """
+import pathlib, sys, time
+import numpy as np
+from qvae_jax.data import cache
+
+def transform(waveforms):
+    time.sleep(0.02)
+    return np.stack([np.resize(waveform, 5000) for waveform in waveforms])
+
+def load(path):
+    return np.frombuffer(path.read_bytes(), np.uint8).astype(np.float32)
+
+folder, path, batch_size = pathlib.Path(sys.argv[1]), pathlib.Path(sys.argv[2]), int(sys.argv[3])
+cache.COMMIT_INTERVAL_S = 0.03
+recipe = cache.Recipe(load, transform, (5000,), np.float32, {}, batch_size)
+print("begins", flush=True)
+cached = cache.cached_array(path, sorted(folder.iterdir()), recipe)
+print("done", flush=True)
+"""
+
+
+def compute_apart(folder: pathlib.Path, path: pathlib.Path, batch_size: int) -> subprocess.Popen:
+    return subprocess.Popen(
+        [sys.executable, "-c", COMPUTE, str(folder), str(path), str(batch_size)],
+        cwd=pathlib.Path(__file__).parents[2],
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+
+
+@pytest.mark.parametrize("batch_size", [1, 4])
+def test_kills_at_any_moment_leave_the_same_array(tmp_path, batch_size):
+    folder = tmp_path / "sources"
+    folder.mkdir()
+    rng = np.random.default_rng(0)
+    for number in range(40):
+        (folder / f"{number:02d}").write_bytes(rng.bytes(50))
+    undisturbed = tmp_path / "undisturbed" / "rows.npy"
+    assert compute_apart(folder, undisturbed, batch_size).wait() == 0
+    disturbed = tmp_path / "disturbed" / "rows.npy"
+    finished, delay_s = [], 0.0
+    while True:
+        process = compute_apart(folder, disturbed, batch_size)
+        assert process.stdout.readline() == "begins\n"
+        try:
+            process.wait(delay_s)
+        except subprocess.TimeoutExpired:
+            process.kill()
+        rest = process.communicate()[0]
+        manifest = disturbed.with_suffix(".json")
+        rows = json.loads(manifest.read_text())["rows"] if manifest.exists() else {}
+        assert set(finished) <= set(rows), "a finished row was lost"
+        array = np.load(disturbed, mmap_mode="r") if rows else None
+        for name, (row, *_) in rows.items():
+            content = np.frombuffer((folder / name).read_bytes(), np.uint8)
+            np.testing.assert_array_equal(array[row], np.resize(content, 5000))
+        finished = list(rows)
+        if rest == "done\n":
+            break
+        delay_s += 0.037
+    assert disturbed.read_bytes() == undisturbed.read_bytes()
+    assert disturbed.with_suffix(".json").read_bytes() == (
+        undisturbed.with_suffix(".json").read_bytes()
+    )
+
+
+def test_what_a_killed_process_left_half_written_is_removed(path, sources, recipe):
+    path.parent.mkdir()
+    (path.parent / ".0123.tmp").write_bytes(bytes(100))
+    cached_array(path, sources, recipe)
+    assert sorted(os.listdir(path.parent)) == [".lock", "rows.json", "rows.npy"]

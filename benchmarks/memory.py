@@ -1,0 +1,158 @@
+"""Peak memory of preparing and of training, beside keeping all prepared arrays in memory.
+
+    python -m benchmarks.memory --modes=prepare,frozen,fine_tuned --num_imitations=12453
+
+Lays out a stand-in of the data set, runs `main.py` on it and looks at the memory of its processes
+some ten times a second: resident memory summed over processes (pages that they share count in
+each), proportional (those pages count once), and anonymous, which alone the system cannot take
+back. Training runs for a few steps and is stopped by SIGTERM; data_wait is what its metrics say of
+them. For a frozen encoder the cache is filled with noise of the right shape: preparing it would
+take the encoder half an hour, and training's memory does not depend on values.
+"""
+
+import argparse
+import dataclasses
+import json
+import pathlib
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+
+import numpy as np
+
+from benchmarks.stand_in import FULL_SIZE, write_stand_in
+from configs import vimsketch
+from qvae_jax import configuration, prepare
+from qvae_jax.data import recipes
+from qvae_jax.data.cache import cached_array
+from qvae_jax.data.vimsketch import IMITATIONS_FOLDER
+from qvae_jax.training import start
+
+REPOSITORY = pathlib.Path(__file__).resolve().parents[1]
+MODES = ("prepare", "frozen", "fine_tuned")
+LIMITS_MB = {"prepare": 1500, "frozen": 2500, "fine_tuned": 4000}
+STEPS_PER_EPOCH = 5
+FIELDS = ("Rss", "Pss", "Anonymous")
+
+
+def run(mode: str, folder: pathlib.Path, num_steps: int) -> tuple[dict[str, float], float]:
+    """Peak memory in MB by field, and the seconds that it took, of one mode on folder/stand_in."""
+    command = [sys.executable, "main.py", *_arguments(mode, folder)]
+    peaks = dict.fromkeys(FIELDS, 0.0)
+    start_s = time.perf_counter()
+    process = subprocess.Popen(command, cwd=REPOSITORY)
+    stopping = False
+    while process.poll() is None:
+        found = _memory_mb(process.pid)
+        peaks = {field: max(peaks[field], found[field]) for field in FIELDS}
+        if not stopping and _steps_taken(folder / mode) >= num_steps:
+            process.send_signal(signal.SIGTERM)
+            stopping = True
+        time.sleep(0.1)
+    if process.returncode:
+        raise SystemExit(f"{' '.join(command)} ended with status {process.returncode}")
+    return peaks, time.perf_counter() - start_s
+
+
+def _arguments(mode: str, folder: pathlib.Path) -> list[str]:
+    settings = {
+        "data.dataset_dir": folder / "stand_in",
+        "data.cache_dir": folder / "cache",
+        "training.encoder": "frozen" if mode == "frozen" else "fine_tuned",
+        "training.steps_per_epoch": STEPS_PER_EPOCH,
+        # Neither is part of a step, and both take minutes here.
+        "validation.every_epochs": 10**6,
+        "logging.samples_every_epochs": 10**6,
+        "checkpoints.every_epochs": 10**6,
+    }
+    flags = [f"--config.{name}={value}" for name, value in settings.items()]
+    given = ["--mode=prepare"] if mode == "prepare" else ["--mode=train", f"--workdir={folder / mode}"]
+    return [*given, "--config=configs/vimsketch.py", *flags]
+
+
+def _memory_mb(pid: int) -> dict[str, float]:
+    """Of a process and its children, summed."""
+    children = pathlib.Path(f"/proc/{pid}/task/{pid}/children")
+    try:
+        pids = [str(pid), *children.read_text().split()]
+    except OSError:
+        return dict.fromkeys(FIELDS, 0.0)
+    total = dict.fromkeys(FIELDS, 0.0)
+    for one in pids:
+        try:
+            lines = pathlib.Path(f"/proc/{one}/smaps_rollup").read_text().splitlines()
+        except OSError:  # it has just ended
+            continue
+        for line in lines:
+            name, _, rest = line.partition(":")
+            if name in total:
+                total[name] += int(rest.split()[0]) / 1000
+    return total
+
+
+def _steps_taken(workdir: pathlib.Path) -> int:
+    metrics = workdir / "metrics.jsonl"
+    return metrics.read_text().count('"part": "train"') if metrics.exists() else 0
+
+
+def _data_wait(workdir: pathlib.Path) -> float | None:
+    """The largest of all epochs."""
+    entries = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
+    return max((e["data_wait"] for e in entries if e["part"] == "speed"), default=None)
+
+
+def fill_with_noise(folder: pathlib.Path) -> None:
+    """Features of unit norm for all imitations, in the place of those that prepare would make."""
+    config = vimsketch.get_config()
+    config.data.dataset_dir = str(folder / "stand_in")
+    config.data.cache_dir = str(folder / "cache")
+    config.training.encoder = "frozen"
+    start.resolve_encoder(config, None)
+    model_config = configuration.model_config(config)
+    recipe = recipes.features(model_config, start.initial_variables(config, model_config))
+    rng = np.random.default_rng(0)
+
+    def noise(waveforms: list) -> np.ndarray:
+        values = rng.standard_normal((len(waveforms), *recipe.row_shape))
+        return values / np.linalg.norm(values, axis=1, keepdims=True)
+
+    recipe = dataclasses.replace(recipe, load=lambda path: np.zeros(1), transform=noise)
+    cache = prepare.cache_folder(config, folder / "stand_in", None)
+    path = cache / f"features-{recipes.digest(recipe.parameters)}.npy"
+    cached_array(path, sorted((folder / "stand_in" / IMITATIONS_FOLDER).iterdir()), recipe)
+
+
+def main() -> None:
+    """Prints a line for each mode."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--modes", default=",".join(MODES))
+    parser.add_argument("--num_imitations", type=int, default=FULL_SIZE)
+    parser.add_argument("--num_steps", type=int, default=3 * STEPS_PER_EPOCH)
+    parser.add_argument("--folder", type=pathlib.Path, help="to keep; else a temporary one")
+    given = parser.parse_args()
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = given.folder or pathlib.Path(temporary)
+        if not (folder / "stand_in").exists():
+            write_stand_in(folder / "stand_in", given.num_imitations)
+        for mode in given.modes.split(","):
+            if mode == "frozen":
+                fill_with_noise(folder)
+            peaks, taken_s = run(mode, folder, given.num_steps)
+            arrays = {path.name.partition("-")[0]: path for path in folder.glob("cache/*/*.npy")}
+            read = ("targets.npy", "features" if mode == "frozen" else "logmels")
+            in_memory_mb = sum(arrays[name].stat().st_size for name in read if name in arrays) / 1e6
+            data_wait = None if mode == "prepare" else _data_wait(folder / mode)
+            print(
+                f"{mode:10} peak MB: resident {peaks['Rss']:5.0f} of at most {LIMITS_MB[mode]}, "
+                f"proportional {peaks['Pss']:5.0f}, anonymous {peaks['Anonymous']:5.0f}; "
+                f"arrays {in_memory_mb:5.0f} MB, {peaks['Rss'] / in_memory_mb:4.1f} times; "
+                f"{taken_s:5.0f} s"
+                + ("" if data_wait is None else f"; data_wait at most {data_wait:.4f}"),
+                flush=True,
+            )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,143 @@
+"""Preparing log-mels beside a straightforward single process: librosa, then PyTorch.
+
+    python -m benchmarks.prepare --num_imitations=400 --num_rounds=3
+
+The peer loads each file with librosa (whole, mono, 32 kHz), cuts or pads it to 10 s and computes
+its log-mel with PyTorch, one file after the other, keeping float16. Ours is data/cache.py with all
+that training needs: rows on disk, synchronised, and a manifest. Both run in turns, each round in
+another order; a round starts from an empty cache and with the files in the system's memory.
+Start-up of processes and compiling count in ours; both programs are imported before. On a machine
+that others use, time on the cores says more than the wall clock. Training on
+a frozen encoder caches features instead, and there the encoder takes nearly all of the time.
+"""
+
+import argparse
+import pathlib
+import resource
+import shutil
+import tempfile
+import time
+
+import librosa
+import numpy as np
+import torch
+from torch.nn import functional
+
+from benchmarks.stand_in import write_stand_in
+from qvae_jax.audio.logmel import FrontEnd
+from qvae_jax.audio.mel import kaldi_mel_bank
+from qvae_jax.data import reading, recipes
+from qvae_jax.data.cache import cached_array
+from qvae_jax.data.vimsketch import IMITATIONS_FOLDER
+
+FRONT_END = FrontEnd()
+
+
+def straightforward(paths: list[pathlib.Path], num_threads: int) -> np.ndarray:
+    """Log-mels [files, mels, frames], float16, of one process that does one thing at a time.
+
+    num_threads are PyTorch's own; where others want the cores, more than one is slower.
+    """
+    torch.set_num_threads(num_threads)
+    rows = np.empty((len(paths), FRONT_END.num_mels, FRONT_END.num_frames), np.float16)
+    bank = torch.from_numpy(
+        kaldi_mel_bank(
+            FRONT_END.num_mels,
+            FRONT_END.n_fft,
+            FRONT_END.sample_rate_hz,
+            FRONT_END.low_hz,
+            FRONT_END.high_hz,
+        )
+    )
+    window = torch.hann_window(FRONT_END.window_length, periodic=False)
+    for row, path in zip(rows, paths):
+        samples, _ = librosa.load(path, sr=FRONT_END.sample_rate_hz)
+        samples = librosa.util.fix_length(samples, size=FRONT_END.num_samples)
+        row[:] = _torch_logmel(torch.from_numpy(samples)[None], bank, window)[0]
+    return rows
+
+
+def _torch_logmel(
+    waveform: torch.Tensor, bank: torch.Tensor, window: torch.Tensor
+) -> torch.Tensor:
+    emphasis = torch.tensor([[[-0.97, 1.0]]])
+    emphasised = functional.conv1d(waveform[:, None], emphasis)[:, 0]
+    spectrum = torch.stft(
+        emphasised,
+        FRONT_END.n_fft,
+        FRONT_END.hop_length,
+        FRONT_END.window_length,
+        window=window,
+        center=True,
+        return_complex=True,
+    )
+    power = torch.view_as_real(spectrum).square().sum(-1)
+    return ((bank.T @ power + 1e-5).log() + 4.5) / 5
+
+
+def ours(paths: list[pathlib.Path], folder: pathlib.Path, num_processes: int) -> np.ndarray:
+    """The same by the prepared cache, into a new folder."""
+    recipe = recipes.logmels(FRONT_END)
+    return cached_array(folder / "logmels.npy", paths, recipe, num_processes=num_processes).array
+
+
+def main() -> None:
+    """Prints one line for each way: files a second, and how many times the peer's."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--num_imitations", type=int, default=400)
+    parser.add_argument("--num_rounds", type=int, default=3)
+    parser.add_argument("--dataset_dir", type=pathlib.Path, help="instead of a stand-in")
+    given = parser.parse_args()
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = pathlib.Path(temporary)
+        dataset_dir = given.dataset_dir or folder / "stand_in"
+        if given.dataset_dir is None:
+            write_stand_in(dataset_dir, given.num_imitations)
+        paths = sorted((dataset_dir / IMITATIONS_FOLDER).iterdir())[: given.num_imitations]
+        cores = reading.default_num_processes()
+        ways = {
+            "librosa and PyTorch, one thread": lambda _: straightforward(paths, 1),
+            f"librosa and PyTorch, {cores} threads": lambda _: straightforward(paths, cores),
+            "qvae_jax, one process reads": lambda cache: ours(paths, cache, 1),
+            f"qvae_jax, {cores} processes read": lambda cache: ours(paths, cache, cores),
+        }
+        straightforward(paths[:5], 1)
+        measured = {name: [] for name in ways}
+        rows = {}
+        for number in range(given.num_rounds):
+            for name in list(ways)[:: 1 if number % 2 == 0 else -1]:
+                cache = folder / "cache"
+                start_s, start_cpu_s = time.perf_counter(), _cpu_s()
+                rows[name] = np.array(ways[name](cache))
+                measured[name].append((time.perf_counter() - start_s, _cpu_s() - start_cpu_s))
+                shutil.rmtree(cache, ignore_errors=True)
+    _print_table(len(paths), given.num_rounds, measured, rows)
+
+
+def _print_table(
+    num_files: int,
+    num_rounds: int,
+    measured: dict[str, list[tuple[float, float]]],
+    rows: dict[str, np.ndarray],
+) -> None:
+    """A line for each way: wall clock and work of the cores, and how far from the faster peer."""
+    medians = {name: np.median(taken, axis=0) for name, taken in measured.items()}
+    peer = min(list(medians)[:2], key=lambda name: medians[name][0])
+    print(f"{num_files} files, medians of {num_rounds} rounds; the peer is {peer!r}")
+    for name, (wall_s, cpu_s) in medians.items():
+        largest = np.abs(rows[name].astype(np.float32) - rows[peer].astype(np.float32)).max()
+        print(
+            f"{name:32}{num_files / wall_s:7.1f} files/s, {medians[peer][0] / wall_s:5.2f} times "
+            f"the peer; {1000 * cpu_s / num_files:6.2f} ms of a core for each file; "
+            f"largest difference {largest:.1e}"
+        )
+
+
+def _cpu_s() -> float:
+    """Time that this process and those it has waited for have kept cores busy."""
+    usages = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    return sum(usage.ru_utime + usage.ru_stime for usage in usages)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,161 @@
+"""Cross-validation folds from CSV files, as published with Greif et al. (2024).
+
+    FOLDS/fold0/train.csv   imitations to learn from
+    FOLDS/fold0/val.csv     other imitations of the same sounds
+    FOLDS/fold0/test.csv    all imitations of the sounds that are not learnt from
+    FOLDS/meta.csv          the sound that each imitation belongs to; may be left out
+
+Each has a header and a column `filename`, separated by tabs or commas; a folder before a name does
+not count, nor does a line that comes twice. `positive_pair` is the reference's name, in the fold's
+file or in meta.csv; where neither tells, the name of the imitation does.
+"""
+
+import csv
+import io
+import pathlib
+from dataclasses import dataclass
+
+from qvae_jax.data.splits import Split
+from qvae_jax.data.vimsketch import Index, Pair
+from qvae_jax.errors import UserError
+
+META_FILE = "meta.csv"
+FILES = {"train": "train.csv", "interpolation": "val.csv", "extrapolation": "test.csv"}
+NAME_COLUMN, PAIR_COLUMN = "filename", "positive_pair"
+NUM_NAMES_SHOWN = 3
+
+
+@dataclass(frozen=True)
+class Line:
+    """An imitation's file name, and the reference's where the file tells."""
+
+    imitation: str
+    reference: str | None
+
+
+def split_by_fold(index: Index, folds_dir: pathlib.Path, fold: int) -> tuple[Split, list[str]]:
+    """The split of one fold, and the names in it that the data set has no pair for.
+
+    Raises UserError where a file is missing, damaged, or contradicts the data set's pairs; where an
+    imitation lies in two parts, or a sound of the test part is also learnt from.
+    """
+    folder = pathlib.Path(folds_dir) / f"fold{fold}"
+    if not folder.is_dir():
+        raise UserError(
+            f"the fold {folder} does not exist: set data.folds_dir to the folder that holds "
+            "fold0, fold1 and so on, and data.fold to one of their numbers."
+        )
+    meta = _references(pathlib.Path(folds_dir) / META_FILE)
+    pairs = {pair.imitation: pair for pair in index.pairs}
+    parts: dict[str, tuple[Pair, ...]] = {}
+    absent = []
+    for part, name in FILES.items():
+        path = folder / name
+        found = []
+        for line in read_lines(path):
+            if line.imitation not in pairs:
+                absent.append(line.imitation)
+                continue
+            pair = pairs[line.imitation]
+            _require_same_sound(path, pair, line.reference or meta.get(line.imitation))
+            found.append(pair)
+        parts[part] = tuple(found)
+    sounds = {part: dict.fromkeys(pair.key for pair in found) for part, found in parts.items()}
+    learnt, held_out = parts["train"], parts["interpolation"]
+    _refuse_shared(folder, "imitation", ("train", "interpolation"), learnt, set(held_out))
+    for part in ("train", "interpolation"):
+        unseen = sounds["extrapolation"]
+        _refuse_shared(folder, "sound", (part, "extrapolation"), sounds[part], unseen)
+    split = Split(
+        **parts,
+        train_sounds=tuple(sounds["train"] | sounds["interpolation"]),
+        extrapolation_sounds=tuple(sounds["extrapolation"]),
+    )
+    return split, absent
+
+
+def read_lines(path: pathlib.Path) -> list[Line]:
+    """The different imitations that a file names, in its order, without their folders.
+
+    Raises UserError where it is not there, not UTF-8, has no column `filename`, or names one
+    imitation with two references.
+    """
+    try:
+        text = path.read_text("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path} is not UTF-8 text (byte {error.start}): save it so.") from error
+    except OSError as error:
+        raise UserError(
+            f"{path} cannot be read ({error.strerror}): a fold needs "
+            f"{', '.join(FILES.values())}."
+        ) from error
+    # Tabs stand in no name, commas do.
+    separator = "\t" if "\t" in text.partition("\n")[0] else ","
+    try:
+        rows = list(csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True))
+    except csv.Error as error:
+        raise UserError(f"{path} is not readable as a table ({error}): restore it.") from error
+    header = rows[0] if rows else []
+    if NAME_COLUMN not in header:
+        raise UserError(
+            f"{path} has no column {NAME_COLUMN!r}: give a file whose first line names its "
+            "columns, separated by tabs or commas."
+        )
+    lines: dict[str, Line] = {}
+    for number, row in enumerate(rows[1:], start=2):
+        if not any(row):
+            continue
+        if len(row) != len(header):
+            raise UserError(
+                f"{path} has {len(row)} values in line {number} instead of {len(header)}: quote "
+                "names that hold the separator."
+            )
+        values = dict(zip(header, row))
+        name = _without_folder(values[NAME_COLUMN])
+        if not name:
+            raise UserError(f"{path} has no file name in line {number}: restore it.")
+        line = Line(name, _without_folder(values.get(PAIR_COLUMN, "")) or None)
+        if lines.setdefault(name, line) != line:
+            raise UserError(
+                f"{path} names {name!r} twice, with the references "
+                f"{lines[name].reference!r} and {line.reference!r}: keep one of them."
+            )
+    return list(lines.values())
+
+
+def _references(meta: pathlib.Path) -> dict[str, str | None]:
+    """The reference's name by that of the imitation; empty where there is no such file."""
+    if not meta.is_file():
+        return {}
+    return {line.imitation: line.reference for line in read_lines(meta)}
+
+
+def _require_same_sound(path: pathlib.Path, pair: Pair, told: str | None) -> None:
+    # The published names of references may lack the number before the first underscore.
+    if told is not None and pair.key not in (told, told.partition("_")[2]):
+        raise UserError(
+            f"{path} belongs to another data set: it pairs {pair.imitation!r} with {told!r}, and "
+            f"the data folder with {pair.reference!r}."
+        )
+
+
+def _refuse_shared(folder: pathlib.Path, what: str, parts: tuple[str, str], one, other) -> None:
+    """Raises UserError where two parts of a fold have something in common."""
+    shared = [entry for entry in one if entry in other]
+    if shared:
+        names = [entry.imitation if isinstance(entry, Pair) else entry for entry in shared]
+        first, second = (FILES[part] for part in parts)
+        raise UserError(
+            f"{folder} is not a fold to measure by: {first} and {second} share {len(names)} "
+            f"{what}s ({first_few(names)}); take them out of one."
+        )
+
+
+def first_few(names: list[str]) -> str:
+    """The first names, for a message."""
+    shown = ", ".join(repr(name) for name in names[:NUM_NAMES_SHOWN])
+    return shown + (", …" if len(names) > NUM_NAMES_SHOWN else "")
+
+
+def _without_folder(name: str) -> str:
+    return name.rpartition("/")[2].strip()

@@ -1,0 +1,113 @@
+"""Audio files read by several processes at once, in the order they are asked for."""
+
+import contextlib
+import os
+import pathlib
+import pickle
+import queue
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator, Sequence
+
+import numpy as np
+
+from qvae_jax.errors import UserError
+
+FEW_FILES = 64  # so many are read sooner than processes start
+FILES_AHEAD = 8  # of each process: read, but not yet taken
+MOST_PROCESSES = 8  # more would only wait for the transform, and each takes some 60 MB
+
+Load = Callable[[pathlib.Path], np.ndarray]
+
+# Not multiprocessing, whose processes would import the caller's main module with all that it
+# imports, JAX for one, and would run it where it has no guard.
+_START = (
+    "import pickle, sys; sys.path[:] = pickle.load(sys.stdin.buffer); "
+    f"from {__name__} import _serve; _serve()"
+)
+
+
+def default_num_processes() -> int:
+    """One for each core that this process may use, within reason."""
+    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return min(usable or 1, MOST_PROCESSES)
+
+
+def read_all(
+    load: Load, paths: Sequence[pathlib.Path], num_processes: int
+) -> Iterator[np.ndarray | UserError]:
+    """load(path) for each path in turn, or the UserError that it raised.
+
+    With more than one process and more than a few files, processes read ahead of the caller, each
+    every num_processes-th file. They import what `load` needs, which should not be JAX: it takes
+    seconds and hundreds of megabytes. They end with this process, even if it is killed.
+    Raises UserError where one of them ends unexpectedly.
+    """
+    if num_processes == 1 or len(paths) <= FEW_FILES:
+        for path in paths:
+            yield _loaded(load, path)
+        return
+    with contextlib.ExitStack() as running:
+        readers = [running.enter_context(_reader()) for _ in range(num_processes)]
+        for number, reader in enumerate(readers):
+            pickle.dump(sys.path, reader.stdin)
+            pickle.dump((load, paths[number::num_processes]), reader.stdin)
+            reader.stdin.flush()
+        for number, path in enumerate(paths):
+            try:
+                yield pickle.load(readers[number % num_processes].stdout)
+            except (EOFError, pickle.UnpicklingError) as error:
+                raise UserError(
+                    f"a process that reads audio ended unexpectedly, at {path} or soon after it: "
+                    "set data.num_processes to 1 to see at which file, or free some memory."
+                ) from error
+
+
+@contextlib.contextmanager
+def _reader() -> Iterator[subprocess.Popen]:
+    """A process that runs _serve, and is ended with the block."""
+    command = [sys.executable, "-c", _START]
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    try:
+        yield process
+    finally:
+        process.kill()
+        for pipe in (process.stdin, process.stdout):
+            with contextlib.suppress(BrokenPipeError):
+                pipe.close()
+        process.wait()
+
+
+def _serve() -> None:
+    """A reading process: files named on standard input, what is read to standard output."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the main process takes care of it
+    results = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # libraries may print
+    load, paths = pickle.load(sys.stdin.buffer)
+    threading.Thread(target=_end_with_main_process, daemon=True).start()
+    finished: queue.Queue = queue.Queue(FILES_AHEAD)
+    threading.Thread(target=_send, args=(finished, results), daemon=True).start()
+    for path in paths:
+        finished.put(_loaded(load, path))
+    finished.join()
+
+
+def _send(finished: queue.Queue, results) -> None:
+    while True:
+        pickle.dump(finished.get(), results, protocol=pickle.HIGHEST_PROTOCOL)
+        results.flush()
+        finished.task_done()
+
+
+def _end_with_main_process() -> None:
+    sys.stdin.buffer.read()  # standard input ends when the main process does
+    os._exit(1)
+
+
+def _loaded(load: Load, path: pathlib.Path) -> np.ndarray | UserError:
+    try:
+        return load(path)
+    except UserError as error:
+        return error

@@ -1,0 +1,171 @@
+"""What the rows of each prepared array are made of: targets, log-mels, encoder maps, features."""
+
+import dataclasses
+import functools
+import hashlib
+import json
+from collections.abc import Callable
+
+import jax
+import numpy as np
+
+from qvae_jax.audio.files import fit_length, read_audio
+from qvae_jax.audio.logmel import FrontEnd, log_mel
+from qvae_jax.data.cache import Recipe
+from qvae_jax.models import decoders, variables
+from qvae_jax.models.qvae import QVAE, QVAEConfig
+from qvae_jax.models.variables import Variables
+
+LOGMEL_DTYPE = np.float16  # 11 bits of values around ±2: errors of 0.001, in half the space
+ENCODER_BATCH_SIZE = 16
+# Of a sound that ends early, only so many of the front-end's samples are framed; see padded_length.
+LENGTHS = 5
+
+
+def targets() -> Recipe:
+    """References as the decoder's targets: float32 [59049] at 22,050 Hz."""
+    duration_s = decoders.NUM_SAMPLES / decoders.SAMPLE_RATE_HZ
+    return Recipe(
+        load=_loader(decoders.SAMPLE_RATE_HZ, duration_s),
+        transform=lambda waveforms: _stacked(waveforms, decoders.NUM_SAMPLES),
+        row_shape=(decoders.NUM_SAMPLES,),
+        dtype=np.float32,
+        parameters={"sample_rate_hz": decoders.SAMPLE_RATE_HZ},
+    )
+
+
+def logmels(front_end: FrontEnd) -> Recipe:
+    """Imitations as log-mels: float16 [mels, frames]."""
+    compute = logmel_of_padded(front_end)
+    return Recipe(
+        load=_loader(front_end.sample_rate_hz, front_end.duration_s),
+        transform=lambda waveforms: np.stack([compute(waveform) for waveform in waveforms]),
+        row_shape=(front_end.num_mels, front_end.num_frames),
+        dtype=LOGMEL_DTYPE,
+        parameters={"front_end": dataclasses.asdict(front_end)},
+    )
+
+
+def features(model_config: QVAEConfig, model_variables: Variables) -> Recipe:
+    """Imitations as the encoder's features of unit norm: float32 [feature_dim]."""
+    graphdef, _ = variables.split(QVAE(model_config, rng=None))
+    front_end = model_config.front_end
+
+    @jax.jit
+    def compute(model_variables, waveforms):
+        model = variables.merge(graphdef, model_variables)
+        return model.features(log_mel(waveforms, front_end))
+
+    return Recipe(
+        load=_loader(front_end.sample_rate_hz, front_end.duration_s),
+        transform=_in_batches(functools.partial(compute, model_variables), front_end),
+        row_shape=(model_config.feature_dim(),),
+        dtype=np.float32,
+        parameters={
+            "front_end": dataclasses.asdict(front_end),
+            "feature_space": model_config.feature_space,
+            "encoder_strides": list(model_config.encoder_strides),
+            "encoder_sha256": _encoder_digest(model_variables, model_config.last_layer),
+        },
+        batch_size=ENCODER_BATCH_SIZE,
+    )
+
+
+def maps(model_config: QVAEConfig, model_variables: Variables, first_layer: int) -> Recipe:
+    """Imitations as the map before an encoder layer: float32 [mels, frames, channels].
+
+    Made from log-mels rounded as `logmels` rounds them, so that training from either is the same.
+    """
+    graphdef, _ = variables.split(QVAE(model_config, rng=None))
+    of_logmel = logmels(model_config.front_end)
+
+    @jax.jit
+    def compute(model_variables, logmel):
+        encoder = variables.merge(graphdef, model_variables).encoder
+        return encoder.maps(logmel, last_layer=first_layer - 1)[-1]
+
+    def transform(waveforms: list[np.ndarray]) -> np.ndarray:
+        batch = np.zeros((ENCODER_BATCH_SIZE, *of_logmel.row_shape), np.float32)
+        batch[: len(waveforms)] = of_logmel.transform(waveforms).astype(LOGMEL_DTYPE)
+        return np.asarray(compute(model_variables, batch))[: len(waveforms)]
+
+    return Recipe(
+        load=of_logmel.load,
+        transform=transform,
+        row_shape=model_config.map_shape(first_layer - 1),
+        dtype=np.float32,
+        parameters={
+            **of_logmel.parameters,
+            "first_layer": first_layer,
+            "encoder_strides": list(model_config.encoder_strides),
+            "encoder_sha256": _encoder_digest(model_variables, first_layer - 1),
+        },
+        batch_size=ENCODER_BATCH_SIZE,
+    )
+
+
+def digest(parameters: dict) -> str:
+    """A short name for parameters, so that arrays of different ones lie side by side."""
+    return hashlib.sha256(json.dumps(parameters, sort_keys=True).encode()).hexdigest()[:12]
+
+
+def logmel_of_padded(front_end: FrontEnd) -> Callable[[np.ndarray], np.ndarray]:
+    """log_mel of one waveform [samples] as if padded with zeros: -> [mels, front_end.num_frames].
+
+    Silence that is padded on gives the same value in each of its frames, so what follows the
+    sound's end is not computed but repeated: the same to float32's rounding. One program is
+    compiled for each padded length.
+    """
+
+    compute = jax.jit(lambda waveform: log_mel(waveform[None], front_end)[0])
+
+    def logmel(waveform: np.ndarray) -> np.ndarray:
+        padded = fit_length(waveform, padded_length(len(waveform), front_end))
+        found = np.asarray(compute(padded))
+        num_missing = front_end.num_frames - found.shape[1]
+        return np.pad(found, [(0, 0), (0, num_missing)], mode="edge")
+
+    return logmel
+
+
+def padded_length(num_samples: int, front_end: FrontEnd) -> int:
+    """How much of a padded sound has to be framed: one of LENGTHS lengths, in samples.
+
+    The last frame lies in silence, reflection at the edge included, unless it is the last of all.
+    """
+    step = -(-front_end.num_samples // LENGTHS)
+    needed = num_samples + front_end.n_fft + front_end.hop_length
+    return min(front_end.num_samples, -(-needed // step) * step)
+
+
+def _loader(sample_rate_hz: int, duration_s: float) -> Callable:
+    return functools.partial(
+        read_audio, sample_rate_hz=sample_rate_hz, max_duration_s=duration_s
+    )
+
+
+def _stacked(waveforms: list[np.ndarray], num_samples: int) -> np.ndarray:
+    return np.stack([fit_length(waveform, num_samples) for waveform in waveforms])
+
+
+def _in_batches(compute: Callable, front_end: FrontEnd) -> Callable:
+    """compute for up to ENCODER_BATCH_SIZE waveforms, filled up with silence: one program for all."""
+
+    def transform(waveforms: list[np.ndarray]) -> np.ndarray:
+        batch = np.zeros((ENCODER_BATCH_SIZE, front_end.num_samples), np.float32)
+        batch[: len(waveforms)] = _stacked(waveforms, front_end.num_samples)
+        return np.asarray(compute(batch))[: len(waveforms)]
+
+    return transform
+
+
+def _encoder_digest(model_variables: Variables, last_layer: int) -> str:
+    """SHA-256 of the arrays of the encoder's first layers, by which another encoder is noticed."""
+    prefixes = tuple(f"encoder.features.{layer}." for layer in range(last_layer + 1))
+    found = hashlib.sha256()
+    for arrays in model_variables:
+        for name in sorted(arrays):
+            if name.startswith(prefixes):
+                found.update(name.encode())
+                found.update(np.ascontiguousarray(arrays[name]).tobytes())
+    return found.hexdigest()
