@@ -299,17 +299,17 @@ def _restore_upper_bits(archive: zipfile.ZipFile) -> None:
 
     macOS packs such zips. zipfile takes the missing bits for bytes in front of the archive, which
     puts the first member at a multiple of 4 GiB. Members follow each other in the archive as they
-    do in its list, none of them larger than 4 GiB.
+    do in its list.
     """
     infos = archive.infolist()
     if not infos or infos[0].header_offset == 0 or infos[0].header_offset % 2**32 != 0:
         return
-    upper, previous = 0, 0
+    end = 0
     for info in infos:
-        lower = info.header_offset % 2**32
-        upper += 2**32 if lower < previous else 0
-        previous = lower
-        info.header_offset = upper + lower
+        info.header_offset %= 2**32
+        while info.header_offset < end:
+            info.header_offset += 2**32
+        end = info.header_offset + info.compress_size
         if hasattr(info, "_end_offset"):
             info._end_offset = None  # where the next one begins, by the wrong positions
 
