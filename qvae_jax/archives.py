@@ -71,8 +71,8 @@ def unpack(
     """Unpacks an archive, without the one folder around it all if there is one, into a new folder.
 
     Works in `NAME.part` beside it; a call that was stopped is gone on with, and files of a zip that
-    are there already are not written again. What macOS adds (__MACOSX, .DS_Store) is left out. A zip
-    that Python cannot read is read with 7-Zip where that is installed.
+    are there already are not written again. What macOS adds (__MACOSX, .DS_Store) is left out. A
+    zip that Python cannot read is read with 7-Zip where that is installed.
 
     Args:
         archive: the file; its kind is told by its contents.
@@ -83,8 +83,8 @@ def unpack(
         The number of files.
 
     Raises:
-        UserError: the folder is not empty; the archive is damaged, encrypted, no archive, lacks what
-            is needed, or holds a name that leads out of the folder, a link or a device; no room on
+        UserError: the folder is not empty; the archive is damaged, encrypted, no archive, lacks
+            what is needed, or holds a name that leads out of the folder, a link or a device; no room on
             the disk. Nothing stands at `folder` then.
     """
     # What lies behind a link to another disk is meant, and room is on that disk.
@@ -358,7 +358,7 @@ def _opened_tar(
         try:
             archive = stack.enter_context(tarfile.open(path))
             infos = [info for info in archive.getmembers() if not info.isdir()]
-            # tarfile takes a damaged header, or none, for the end; a whole archive has an empty one.
+            # tarfile takes a damaged header, or none, for the end; a whole archive has a blank one.
             archive.fileobj.seek(archive.offset)
             ends_well = archive.fileobj.read(tarfile.BLOCKSIZE) == bytes(tarfile.BLOCKSIZE)
             for _ in _blocks(archive.fileobj):
@@ -403,8 +403,8 @@ def _opened_with_7z(
     if listed.returncode != 0:
         said = " ".join(listed.stderr.decode("utf-8", "replace").split())
         raise UserError(
-            f"The archive {path} is damaged or no zip (Python: {why}; {pathlib.Path(command).name}: "
-            f"{said}): remove it and fetch it again."
+            f"The archive {path} is damaged or no zip (Python: {why}; "
+            f"{pathlib.Path(command).name}: {said}): remove it and fetch it again."
         )
     members = _members_of_7z(path, listed.stdout.decode("utf-8", "surrogateescape"))
     with subprocess.Popen(
