@@ -71,8 +71,8 @@ def unpack(
     """Unpacks an archive, without the one folder around it all if there is one, into a new folder.
 
     Works in `NAME.part` beside it; a call that was stopped is gone on with, and files of a zip that
-    are there already are not written again. What macOS adds (__MACOSX, .DS_Store) is left out. A zip
-    that Python cannot read is read with 7-Zip where that is installed.
+    are there already are not written again. What macOS adds (__MACOSX, .DS_Store) is left out. A
+    zip that Python cannot read is read with 7-Zip where that is installed.
 
     Args:
         archive: the file; its kind is told by its contents.
@@ -83,9 +83,9 @@ def unpack(
         The number of files.
 
     Raises:
-        UserError: the folder is not empty; the archive is damaged, encrypted, no archive, lacks what
-            is needed, or holds a name that leads out of the folder, a link or a device; no room on
-            the disk. Nothing stands at `folder` then.
+        UserError: the folder is not empty; the archive is damaged, encrypted, no archive, lacks
+            what is needed, or holds a name that leads out of the folder, a link or a device; no room
+            on the disk. Nothing stands at `folder` then.
     """
     # What lies behind a link to another disk is meant, and room is on that disk.
     archive, folder = pathlib.Path(archive), pathlib.Path(folder).resolve()
@@ -299,17 +299,17 @@ def _restore_upper_bits(archive: zipfile.ZipFile) -> None:
 
     macOS packs such zips. zipfile takes the missing bits for bytes in front of the archive, which
     puts the first member at a multiple of 4 GiB. Members follow each other in the archive as they
-    do in its list, none of them larger than 4 GiB.
+    do in its list.
     """
     infos = archive.infolist()
     if not infos or infos[0].header_offset == 0 or infos[0].header_offset % 2**32 != 0:
         return
-    upper, previous = 0, 0
+    end = 0
     for info in infos:
-        lower = info.header_offset % 2**32
-        upper += 2**32 if lower < previous else 0
-        previous = lower
-        info.header_offset = upper + lower
+        info.header_offset %= 2**32
+        while info.header_offset < end:
+            info.header_offset += 2**32
+        end = info.header_offset + info.compress_size
         if hasattr(info, "_end_offset"):
             info._end_offset = None  # where the next one begins, by the wrong positions
 
@@ -358,7 +358,7 @@ def _opened_tar(
         try:
             archive = stack.enter_context(tarfile.open(path))
             infos = [info for info in archive.getmembers() if not info.isdir()]
-            # tarfile takes a damaged header, or none, for the end; a whole archive has an empty one.
+            # tarfile takes a damaged header, or none, for the end; a whole archive has a blank one.
             archive.fileobj.seek(archive.offset)
             ends_well = archive.fileobj.read(tarfile.BLOCKSIZE) == bytes(tarfile.BLOCKSIZE)
             for _ in _blocks(archive.fileobj):
@@ -403,8 +403,8 @@ def _opened_with_7z(
     if listed.returncode != 0:
         said = " ".join(listed.stderr.decode("utf-8", "replace").split())
         raise UserError(
-            f"The archive {path} is damaged or no zip (Python: {why}; {pathlib.Path(command).name}: "
-            f"{said}): remove it and fetch it again."
+            f"The archive {path} is damaged or no zip (Python: {why}; "
+            f"{pathlib.Path(command).name}: {said}): remove it and fetch it again."
         )
     members = _members_of_7z(path, listed.stdout.decode("utf-8", "surrogateescape"))
     with subprocess.Popen(

@@ -123,7 +123,7 @@ def _names(contents: Contents) -> dict[str, list[str]]:
 def _examined(
     directory: pathlib.Path, names: dict[str, list[str]], contents: Contents
 ) -> dict[str, Examination]:
-    """What reading each file shows, by FOLDER/NAME; each once, those that are not there left out."""
+    """What reading each file shows, by FOLDER/NAME; each once, absent ones left out."""
     paths = [
         f"{folder}/{name}"
         for folder, folder_names in names.items()

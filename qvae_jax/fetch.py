@@ -184,8 +184,8 @@ def _announced_total(url: str, response: http.client.HTTPResponse, expected: int
         )
     if None not in (response.length, expected) and response.length != expected:
         raise UserError(
-            f"{url} announces {response.length} bytes instead of {expected}: it is another file, or "
-            "the page of a proxy; look at it in a browser."
+            f"{url} announces {response.length} bytes instead of {expected}: it is another file, "
+            "or the page of a proxy; look at it in a browser."
         )
     return expected if response.length is None else response.length
 

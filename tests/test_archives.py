@@ -393,12 +393,12 @@ def test_killed_in_the_middle_and_run_again(tmp_path):
 
 
 def _zip_beyond_4_gib(path: pathlib.Path, gap_before: str) -> pathlib.Path:
-    """A zip with a gap of 4 GiB, and positions of 32 bits only, as macOS packs them."""
+    """A zip with a gap of nearly 4 GiB, and positions of 32 bits only, as macOS packs them."""
     directory = b""
     with open(path, "wb") as file:
         for name, content in CONTENTS.items():
             if name == gap_before:
-                file.seek(2**32 + 77, 1)  # takes no room on the disk
+                file.seek(2**32 - 1_000, 1)  # takes no room on the disk
             position, name = file.tell(), name.encode()
             fields = (0, 0, 0, 0x21, zlib.crc32(content), len(content), len(content), len(name), 0)
             file.write(struct.pack("<IHHHHHIIIHH", 0x04034B50, 20, *fields) + name + content)
