@@ -68,7 +68,9 @@ def _arguments(mode: str, folder: pathlib.Path) -> list[str]:
         "checkpoints.every_epochs": 10**6,
     }
     flags = [f"--config.{name}={value}" for name, value in settings.items()]
-    given = ["--mode=prepare"] if mode == "prepare" else ["--mode=train", f"--workdir={folder / mode}"]
+    given = ["--mode=train", f"--workdir={folder / mode}"]
+    if mode == "prepare":
+        given = ["--mode=prepare"]
     return [*given, "--config=configs/vimsketch.py", *flags]
 
 

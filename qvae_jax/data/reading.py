@@ -51,18 +51,19 @@ def read_all(
         return
     with contextlib.ExitStack() as running:
         readers = [running.enter_context(_reader()) for _ in range(num_processes)]
-        for number, reader in enumerate(readers):
-            pickle.dump(sys.path, reader.stdin)
-            pickle.dump((load, paths[number::num_processes]), reader.stdin)
-            reader.stdin.flush()
-        for number, path in enumerate(paths):
-            try:
+        path = paths[0]
+        try:
+            for number, reader in enumerate(readers):
+                pickle.dump(sys.path, reader.stdin)
+                pickle.dump((load, paths[number::num_processes]), reader.stdin)
+                reader.stdin.flush()
+            for number, path in enumerate(paths):
                 yield pickle.load(readers[number % num_processes].stdout)
-            except (EOFError, pickle.UnpicklingError) as error:
-                raise UserError(
-                    f"a process that reads audio ended unexpectedly, at {path} or soon after it: "
-                    "set data.num_processes to 1 to see at which file, or free some memory."
-                ) from error
+        except (BrokenPipeError, EOFError, pickle.UnpicklingError) as error:
+            raise UserError(
+                f"a process that reads audio ended unexpectedly, at {path} or soon after it: set "
+                "data.num_processes to 1 to see at which file, or free some memory."
+            ) from error
 
 
 @contextlib.contextmanager

@@ -149,7 +149,7 @@ def _stacked(waveforms: list[np.ndarray], num_samples: int) -> np.ndarray:
 
 
 def _in_batches(compute: Callable, front_end: FrontEnd) -> Callable:
-    """compute for up to ENCODER_BATCH_SIZE waveforms, filled up with silence: one program for all."""
+    """compute for up to ENCODER_BATCH_SIZE waveforms, filled up with silence: one program."""
 
     def transform(waveforms: list[np.ndarray]) -> np.ndarray:
         batch = np.zeros((ENCODER_BATCH_SIZE, front_end.num_samples), np.float32)

@@ -28,7 +28,8 @@ def test_its_split_is_the_originals(real_names):
     assert not index.unpaired_imitations and not index.unused_references
     split = split_pairs(index, seed=GOLDEN["seed"])
     assert [pair.imitation for pair in split.train[:3]] == GOLDEN["first_train_imitations"]
-    sizes = {part: len(getattr(split, part)) for part in ("train", "interpolation", "extrapolation")}
+    parts = ("train", "interpolation", "extrapolation")
+    sizes = {part: len(getattr(split, part)) for part in parts}
     assert sizes == {part: GOLDEN[f"n_{part}_pairs"] for part in sizes}
 
 

@@ -22,7 +22,7 @@ def index() -> Index:
     """Four sounds, three imitations of each: 00000_a.wav, 00001_a.wav, …, 00011_d.wav."""
     sounds = "abcd"
     references = [f"{number:03d}_{sound}.wav" for number, sound in enumerate(sounds)]
-    imitations = [f"{3 * i + j:05d}_{sound}.wav" for i, sound in enumerate(sounds) for j in (0, 1, 2)]
+    imitations = [f"{number:05d}_{sounds[number // 3]}.wav" for number in range(12)]
     return index_from_names("anywhere", references, imitations)
 
 
@@ -35,7 +35,8 @@ def published(index: Index, folder: pathlib.Path, parts: dict[str, list[int]]) -
         lines += [f"{number}\t{line}\tsound_recordings/other{n}.wav\tscene" for n in range(2)]
     (folder / "meta.csv").write_text("\n".join(lines) + "\n")
     for name, numbers in parts.items():
-        rows = [f"{n}\tvocal_imitations/{index.imitations[n]}\tscene" for n in numbers + numbers[:1]]
+        twice = numbers + numbers[:1]
+        rows = [f"{n}\tvocal_imitations/{index.imitations[n]}\tscene" for n in twice]
         (folder / "fold0" / name).write_text("\tfilename\tscene_label\n" + "\n".join(rows))
     return folder
 
@@ -45,7 +46,8 @@ def plain(index: Index, folder: pathlib.Path, parts: dict[str, list[int]]) -> pa
     (folder / "fold0").mkdir(parents=True)
     for name, numbers in parts.items():
         rows = [f"{index.pairs[n].imitation},{index.pairs[n].reference}" for n in numbers]
-        (folder / "fold0" / name).write_bytes("\r\n".join(["filename,positive_pair", *rows]).encode())
+        content = "\r\n".join(["filename,positive_pair", *rows])
+        (folder / "fold0" / name).write_bytes(content.encode())
     return folder
 
 

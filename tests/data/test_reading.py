@@ -56,7 +56,14 @@ def test_a_few_files_are_read_by_this_process(paths):
 
 def test_a_process_that_is_killed_is_told_of(paths):
     paths[30].write_bytes(b"fatal")
-    with pytest.raises(UserError, match="ended unexpectedly, at .*0[0-3][0-9] .*data.num_processes"):
+    message = "ended unexpectedly, at .*0[0-3][0-9] .*data.num_processes"
+    with pytest.raises(UserError, match=message):
+        list(reading.read_all(load, paths, 2))
+
+
+def test_a_process_that_does_not_start_is_told_of(paths, monkeypatch):
+    monkeypatch.setattr(reading, "_START", "raise SystemExit(1)")
+    with pytest.raises(UserError, match="ended unexpectedly, at .*000 "):
         list(reading.read_all(load, paths, 2))
 
 
