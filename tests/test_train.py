@@ -3,7 +3,6 @@
 import os
 import shutil
 import signal
-import types
 
 import jax
 import numpy as np
@@ -16,7 +15,7 @@ from qvae_jax import configuration, losses, train
 from qvae_jax.data import batches
 from qvae_jax.errors import UserError
 from qvae_jax.models.variables import Variables
-from qvae_jax.training import checkpoints, devices, start
+from qvae_jax.training import checkpoints, start
 from qvae_jax.training import state as training_state
 from qvae_jax.training.checkpoints import RunCheckpoints
 from qvae_jax.training.metrics_log import METRICS_FILE, read_metrics
@@ -367,12 +366,3 @@ def test_a_workdir_that_cannot_be_written(data_set, tmp_path):
         with pytest.raises(UserError, match=str(workdir)):
             train.train(small_run.config(data_set), workdir)
     assert (tmp_path / "file").read_text() == "kept"
-
-
-def test_a_batch_is_divided_among_all_devices():
-    mesh = types.SimpleNamespace(size=8)
-    devices.check_batch_size(16, mesh)
-    with pytest.raises(UserError, match="batch of 12 .*8 devices.*to 8 or 16"):
-        devices.check_batch_size(12, mesh)
-    with pytest.raises(UserError, match="to 8\\."):
-        devices.check_batch_size(3, mesh)
