@@ -351,7 +351,7 @@ def _save(
 ) -> None:
     """Saves a checkpoint, but never one from which no run could go on."""
     tree = training_state.to_checkpoint(state, progress)
-    for part in tree.keys() - {"progress"}:
+    for part in (part for part in tree if part != "progress"):
         for name, array in tree[part].items():
             if not np.isfinite(np.asarray(array)).all():
                 raise UserError(
