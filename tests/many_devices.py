@@ -2,7 +2,7 @@
 
     python tests/many_devices.py OUTPUT.npz NUM_STEPS PARALLEL:NUM_DEVICES:CHANGES...
 
-CHANGES are empty or words: `per_device`, `parts` (two per batch), `dropout`, `no_log`: the
+CHANGES are empty (then evaluation is compared too) or words: `per_device`, `parts` (two per batch), `dropout`, `no_log`: the
 spectral loss without its logarithms, which turn rounding into gradient where a prediction is nearly
 zero (test_step.py). Keys of OUTPUT are SPREAD/KIND/NAME. Precision is JAX_ENABLE_X64's.
 """
@@ -88,11 +88,7 @@ def run(parallel: str, num_devices: int, changes: str, num_steps: int) -> dict[s
     train_step = devices.compile_train_step(step.make_train_step(graphdef, rule, options), how)
     eval_step = devices.compile_eval_step(step.make_eval_step(graphdef, options), how)
     placed = devices.put_batch(batch(dtype), how)
-    valid = np.arange(BATCH_SIZE) < BATCH_SIZE - 1
-    marked = devices.put_batch(batch(dtype) | {"valid": valid}, how)
-    metrics, audio = eval_step(state.averaged(), marked, dtype(0.5))
-    found = named("evaluation", devices.get_state(metrics, how))
-    found["audio"] = devices.get_rows(audio, how)
+    found = {} if changes else evaluated(state, eval_step, how, dtype)
     for number in range(1, num_steps + 1):
         state, metrics = train_step(state, placed)
         if number == 1:
@@ -102,6 +98,16 @@ def run(parallel: str, num_devices: int, changes: str, num_steps: int) -> dict[s
             found |= named("batch_stats", here.batch_stats)
     found |= named("params", devices.get_state(state, how).trainable)
     return found
+
+
+def evaluated(state: TrainState, eval_step, how: devices.Spread, dtype) -> dict[str, np.ndarray]:
+    """Metrics and audio of a batch whose last row does not count."""
+    valid = np.arange(BATCH_SIZE) < BATCH_SIZE - 1
+    marked = devices.put_batch(batch(dtype) | {"valid": valid}, how)
+    metrics, audio = eval_step(state.averaged(), marked, dtype(0.5))
+    return named("evaluation", devices.get_state(metrics, how)) | {
+        "audio": devices.get_rows(audio, how)
+    }
 
 
 def convergence(prediction, target, share=1.0, axis_name=None):

@@ -54,14 +54,20 @@ def joined(
             heartbeat_timeout_seconds=HEARTBEAT_TIMEOUT_S,
         )
     except Exception as error:  # ValueError, or what gRPC makes of it
-        _leave(f"the {num_processes or ''} processes cannot be joined ({_reason(error)})")
+        _leave(
+            f"this process cannot join the others ({_reason(error)}): start all of them, with the "
+            "same --coordinator_address and a --process_id each."
+        )
     if jax.process_count() == 1:
         yield
         return
     try:
         yield
     except jax.errors.JaxRuntimeError as error:
-        _leave(f"another process has ended or cannot be reached ({_reason(error)})")
+        _leave(
+            f"another process has ended or cannot be reached ({_reason(error)}): run the same "
+            "command again in all of them, and they go on from the last checkpoint."
+        )
     except UserError as error:
         _leave(str(error))
     jax.distributed.shutdown()
@@ -125,5 +131,5 @@ def _reason(error: Exception) -> str:
 
 def _leave(message: str) -> NoReturn:
     """Says why and ends at once: a regular exit would wait for the processes that are gone."""
-    print(f"error: {message}; run the same command again.", file=sys.stderr, flush=True)
+    print("error: " + " ".join(message.splitlines()), file=sys.stderr, flush=True)
     os._exit(1)
