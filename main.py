@@ -32,6 +32,24 @@ _OUTPUT_DIR = flags.DEFINE_string(
 _TEMPERATURE = flags.DEFINE_float(
     "temperature", 0.0, "generate: of the latent's noise; 0 is z = μ, always the same sound."
 )
+_RESET_EPOCH = flags.DEFINE_bool(
+    "reset_epoch",
+    False,
+    "train: begin a new run in the workdir from the last weights of the one it holds: schedules, "
+    "epochs and optimiser start anew. Give it once; the same command without it goes on.",
+)
+_COMPILATION_CACHE = flags.DEFINE_bool(
+    "compilation_cache", True, "Keep compiled programs in the user's cache folder."
+)
+_COORDINATOR_ADDRESS = flags.DEFINE_string(
+    "coordinator_address", None, "train on several hosts: HOST:PORT of the first process."
+)
+_NUM_PROCESSES = flags.DEFINE_integer(
+    "num_processes", None, "train on several hosts: how many processes there are."
+)
+_PROCESS_ID = flags.DEFINE_integer(
+    "process_id", None, "train on several hosts: the number of this one, from 0."
+)
 _SEED = flags.DEFINE_integer("seed", 0, "generate: of the latent's noise.")
 
 
@@ -72,8 +90,11 @@ def _run_mode() -> None:
         _require(_CONFIG, _WORKDIR)
         config = _checked_config()
         from qvae_jax.train import train
+        from qvae_jax.training import hosts
 
-        train(config, _WORKDIR.value)
+        with hosts.joined(_COORDINATOR_ADDRESS.value, _NUM_PROCESSES.value, _PROCESS_ID.value):
+            _use_compilation_cache()
+            train(config, _WORKDIR.value, reset_epoch=_RESET_EPOCH.value)
     elif _MODE.value == "download":
         _require(_CONFIG)
         from qvae_jax import download
@@ -89,11 +110,13 @@ def _run_mode() -> None:
         config = _checked_config()
         from qvae_jax import prepare
 
+        _use_compilation_cache()
         prepare.run(config, _WORKDIR.value)
     elif _MODE.value == "generate":
         _require(_INPUTS, _OUTPUT_DIR)
         from qvae_jax.generate import generate, split_inputs
 
+        _use_compilation_cache()
         generate(
             workdir=_WORKDIR.value,
             checkpoint=_CHECKPOINT.value,
@@ -102,6 +125,13 @@ def _run_mode() -> None:
             temperature=_TEMPERATURE.value,
             seed=_SEED.value,
         )
+
+
+def _use_compilation_cache() -> None:
+    from qvae_jax.training import compilation_cache
+
+    if _COMPILATION_CACHE.value:
+        compilation_cache.use_compilation_cache()
 
 
 def _checked_config() -> ml_collections.ConfigDict:

@@ -77,14 +77,27 @@ def get_config() -> ml_collections.ConfigDict:
     config.fine_tuning = ml_collections.ConfigDict()
     config.fine_tuning.layers = (11, 12, 13, 14, 15, 16)
     config.fine_tuning.learning_rate = 1.8e-5  # of the encoder; the rest has the optimizer's
+    # "train": BatchNorm of the layers that do not learn normalises by the batch and its running
+    # statistics drift, as in the original; the drift reaches generation, so it is off
+    config.fine_tuning.frozen_batch_norm = "frozen"
 
     config.training = ml_collections.ConfigDict()
     config.training.encoder = "fine_tuned"  # or "frozen", "from_scratch"
     config.training.seed = 422
     config.training.batch_size = 32
+    # A batch is computed in so many parts, one after the other, to save memory. The gradient is
+    # their mean; BatchNorm and the spectral convergence see one part at a time
+    config.training.accumulation_steps = 1
+    config.training.dtype = "float32"  # or "bfloat16" for trunk and decoder, on accelerators
     config.training.num_epochs = 300
     config.training.steps_per_epoch = 0  # 0: one pass over the training pairs
     config.training.temperature = 1.0  # of the latent's noise; 0 trains on z = μ
+
+    config.ema = ml_collections.ConfigDict()  # moving average of the weights
+    config.ema.decay = 0.0  # 0: none; 0.999 averages over 1000 steps. Validated and generated with
+
+    config.parallel = "jit"  # or "pmap": how a step is spread over devices; same results
+    config.batch_norm = "global"  # or "per_device": each device normalises by its own examples
 
     config.overfit = ml_collections.ConfigDict()
     config.overfit.num_pairs = 0  # 0: train on the split; else on so many of all pairs

@@ -33,6 +33,8 @@ ENCODER_SETTINGS = (
     "hop_length",
     "num_mels",
 )
+# A reset begins another run with the weights of this one: what learns may change too.
+FIXED_IN_A_RESET = ("model", "data.input_duration_s")
 LARGEST_SEED = 2**32 - 1  # NumPy's legacy generator takes no larger one
 LARGEST = math.inf
 # The lowest and the highest value that make sense, both of them allowed.
@@ -42,6 +44,8 @@ RANGES = {
     "training.steps_per_epoch": (0, LARGEST),
     "training.temperature": (0, LARGEST),
     "training.seed": (0, LARGEST_SEED),
+    "training.accumulation_steps": (1, LARGEST),
+    "ema.decay": (0, 0.9999999),
     "data.input_duration_s": (0.1, 60),
     "data.split_seed": (0, LARGEST_SEED),
     "data.train_sound_ratio": (0, 1),
@@ -72,6 +76,10 @@ RANGES = {
 }
 CHOICES = {
     "data.split": ("seeded", "folds", "all"),
+    "parallel": ("jit", "pmap"),
+    "batch_norm": ("global", "per_device"),
+    "training.dtype": ("float32", "bfloat16"),
+    "fine_tuning.frozen_batch_norm": ("frozen", "train"),
     "data.on_bad_file": ("stop", "report"),
     "optimizer.schedule": ("cosine", "constant"),
     "beta.schedule": ("fixed", "linear", "cyclical"),
@@ -153,9 +161,14 @@ def loss_weights(config: ml_collections.ConfigDict) -> losses.LossWeights:
     return losses.LossWeights(**config.loss.to_dict())
 
 
-def check_run(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:
+def check_run(
+    config: ml_collections.ConfigDict,
+    workdir: pathlib.Path,
+    may_not_change: tuple[str, ...] = FIXED_IN_A_RUN,
+) -> dict[str, dict]:
     """Checks that the run in a folder may go on with this config, and says what changes in it.
 
+    Gives what changes, as {name: {"was": …, "is": …}}.
     Raises UserError naming the settings that differ and may not.
     """
     recorded = _plain(read_run(workdir))
@@ -163,7 +176,7 @@ def check_run(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:
     fixed = [
         f"{name} is {new!r} but was {old!r}"
         for name, old, new in differences
-        if any(f"{name}.".startswith(f"{part}.") for part in FIXED_IN_A_RUN)
+        if any(f"{name}.".startswith(f"{part}.") for part in may_not_change)
     ]
     if fixed:
         raise UserError(
@@ -172,6 +185,7 @@ def check_run(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:
         )
     for name, old, new in differences:
         print(f"{name} was {old!r} and is {new!r} from here on.")
+    return {name: {"was": old, "is": new} for name, old, new in differences}
 
 
 def record(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:

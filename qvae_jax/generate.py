@@ -78,9 +78,7 @@ def generate(
         target_audio(reference)
     files.make_folder(output_dir)
     entries = []
-    sounds = synthesise(
-        model_config, model_variables, paths, temperature=temperature, seed=seed
-    )
+    sounds = synthesise(model_config, model_variables, paths, temperature=temperature, seed=seed)
     progress = tqdm(sounds, total=len(paths), desc="generating", unit="file", disable=None)
     for path, name, reference, sound in zip(paths, names, references, progress):
         _write(output_dir / name, path, reference, sound, front_end)
@@ -102,7 +100,10 @@ def generate(
 def load_model(
     *, workdir: str | None = None, checkpoint: str | None = None
 ) -> tuple[QVAEConfig, Variables]:
-    """The model of a training run's best checkpoint, or of a ported QVAE's folder."""
+    """The model of a training run's best checkpoint, or of a ported QVAE's folder.
+
+    The run's averaged weights where it keeps an average (ema.decay).
+    """
     if (workdir is None) == (checkpoint is None):
         raise UserError("give either --workdir, a training run, or --checkpoint, a ported QVAE.")
     if checkpoint is not None:
@@ -115,9 +116,8 @@ def load_model(
         if kept.best_step is None:
             raise UserError(f"{workdir} holds no checkpoint yet: train there first.")
         saved = kept.restore(kept.best_step)
-    return model_config, checkpoints.checked_variables(
-        saved, expected, where=str(kept.directory)
-    )
+    found = checkpoints.checked_variables(saved, expected, where=str(kept.directory))
+    return model_config, checkpoints.averaged(saved, found)
 
 
 def synthesise(
@@ -219,9 +219,7 @@ def _short_stem(path: pathlib.Path) -> str:
     return os.fsencode(path.stem)[:LONGEST_STEM].decode("utf-8", "ignore")
 
 
-def _references(
-    paths: Sequence[pathlib.Path], workdir: str | None
-) -> list[pathlib.Path | None]:
+def _references(paths: Sequence[pathlib.Path], workdir: str | None) -> list[pathlib.Path | None]:
     """The sound that each imitation imitates, None where no data set says so.
 
     Looked for in the data set that the file lies in, then in the one the run was trained on.

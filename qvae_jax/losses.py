@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from qvae_jax.audio import mel, stft
+from qvae_jax.models import global_batch
 
 STFT_WINDOWS = (512, 1024, 2048, 4096)  # samples at 22,050 Hz, each with a hop of a quarter
 MEL_WINDOWS = (1024, 2048)  # both among STFT_WINDOWS, so that their spectra are shared
@@ -42,18 +43,23 @@ def spectra(audio: jax.Array) -> Spectra:
 
 
 def spectral_loss(
-    prediction: Spectra, target: Spectra, share: jax.Array | float = 1.0
+    prediction: Spectra,
+    target: Spectra,
+    share: jax.Array | float = 1.0,
+    axis_name: str | None = None,
 ) -> jax.Array:
     """Spectral convergence of complex STFTs plus log-magnitude distance, mean over windows.
 
     ‖T − P‖_F / (‖T‖_F + 1e-7), its norms taken over the whole batch, plus
     mean |ln(|P| + 1e-7) − ln(|T| + 1e-7)|. Scalar. share is the part of the rows that count: the
-    others are silent in both and add nothing to the sums.
+    others are silent in both and add nothing to the sums. axis_name: see global_batch.
     """
     losses = [
-        _convergence(prediction.stft[window], target.stft[window])
+        _convergence(prediction.stft[window], target.stft[window], axis_name)
         + _log_distance(
-            stft.magnitude(prediction.stft[window]), stft.magnitude(target.stft[window])
+            stft.magnitude(prediction.stft[window]),
+            stft.magnitude(target.stft[window]),
+            axis_name,
         )
         / share
         for window in STFT_WINDOWS
@@ -61,9 +67,14 @@ def spectral_loss(
     return sum(losses) / len(losses)
 
 
-def mel_loss(prediction: Spectra, target: Spectra, share: jax.Array | float = 1.0) -> jax.Array:
+def mel_loss(
+    prediction: Spectra,
+    target: Spectra,
+    share: jax.Array | float = 1.0,
+    axis_name: str | None = None,
+) -> jax.Array:
     """Mean over windows of mean |ln(M_P + 1e-7) − ln(M_T + 1e-7)| of mel energies. Scalar."""
-    losses = [_log_distance(prediction.mel[w], target.mel[w]) for w in MEL_WINDOWS]
+    losses = [_log_distance(prediction.mel[w], target.mel[w], axis_name) for w in MEL_WINDOWS]
     return sum(losses) / len(losses) / share
 
 
@@ -84,6 +95,7 @@ def qvae_loss(
     beta: jax.Array | float,
     weights: LossWeights = LossWeights(),
     valid: jax.Array | None = None,
+    axis_name: str | None = None,
 ) -> tuple[jax.Array, dict[str, jax.Array]]:
     """Total loss and its unweighted terms, each a scalar.
 
@@ -94,6 +106,8 @@ def qvae_loss(
         weights: weights of the other terms and the silence mask.
         valid: bool [batch], false for rows that only fill up a batch of fixed size. Such rows
             change no term: the result is that of the valid rows alone.
+        axis_name: where the batch is cut among devices, see global_batch: every term is then that
+            of the whole batch.
 
     Returns:
         The total, and the terms by name (TERMS) before weighting.
@@ -102,7 +116,8 @@ def qvae_loss(
         # Rows of silence on both sides add nothing to any sum; the means then want rescaling.
         prediction = jnp.where(valid[:, None], prediction, 0.0)
         target = jnp.where(valid[:, None], target, 0.0)
-    share = 1.0 if valid is None else jnp.mean(valid.astype(jnp.float32))
+    mean = lambda x: global_batch.mean(x, None, axis_name)  # noqa: E731
+    share = 1.0 if valid is None else mean(valid.astype(jnp.float32))
     predicted, wanted = spectra(prediction), spectra(target)
     if weights.mask_silence:
         predicted, wanted = _without_trailing_silence(predicted, wanted, weights.silence_threshold)
@@ -110,10 +125,10 @@ def qvae_loss(
         prediction, target = prediction * audible, target * audible
     kl = kl_divergence(mu, logvar)
     terms = {
-        "spectral": spectral_loss(predicted, wanted, share),
-        "mel": mel_loss(predicted, wanted, share),
-        "waveform": jnp.mean(_absolute(prediction - target)) / share,
-        "kl": jnp.mean(kl if valid is None else jnp.where(valid, kl, 0.0)) / share,
+        "spectral": spectral_loss(predicted, wanted, share, axis_name),
+        "mel": mel_loss(predicted, wanted, share, axis_name),
+        "waveform": mean(_absolute(prediction - target)) / share,
+        "kl": mean(kl if valid is None else jnp.where(valid, kl, 0.0)) / share,
     }
     audio_terms = sum(getattr(weights, name) * terms[name] for name in TERMS[:3])
     return audio_terms + beta * terms["kl"], terms
@@ -144,13 +159,16 @@ def _without_trailing_silence(
     return masked(prediction), masked(target)
 
 
-def _convergence(prediction: jax.Array, target: jax.Array) -> jax.Array:
-    norm = lambda spectrum: stft.safe_sqrt(jnp.sum(stft.power(spectrum)))  # noqa: E731
+def _convergence(prediction: jax.Array, target: jax.Array, axis_name: str | None) -> jax.Array:
+    def norm(spectrum: jax.Array) -> jax.Array:
+        return stft.safe_sqrt(global_batch.total(stft.power(spectrum), axis_name))
+
     return norm(target - prediction) / (norm(target) + LOG_FLOOR)
 
 
-def _log_distance(prediction: jax.Array, target: jax.Array) -> jax.Array:
-    return jnp.mean(_absolute(jnp.log(prediction + LOG_FLOOR) - jnp.log(target + LOG_FLOOR)))
+def _log_distance(prediction: jax.Array, target: jax.Array, axis_name: str | None) -> jax.Array:
+    difference = jnp.log(prediction + LOG_FLOOR) - jnp.log(target + LOG_FLOOR)
+    return global_batch.mean(_absolute(difference), None, axis_name)
 
 
 def _absolute(difference: jax.Array) -> jax.Array:

@@ -114,9 +114,9 @@ def _first_layer(config: ml_collections.ConfigDict, model_config: QVAEConfig) ->
     reasons = {
         "the encoder's first layer learns": first == 0,
         "fine_tuning.frozen_batch_norm moves the statistics of layers that do not learn": (
-            config.fine_tuning.get("frozen_batch_norm", "frozen") != "frozen"
+            config.fine_tuning.frozen_batch_norm != "frozen"
         ),
-        "training.dtype is not float32": config.training.get("dtype", "float32") != "float32",
+        "training.dtype is not float32": config.training.dtype != "float32",
         f"the map before layer {first} is no smaller ({map_bytes // 1000} kB) than the log-mel "
         f"({logmel_bytes // 1000} kB)": map_bytes >= logmel_bytes,
     }

@@ -10,10 +10,10 @@ import time
 from collections.abc import Callable, Iterator
 
 import jax
+import jax.numpy as jnp
 import ml_collections
 import numpy as np
 import optax
-from jax.sharding import Mesh
 from tqdm import tqdm
 
 from qvae_jax import configuration, files, losses
@@ -22,12 +22,24 @@ from qvae_jax.data.batches import Examples
 from qvae_jax.errors import UserError
 from qvae_jax.models import variables
 from qvae_jax.models.decoders import SAMPLE_RATE_HZ
+from qvae_jax.models.mobilenet import LAST_LAYER
 from qvae_jax.models.qvae import QVAE
 from qvae_jax.models.variables import Variables
 from qvae_jax.prepare import Prepared, prepare
-from qvae_jax.training import checkpoints, devices, optimizer, samples, schedules, start
+from qvae_jax.training import (
+    checkpoints,
+    devices,
+    environment,
+    hosts,
+    optimizer,
+    reset,
+    samples,
+    schedules,
+    start,
+    summary,
+)
 from qvae_jax.training import state as training_state
-from qvae_jax.training.metrics_log import METRICS_FILE, MetricsLog, read_metrics
+from qvae_jax.training.metrics_log import METRICS_FILE, MetricsLog, open_log, read_metrics
 from qvae_jax.training.state import Progress
 from qvae_jax.training.step import StepOptions, TrainState, make_eval_step, make_train_step
 
@@ -42,7 +54,7 @@ class Run:
     config: ml_collections.ConfigDict
     workdir: pathlib.Path
     prepared: Prepared
-    mesh: Mesh
+    spread: devices.Spread
     batch_size: int
     steps_per_epoch: int
     num_steps: int
@@ -62,39 +74,56 @@ class Run:
         return next(name for name in MONITORED if name in self.validated)
 
 
-def train(config: ml_collections.ConfigDict, workdir: str | pathlib.Path) -> None:
+def train(
+    config: ml_collections.ConfigDict, workdir: str | pathlib.Path, *, reset_epoch: bool = False
+) -> None:
     """Trains as the config says; all that it writes goes into workdir.
 
     A run that workdir holds already goes on from its last checkpoint, as if it had never stopped.
+    With reset_epoch, a new run begins there from the old one's last weights; see training/reset.py.
     Raises UserError for settings or data that make no sense, and where the loss is not finite.
     """
-    workdir = pathlib.Path(workdir)
+    with hosts.writer_speaks():
+        _train(config, pathlib.Path(workdir), reset_epoch)
+
+
+def _train(config: ml_collections.ConfigDict, workdir: pathlib.Path, reset_epoch: bool) -> None:
     configuration.check(config)
+    start.check_devices(config)
     files.make_folder(workdir)
     if (workdir / configuration.CONFIG_FILE).exists():
         configuration.read_run(workdir)  # it is about to be replaced, so it must be a run's
+    _reset(config, workdir, reset_epoch)
     keep_best = config.checkpoints.keep_best
     with contextlib.closing(checkpoints.RunCheckpoints(workdir, keep_best=keep_best)) as kept:
         resumed = kept.latest_step
-        start.resolve_encoder(config, None if resumed is None else workdir)
+        begun = resumed is not None or (workdir / reset.START_FOLDER).exists()
+        start.resolve_encoder(config, workdir if begun else None)
         model_config = configuration.model_config(config)
         graphdef, expected = variables.split(QVAE(model_config, rng=None))
         layers = optimizer.trained_layers(
             config.training.encoder, tuple(config.fine_tuning.layers), model_config.last_layer
         )
         if resumed is None:
-            model_variables = start.initial_variables(config, model_config)
+            model_variables = reset.start_weights(workdir, expected)
+            if model_variables is None:
+                model_variables = start.initial_variables(config, model_config)
         else:
-            configuration.check_run(config, workdir)
+            changes = configuration.check_run(config, workdir)
+            if changes and hosts.is_writer():
+                environment.record_event(workdir, {"step": resumed, "changed": changes})
             saved = kept.restore(resumed)
             model_variables = checkpoints.checked_variables(
                 saved, expected, where=str(kept.directory)
             )
-        prepared = prepare(config, model_config, model_variables, workdir)
+        with hosts.writer_first("prepare"):
+            prepared = prepare(config, model_config, model_variables, workdir)
         if resumed is not None:
             split_record.check_split(workdir, prepared.parts)
-        split_record.record_split(workdir, prepared.parts, prepared.left_out)
-        configuration.record(config, workdir)
+        if hosts.is_writer():
+            split_record.record_split(workdir, prepared.parts, prepared.left_out)
+            configuration.record(config, workdir)
+            environment.record_environment(workdir)
 
         run, update_rule = _set_up(config, workdir, graphdef, layers, prepared)
         progress = Progress()
@@ -105,19 +134,47 @@ def train(config: ml_collections.ConfigDict, workdir: str | pathlib.Path) -> Non
                 saved, resumed, layers, update_rule, where=str(kept.directory)
             )
             print(f"going on from step {resumed}")
-        state = jax.device_put(state, devices.replicated(run.mesh))
+        if config.ema.decay:
+            state = training_state.with_average(state, saved if resumed is not None else {})
         _describe(run, state)
-        with contextlib.closing(MetricsLog(workdir, resumed or 0)) as log:
+        state = devices.put_state(state, run.spread)
+        with contextlib.closing(open_log(workdir, resumed or 0)) as log:
             finished = _loop(run, state, progress, kept, log, resumed or 0)
-        if finished:
+        if finished and hosts.is_writer():
             _summarise(run, kept)
+
+
+def _reset(config, workdir: pathlib.Path, wanted: bool) -> None:
+    """Begins a reset where it is wanted, and ends one that was interrupted."""
+    if jax.process_count() > 1:
+        if wanted or (workdir / reset.PENDING_FOLDER).exists():
+            raise UserError(
+                "--reset_epoch needs a single process: run it so first, and stop it by SIGTERM."
+            )
+        return
+    if reset.finish_reset(workdir) or not wanted:
+        return
+    read_only = checkpoints.RunCheckpoints(workdir, read_only=True)
+    with contextlib.closing(read_only) as kept:
+        if kept.latest_step is None:
+            raise UserError(f"--reset_epoch: {workdir} holds no checkpoint to take weights from.")
+        step, saved = kept.latest_step, kept.restore(kept.latest_step)
+    start.resolve_encoder(config, workdir)
+    configuration.check_run(config, workdir, configuration.FIXED_IN_A_RESET)
+    model_config = configuration.model_config(config)
+    expected = variables.split(QVAE(model_config, rng=None))[1]
+    where = str(workdir / "checkpoints")
+    weights = checkpoints.checked_variables(saved, expected, where=where)
+    reset.begin_reset(workdir, step, weights)
+    print(f"starting anew from the weights of step {step}")
 
 
 def _set_up(
     config, workdir, graphdef, layers, prepared
 ) -> tuple[Run, optax.GradientTransformation]:
     examples = prepared.parts["train"]
-    mesh = devices.mesh()
+    spread = devices.spread(config.parallel, config.batch_norm)
+    accumulation_steps = config.training.accumulation_steps
     batch_size = min(config.training.batch_size, len(examples))
     if batch_size < 2:
         raise UserError(
@@ -125,7 +182,7 @@ def _set_up(
             f"{len(examples)} training pairs): set training.batch_size to 2 or more, or give more "
             "pairs."
         )
-    devices.check_batch_size(batch_size, mesh)
+    devices.check_batch_size(batch_size, spread.mesh.size, accumulation_steps)
     steps_per_epoch = config.training.steps_per_epoch or len(examples) // batch_size
     learning_rate, encoder_rate = _learning_rates(config, steps_per_epoch)
     update_rule = optimizer.adamw(
@@ -141,10 +198,15 @@ def _set_up(
         beta=_beta(config, steps_per_epoch),
         learning_rate=learning_rate,
         precomputed_features=config.training.encoder == "frozen",
-        train_layers=layers,
+        train_layers=_batch_norm_layers(config, layers),
         temperature=config.training.temperature,
         seed=config.training.seed,
         first_layer=prepared.first_layer,
+        accumulation_steps=accumulation_steps,
+        average_decay=config.ema.decay,
+        compute_dtype=jnp.bfloat16 if config.training.dtype == "bfloat16" else None,
+        axis_name=spread.axis_name,
+        batch_norm_per_device=config.batch_norm == "per_device",
     )
     eval_step = make_eval_step(
         graphdef, options, batch_statistics=config.validation.batch_statistics
@@ -153,15 +215,25 @@ def _set_up(
         config=config,
         workdir=workdir,
         prepared=prepared,
-        mesh=mesh,
+        spread=spread,
         batch_size=batch_size,
         steps_per_epoch=steps_per_epoch,
         num_steps=config.training.num_epochs * steps_per_epoch,
         beta=options.beta,
-        train_step=jax.jit(make_train_step(graphdef, update_rule, options), donate_argnums=0),
-        eval_step=jax.jit(eval_step),
+        train_step=devices.compile_train_step(
+            make_train_step(graphdef, update_rule, options), spread
+        ),
+        eval_step=devices.compile_eval_step(eval_step, spread),
     )
     return run, update_rule
+
+
+def _batch_norm_layers(config, trained: frozenset[int]) -> frozenset[int]:
+    """The encoder layers whose BatchNorm trains: those that learn or, as in the original, all."""
+    drifting = config.fine_tuning.frozen_batch_norm == "train"
+    if drifting and config.training.encoder == "fine_tuned":
+        return frozenset(range(LAST_LAYER + 1))
+    return trained
 
 
 def _learning_rates(config, steps_per_epoch: int) -> tuple[optax.Schedule, optax.Schedule]:
@@ -211,13 +283,13 @@ def _loop(
 ) -> bool:
     """All remaining steps; false where a signal ended them early."""
     examples, config = run.prepared.parts["train"], run.config
-    by_example = devices.split_by_example(run.mesh)
+    own = devices.own_rows(run.batch_size, run.spread)
 
     def batch_of(step: int):
         indices = batches.training_indices(
             len(examples), run.batch_size, config.training.seed, step
         )
-        return jax.device_put(examples.batch(indices), by_example)
+        return devices.put_batch(examples.batch(indices[own]), run.spread)
 
     patience = config.early_stopping.patience_epochs
     if patience and progress.stale_epochs >= patience:
@@ -227,7 +299,7 @@ def _loop(
     with contextlib.closing(feed), contextlib.closing(report), _stop_signals() as stop_requested:
         for step, (batch, wait_s) in enumerate(batches.timed(feed), start=first_step + 1):
             state, metrics = run.train_step(state, batch)
-            report.after_step(step, metrics)
+            report.after_step(step, devices.get_state(metrics, run.spread))
             report.add_wait(wait_s)
             if step % run.steps_per_epoch == 0:
                 report.flush()
@@ -239,10 +311,10 @@ def _loop(
                     )
                     return True
             # After the epoch's end, so that a run that goes on from here has not missed it.
-            if stop_requested():
+            if hosts.agree_to_stop(step, stop_requested):
                 report.flush()
                 log.flush()
-                _save(kept, step, state, progress, None)
+                _save(kept, step, devices.get_state(state, run.spread), progress, None)
                 report.say(f"stopped and saved at step {step}; the same command goes on from it.")
                 return False
     return True
@@ -251,6 +323,7 @@ def _loop(
 def _end_of_epoch(run, state, progress, kept, log, report, step: int) -> None:
     """Validates, writes samples and saves, each where its interval says so."""
     config, epoch = run.config, step // run.steps_per_epoch
+    state_here = devices.get_state(state, run.spread)
     last = step == run.num_steps
     due = lambda interval: last or epoch % interval == 0  # noqa: E731
     validation_loss = None
@@ -259,7 +332,7 @@ def _end_of_epoch(run, state, progress, kept, log, report, step: int) -> None:
     if speed:
         log.write(step, "speed", speed, epoch=epoch)
     if due(config.validation.every_epochs):
-        results = _validate(run, state, step, kept)
+        results = _validate(run, state.averaged(), step, kept)
         for part, values in results.items():
             log.write(step, "validation" if part == "train" else part, values, epoch=epoch)
         validation_loss = results[run.monitored]["total"]
@@ -270,11 +343,11 @@ def _end_of_epoch(run, state, progress, kept, log, report, step: int) -> None:
         stop = bool(patience) and progress.stale_epochs >= patience
         report.say(_epoch_line(run, epoch, results))
     if stop or due(config.logging.samples_every_epochs):
-        _write_samples(run, state, log, epoch, step)
+        _write_samples(run, state.averaged(), log, epoch, step)
     if stop or due(config.checkpoints.every_epochs):
         # Metrics first: a run that goes on from this checkpoint does not write them again.
         log.flush()
-        _save(kept, step, state, progress, validation_loss)
+        _save(kept, step, state_here, progress, validation_loss)
     log.flush()
 
 
@@ -287,7 +360,7 @@ def _save(
 ) -> None:
     """Saves a checkpoint, but never one from which no run could go on."""
     tree = training_state.to_checkpoint(state, progress)
-    for part in ("params", "batch_stats", "optimizer"):
+    for part in (part for part in tree if part != "progress"):
         for name, array in tree[part].items():
             if not np.isfinite(np.asarray(array)).all():
                 raise UserError(
@@ -303,41 +376,50 @@ def _kept(kept: checkpoints.RunCheckpoints) -> str:
 
 
 def _validate(
-    run: Run, state: TrainState, step: int, kept: checkpoints.RunCheckpoints
+    run: Run, model_variables: Variables, step: int, kept: checkpoints.RunCheckpoints
 ) -> dict[str, dict[str, float]]:
     """Mean loss and terms of each validated part at z = μ."""
     results = {}
     for part in run.validated:
-        sums, count = {}, 0
-        for batch in batches.evaluation_batches(run.prepared.parts[part], run.batch_size):
-            metrics, _ = _evaluate(run, state.variables(), batch, step)
-            num_valid = int(batch["valid"].sum())
-            count += num_valid
-            for name, value in jax.device_get(metrics).items():
-                sums[name] = sums.get(name, 0.0) + float(value) * num_valid
-        results[part] = {name: total / count for name, total in sums.items()}
+        sums, examples = {}, run.prepared.parts[part]
+        for metrics, _, num_valid in _evaluate(run, model_variables, examples, step):
+            for name, value in metrics.items():
+                sums[name] = sums.get(name, 0.0) + value * num_valid
+        results[part] = {name: total / len(examples) for name, total in sums.items()}
         _require_finite(results[part], losses.TERMS, f"the {part} loss", step, kept)
     return results
 
 
-def _evaluate(run: Run, model_variables: Variables, batch: dict, step: int):
-    batch = jax.device_put(batch, devices.split_by_example(run.mesh))
-    return run.eval_step(model_variables, batch, np.float32(run.beta(step)))
+def _evaluate(run: Run, model_variables: Variables, examples: Examples, step: int):
+    """Yields the metrics, the audio on the devices, and the number of examples of each batch."""
+    beta = np.float32(run.beta(step))
+    own = devices.own_rows(run.batch_size, run.spread)
+    starts = range(0, len(examples), run.batch_size)
+    for first, batch in zip(starts, batches.evaluation_batches(examples, run.batch_size, own)):
+        batch = devices.put_batch(batch, run.spread)
+        metrics, audio = run.eval_step(model_variables, batch, beta)
+        metrics = jax.device_get(devices.get_state(metrics, run.spread))
+        num_valid = min(run.batch_size, len(examples) - first)
+        yield {name: float(value) for name, value in metrics.items()}, audio, num_valid
 
 
-def _write_samples(run: Run, state: TrainState, log: MetricsLog, epoch: int, step: int) -> None:
+def _write_samples(
+    run: Run, model_variables: Variables, log: MetricsLog, epoch: int, step: int
+) -> None:
     if not run.config.logging.num_samples:
         return
     folder = run.workdir / "samples" / f"epoch_{epoch:04d}"
     for part, examples in run.prepared.parts.items():
-        metrics, audio = _first_samples(run, state, examples, step)
+        metrics, audio = _first_samples(run, model_variables, examples, step)
+        if not hosts.is_writer():
+            continue
         title = f"{part}, epoch {epoch}: loss {metrics['total']:.2f}"
         samples.write_samples(folder, part, run.prepared.index, examples, audio, title)
         for i, waveform in enumerate(audio):
             log.write_audio(step, f"{part}_{i + 1:02d}", waveform, SAMPLE_RATE_HZ)
 
 
-def _first_samples(run: Run, state: TrainState, examples: Examples, step: int):
+def _first_samples(run: Run, model_variables: Variables, examples: Examples, step: int):
     """Loss and audio [samples, 59049] of the first samples of a part."""
     count = min(run.config.logging.num_samples, len(examples))
     audio, totals = [], []
@@ -347,10 +429,9 @@ def _first_samples(run: Run, state: TrainState, examples: Examples, step: int):
         input_rows=examples.input_rows[:count],
         target_rows=examples.target_rows[:count],
     )
-    for batch in batches.evaluation_batches(few, run.batch_size):
-        metrics, generated = _evaluate(run, state.variables(), batch, step)
-        audio.append(np.asarray(generated)[batch["valid"]])
-        totals += [float(metrics["total"])] * int(batch["valid"].sum())
+    for metrics, generated, num_valid in _evaluate(run, model_variables, few, step):
+        audio.append(devices.get_rows(generated, run.spread)[:num_valid])
+        totals += [metrics["total"]] * num_valid
     return {"total": float(np.mean(totals))}, np.concatenate(audio)
 
 
@@ -416,6 +497,8 @@ class _StepReport:
 def _progress_bar(num_steps: int, first_step: int) -> tqdm:
     """A bar on a terminal; elsewhere, where a bar would be one endless line, a line at times."""
     options = dict(total=num_steps, initial=first_step, unit="step")
+    if not hosts.is_writer():
+        return tqdm(**options, disable=True)
     if sys.stderr.isatty():
         return tqdm(**options, dynamic_ncols=True, mininterval=1)
     shown = "step {n_fmt}/{total_fmt}, {rate_fmt}, {remaining} left{postfix}"
@@ -471,12 +554,14 @@ def _stop_signals() -> Iterator[Callable[[], bool]]:
 
 
 def _describe(run: Run, state: TrainState) -> None:
-    count = lambda arrays: sum(array.size for array in arrays.values())  # noqa: E731
+    print(summary.parameter_table(state.trainable, state.frozen))
+    total = summary.count_by_part(state.trainable, state.frozen)[summary.TOTAL]
     parts = ", ".join(f"{len(examples)} {name}" for name, examples in run.prepared.parts.items())
     print(
-        f"{count(state.trainable):,} parameters learn, {count(state.frozen):,} do not; pairs: "
+        f"{total.trainable:,} parameters learn, {total.frozen:,} do not; pairs: "
         f"{parts}; {run.config.training.num_epochs} epochs of {run.steps_per_epoch} steps with "
-        f"batches of {run.batch_size} on {run.mesh.size} {jax.devices()[0].platform} device(s)"
+        f"batches of {run.batch_size} on {run.spread.mesh.size} "
+        f"{jax.devices()[0].platform} device(s)"
     )
 
 

@@ -4,7 +4,6 @@ import json
 import os
 import shutil
 import signal
-import types
 
 import jax
 import numpy as np
@@ -12,13 +11,14 @@ import orbax.checkpoint as ocp
 import pytest
 import soundfile
 
+import killed_run
 import small_run
-from qvae_jax import configuration, losses, train
+from qvae_jax import configuration, generate, losses, train
 from qvae_jax.data import batches
 from qvae_jax.data.split_record import SPLIT_FILE
 from qvae_jax.errors import UserError
 from qvae_jax.models.variables import Variables
-from qvae_jax.training import checkpoints, devices, start
+from qvae_jax.training import checkpoints, environment, reset, start
 from qvae_jax.training import state as training_state
 from qvae_jax.training.checkpoints import RunCheckpoints
 from qvae_jax.training.metrics_log import METRICS_FILE, read_metrics
@@ -315,6 +315,122 @@ def test_a_run_without_progress_stops_early(data_set, tmp_path, capsys):
     assert read_metrics(workdir)[-1]["step"] == 9, "it stays stopped"
 
 
+def test_a_change_of_a_training_setting_is_recorded(data_set, frozen_run, tmp_path):
+    workdir = shutil.copytree(frozen_run, tmp_path / "run")
+    assert environment.read_history(workdir) == []
+    small_run.trained(data_set, workdir, **{"optimizer.clip_norm": 1.0})
+    small_run.trained(data_set, workdir, **{"optimizer.clip_norm": 1.0})
+    changed = {"optimizer.clip_norm": {"was": 2.0, "is": 1.0}}
+    assert environment.read_history(workdir) == [{"step": 6, "changed": changed}]
+    assert (workdir / environment.ENVIRONMENT_FILE).exists()
+
+
+def test_a_reset_keeps_the_weights_and_starts_anew(data_set, frozen_run, tmp_path, capsys):
+    workdir = shutil.copytree(frozen_run, tmp_path / "run")
+    with pytest.raises(UserError, match="model.latent_dim is 5 but was 4"):
+        train.train(
+            small_run.config(data_set, **{"model.latent_dim": 5}), workdir, reset_epoch=True
+        )
+    assert not (workdir / reset.START_FOLDER).exists()
+    train.train(small_run.config(data_set), workdir, reset_epoch=True)
+    assert "starting anew from the weights of step 6" in capsys.readouterr().out
+    before, expected = saved(frozen_run), saved(workdir / "before_reset_1")
+    assert_same_checkpoints(expected, before)
+    found = reset.start_weights(workdir, Variables(before["params"], before["batch_stats"]))
+    assert_same_checkpoints(found._asdict(), {n: before[n] for n in Variables._fields})
+    steps = [entry["step"] for entry in read_metrics(workdir) if entry["part"] == "train"]
+    assert steps == [1, 2, 3, 4, 5, 6] and steps_on_disk(workdir) == {3, 6}
+    after = saved(workdir)
+    counts = [name for name in after["optimizer"] if name.endswith("count")]
+    assert counts and all(after["optimizer"][name] == 6 for name in counts)
+    assert not np.array_equal(after["params"]["mu_head.kernel"], before["params"]["mu_head.kernel"])
+    small_run.trained(data_set, workdir)
+    assert "going on from step 6" in capsys.readouterr().out
+    assert_same_checkpoints(saved(workdir), after)
+
+
+def test_a_reset_needs_a_checkpoint(data_set, tmp_path):
+    for problem in (
+        "holds no checkpoints: train there",
+        "--reset_epoch: .* holds no checkpoint to",
+    ):
+        with pytest.raises(UserError, match=problem):
+            train.train(small_run.config(data_set), tmp_path / "run", reset_epoch=True)
+        (tmp_path / "run" / "checkpoints").mkdir()
+
+
+# --- Ways to train
+
+
+def test_an_average_of_the_weights_is_kept_and_used(data_set, tmp_path, monkeypatch):
+    killed_run.shrink(monkeypatch.setattr)
+    every_step = {
+        "data.cache_dir": "",
+        "ema.decay": 0.75,
+        "training.steps_per_epoch": 1,
+        "training.num_epochs": 2,
+    }
+    workdir = small_run.trained(data_set, tmp_path / "run", **every_step)
+    average = initial(small_run.config(data_set, **every_step)).params
+    for step in (1, 2):
+        tree = saved(workdir, step)
+        average = {n: 0.75 * average[n] + 0.25 * tree["params"][n] for n in tree["average"]}
+        for name, array in tree["average"].items():
+            np.testing.assert_allclose(array, average[name], rtol=1e-5, atol=1e-7, err_msg=name)
+    shown = generate.load_model(workdir=str(workdir))[1].params
+    best = saved(workdir, RunCheckpoints(workdir, read_only=True).best_step)
+    assert all(np.array_equal(shown[name], best["average"][name]) for name in best["average"])
+    assert not np.array_equal(shown["mu_head.kernel"], best["params"]["mu_head.kernel"])
+    # The average goes on with the run, begins where it is switched on, ends where it is not.
+    longer = every_step | {"training.num_epochs": 3}
+    small_run.trained(data_set, workdir, **longer)
+    third = saved(workdir, 3)
+    for name, array in average.items():
+        expected = 0.75 * array + 0.25 * third["params"][name]
+        np.testing.assert_allclose(third["average"][name], expected, rtol=1e-5, atol=1e-7)
+    small_run.trained(data_set, workdir, **longer | {"ema.decay": 0.0, "training.num_epochs": 4})
+    assert "average" not in saved(workdir, 4)
+
+
+@pytest.mark.slow
+def test_one_device_trains_the_same_by_pmap(data_set, tmp_path, monkeypatch):
+    killed_run.shrink(monkeypatch.setattr)
+    few = {"data.cache_dir": "", "logging.num_samples": 1, "training.num_epochs": 1}
+    for parallel in ("jit", "pmap"):
+        small_run.trained(data_set, tmp_path / parallel, parallel=parallel, **few)
+    by_jit, by_pmap = (saved(tmp_path / name) for name in ("jit", "pmap"))
+    shapes = lambda tree: jax.tree.map(np.shape, tree)  # noqa: E731
+    assert shapes(by_pmap) == shapes(by_jit)
+    for ours, theirs in zip(*(read_metrics(tmp_path / name) for name in ("pmap", "jit"))):
+        if ours["step"] == 1:
+            assert ours["total"] == pytest.approx(theirs["total"], rel=1e-5)
+    # And one goes on with what the other has saved.
+    longer = few | {"training.num_epochs": 2}
+    small_run.trained(data_set, tmp_path / "jit", parallel="pmap", **longer)
+    assert max(steps_on_disk(tmp_path / "jit")) == 6
+    sounds = [path for path in (tmp_path / "pmap").rglob("*_generated.wav")]
+    assert len(sounds) == 3
+
+
+def test_statistics_of_frozen_layers_drift_where_that_is_asked_for(data_set, tmp_path, monkeypatch):
+    killed_run.shrink(monkeypatch.setattr)
+    changes = {
+        "data.cache_dir": "",
+        "fine_tuning.layers": (1,),
+        "fine_tuning.frozen_batch_norm": "train",
+        "model.feature_space": "1",
+        "training.steps_per_epoch": 1,
+        "training.num_epochs": 1,
+    }
+    workdir = small_run.trained(data_set, tmp_path / "run", encoder="fine_tuned", **changes)
+    before, after = initial(small_run.config(data_set, "fine_tuned", **changes)), saved(workdir)
+    changed = changed_names(before, after)
+    assert {n for n in changed if n.startswith("encoder.features.1.")}
+    frozen = names_below(before, "encoder.features.0.")
+    statistics = {name for name in frozen if name in before.batch_stats}
+    assert changed & frozen == statistics
+
+
 # --- What goes wrong
 
 
@@ -445,12 +561,3 @@ def test_a_workdir_that_cannot_be_written(data_set, tmp_path):
         with pytest.raises(UserError, match=str(workdir)):
             train.train(small_run.config(data_set), workdir)
     assert (tmp_path / "file").read_text() == "kept"
-
-
-def test_a_batch_is_divided_among_all_devices():
-    mesh = types.SimpleNamespace(size=8)
-    devices.check_batch_size(16, mesh)
-    with pytest.raises(UserError, match="batch of 12 .*8 devices.*to 8 or 16"):
-        devices.check_batch_size(12, mesh)
-    with pytest.raises(UserError, match="to 8\\."):
-        devices.check_batch_size(3, mesh)

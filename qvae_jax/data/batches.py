@@ -63,10 +63,15 @@ def training_indices(num_examples: int, batch_size: int, seed: int, step: int) -
     return order[batch_number * batch_size : (batch_number + 1) * batch_size]
 
 
-def evaluation_batches(examples: Examples, batch_size: int) -> Iterator[Batch]:
-    """All examples once, in order, in batches of one size; `valid` marks the rows that count."""
+def evaluation_batches(
+    examples: Examples, batch_size: int, rows: slice = slice(None)
+) -> Iterator[Batch]:
+    """All examples once, in order, in batches of one size; `valid` marks the rows that count.
+
+    Of each batch only `rows` are read and given.
+    """
     for start in range(0, len(examples), batch_size):
-        indices = np.arange(start, start + batch_size)
+        indices = np.arange(start, start + batch_size)[rows]
         valid = indices < len(examples)
         yield examples.batch(np.where(valid, indices, 0)) | {"valid": valid}
 

@@ -1,10 +1,13 @@
-"""Layers that agree with torch where it matters: BatchNorm, Linear and convolutions."""
+"""Layers that agree with torch where it matters: BatchNorm, Linear and convolutions.
+
+A layer computes in the type of its input; parameters and running statistics stay as they are.
+"""
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from qvae_jax.models import convolutions
+from qvae_jax.models import convolutions, global_batch
 
 LEAKY_SLOPE = 0.1
 
@@ -14,7 +17,11 @@ class BatchNorm(nnx.Module):
 
     Training normalises with the biased variance of the batch and moves the running variance by
     the unbiased one: running = (1 − momentum)·running + momentum·batch, torch's sense of momentum.
+    Set axis_name where the batch is cut among devices and its statistics shall be the whole's.
+    Statistics and result are computed in float32 at least, and the result has the input's type.
     """
+
+    axis_name: str | None = None
 
     def __init__(self, num_channels: int, *, epsilon: float, momentum: float):
         self.scale = nnx.Param(jnp.ones(num_channels))
@@ -29,17 +36,18 @@ class BatchNorm(nnx.Module):
 
         Raises ValueError where training would see a single value per channel.
         """
-        mean, var = (self._batch_statistics(x) if train else (self.mean[...], self.var[...]))
+        wide = x.astype(jnp.promote_types(x.dtype, jnp.float32))
+        mean, var = self._batch_statistics(wide) if train else (self.mean[...], self.var[...])
         factor = self.scale[...] * jax.lax.rsqrt(var + self.epsilon)
-        return (x - mean) * factor + self.bias[...]
+        return ((wide - mean) * factor + self.bias[...]).astype(x.dtype)
 
     def _batch_statistics(self, x: jax.Array) -> tuple[jax.Array, jax.Array]:
         axes = tuple(range(x.ndim - 1))
-        count = x.size // x.shape[-1]
+        count = x.size // x.shape[-1] * global_batch.num_parts(self.axis_name)
         if count < 2:
             raise ValueError("BatchNorm cannot train on a single value per channel.")
-        mean = jnp.mean(x, axes)
-        var = jnp.mean(jnp.square(x - mean), axes)
+        mean = global_batch.mean(x, axes, self.axis_name)
+        var = global_batch.mean(jnp.square(x - mean), axes, self.axis_name)
         self._move(self.mean, mean)
         self._move(self.var, var * count / (count - 1))
         return mean, var
@@ -58,7 +66,7 @@ class Linear(nnx.Module):
 
     def __call__(self, x: jax.Array) -> jax.Array:
         """Applies the map."""
-        return x @ self.kernel[...] + self.bias[...]
+        return x @ self.kernel[...].astype(x.dtype) + self.bias[...].astype(x.dtype)
 
 
 class Conv1d(nnx.Module):
@@ -85,9 +93,10 @@ class Conv1d(nnx.Module):
 
     def __call__(self, x: jax.Array) -> jax.Array:
         """Applies the convolution."""
+        kernel, bias = self.kernel[...].astype(x.dtype), self.bias[...].astype(x.dtype)
         if self.upsample:
-            return convolutions.upsample3_conv1d(x, self.kernel[...]) + self.bias[...]
-        return convolutions.conv1d(x, self.kernel[...], dilation=self.dilation) + self.bias[...]
+            return convolutions.upsample3_conv1d(x, kernel) + bias
+        return convolutions.conv1d(x, kernel, dilation=self.dilation) + bias
 
 
 class Upsample3(nnx.Module):
@@ -105,11 +114,17 @@ class Upsample3(nnx.Module):
 
     def __call__(self, x: jax.Array) -> jax.Array:
         """Applies the upsampling."""
-        return convolutions.transposed_conv1d_stride3(x, self.kernel[...]) + self.bias[...]
+        kernel, bias = self.kernel[...].astype(x.dtype), self.bias[...].astype(x.dtype)
+        return convolutions.transposed_conv1d_stride3(x, kernel) + bias
 
 
 class Dropout(nnx.Module):
-    """Zeroes elements at a rate in training, and scales the others so that the mean stays."""
+    """Zeroes elements at a rate in training, and scales the others so that the mean stays.
+
+    Set axis_name where the batch is cut among devices, for the same draw on any number of them.
+    """
+
+    axis_name: str | None = None
 
     def __init__(self, rate: float):
         self.rate = rate
@@ -118,7 +133,8 @@ class Dropout(nnx.Module):
         """Applies the dropout; key is needed in training at a rate above 0."""
         if not train or self.rate == 0.0:
             return x
-        keep = jax.random.bernoulli(key, 1.0 - self.rate, x.shape)
+        sample = lambda shape: jax.random.bernoulli(key, 1.0 - self.rate, shape)  # noqa: E731
+        keep = global_batch.draw(sample, x.shape, self.axis_name)
         return jnp.where(keep, x / (1.0 - self.rate), 0.0)
 
 

@@ -70,9 +70,7 @@ def embedding_size(width: float) -> int:
 class ConvNorm(nnx.Module):
     """Convolution without bias, BatchNorm, activation."""
 
-    def __init__(
-        self, num_in, num_out, kernel_size, *, activation, stride=1, depthwise=False, rng
-    ):
+    def __init__(self, num_in, num_out, kernel_size, *, activation, stride=1, depthwise=False, rng):
         shape = (kernel_size, kernel_size, 1 if depthwise else num_in, num_out)
         self.kernel = nnx.Param(initializers.kaiming_fan_out(rng, shape))
         self.norm = layers.BatchNorm(num_out, epsilon=1e-3, momentum=0.01)
@@ -84,7 +82,9 @@ class ConvNorm(nnx.Module):
         """[batch, mel, frames, in] -> [batch, mel / stride, frames / stride, out]."""
         convolve = convolutions.depthwise_conv2d if self.depthwise else convolutions.conv2d
         return self.activation(
-            self.norm(convolve(x, self.kernel[...], stride=self.stride), train=train)
+            self.norm(
+                convolve(x, self.kernel[...].astype(x.dtype), stride=self.stride), train=train
+            )
         )
 
 

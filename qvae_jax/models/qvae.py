@@ -9,7 +9,7 @@ from flax import nnx
 
 from qvae_jax.audio.logmel import FrontEnd
 from qvae_jax.errors import UserError
-from qvae_jax.models import initializers, layers
+from qvae_jax.models import global_batch, initializers, layers
 from qvae_jax.models.decoders import DECODERS
 from qvae_jax.models.mobilenet import (
     HEADS,
@@ -143,7 +143,8 @@ class QVAE(nnx.Module):
         """Features of unit L2 norm: log-mel [batch, mel, frames] -> [batch, feature_dim].
 
         Where first_layer is above 0, inputs is the map before that encoder layer instead.
-        BatchNorm of the encoder layers in train_layers runs in training mode.
+        BatchNorm of the encoder layers in train_layers runs in training mode. The features are
+        float32 at least, whatever the inputs.
         """
         if self.config.feature_space == "final":
             features = self.encoder.pooled(
@@ -158,6 +159,7 @@ class QVAE(nnx.Module):
             )[-1]
             # torch flattens its maps with channels first; the heads' weights expect that order.
             features = last.transpose(0, 3, 1, 2).reshape(last.shape[0], -1)
+        features = features.astype(jnp.promote_types(features.dtype, jnp.float32))
         norm = jnp.linalg.norm(features, axis=-1, keepdims=True)
         return features / jnp.maximum(norm, 1e-12)
 
@@ -176,13 +178,18 @@ class QVAE(nnx.Module):
 
 
 def sample_latent(
-    mu: jax.Array, logvar: jax.Array, key: jax.Array, temperature: jax.Array | float = 1.0
+    mu: jax.Array,
+    logvar: jax.Array,
+    key: jax.Array,
+    temperature: jax.Array | float = 1.0,
+    axis_name: str | None = None,
 ) -> jax.Array:
     """z = μ + temperature·exp(½·logvar)·ε with ε ~ N(0, 1): [batch, latent].
 
-    At temperature 0 z is exactly μ, whatever the key.
+    At temperature 0 z is exactly μ, whatever the key. axis_name: see global_batch.
     """
-    noise = jax.random.normal(key, mu.shape, mu.dtype)
+    normal = lambda shape: jax.random.normal(key, shape, mu.dtype)  # noqa: E731
+    noise = global_batch.draw(normal, mu.shape, axis_name)
     drawn = mu + temperature * jnp.exp(0.5 * logvar) * noise
     # Not left to the product: 0 · exp(a large log-variance) is no number.
     return jnp.where(temperature == 0, mu, drawn)

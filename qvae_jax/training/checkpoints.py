@@ -22,6 +22,7 @@ from qvae_jax.models.variables import Arrays, Variables
 CONFIG_FILE = "config.json"
 VARIABLES_FOLDER = "variables"
 RUN_PARTS = (*Variables._fields, "optimizer", "progress")
+AVERAGE = "average"  # of the trained parameters, only where the run keeps one
 # Where one array fails, Orbax does not wait for the others; they shall end before the interpreter
 # does, or each of them prints a traceback.
 SETTLING_S = 0.5
@@ -72,6 +73,12 @@ def checked_variables(tree: Mapping, expected: Variables, *, where: str) -> Vari
     return Variables(tree["params"], tree["batch_stats"])
 
 
+def averaged(saved: Mapping, model_variables: Variables) -> Variables:
+    """The variables to generate with: the averaged parameters of a checkpoint that has them."""
+    average = {n: a for n, a in saved.get(AVERAGE, {}).items() if n in model_variables.params}
+    return model_variables._replace(params=model_variables.params | average)
+
+
 def compare(found: Mapping, expected: Mapping, *, where: str) -> None:
     """Raises UserError naming every array of `found` that `expected` does not have just so."""
     differences = [f"{name} is missing" for name in expected if name not in found]
@@ -119,7 +126,7 @@ def _require_parts(tree, parts: tuple[str, ...], *, where: str) -> None:
 class RunCheckpoints:
     """The checkpoints of one run, in `workdir/checkpoints`: the best `keep_best` and the last.
 
-    A checkpoint is a dict of the flat dicts RUN_PARTS of arrays. Saving is atomic: a folder gets
+    A checkpoint is a dict of the flat dicts RUN_PARTS, maybe AVERAGE, of arrays. Saving is atomic: a folder gets
     its final name only when all of it is on disk, so a kill or a full disk leaves the earlier ones
     as they were.
     """

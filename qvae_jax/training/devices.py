@@ -1,39 +1,132 @@
 """How the training state and the batches are spread over devices.
 
 A one-dimensional mesh over all devices: the state is on every device, a batch is cut along its
-first axis. Whatever a step computes over the whole batch, BatchNorm's statistics and the spectral
-convergence among it, is then over the global batch, and XLA adds the communication.
+first axis. There are three ways to run one step function on it:
+
+- jit, BatchNorm global: XLA cuts the computation. Whatever a step computes over the whole batch,
+  BatchNorm's statistics and the spectral convergence among it, is then over the global batch, and
+  XLA adds the communication.
+- jit, BatchNorm per device: the step is mapped over the devices' parts of the batch by
+  jax.shard_map, and the means and sums over the batch are written out in it (global_batch).
+- pmap: the same mapped step under jax.pmap, whose arrays have an axis for the devices in front.
+
+Losses, gradients and, unless per device, BatchNorm are the same whichever way and on any number
+of devices.
 """
 
+import dataclasses
+from collections.abc import Callable
+
 import jax
+import numpy as np
+from jax.experimental import multihost_utils
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from qvae_jax.errors import UserError
 
+AXIS = "batch"
+WHOLE, BY_EXAMPLE = PartitionSpec(), PartitionSpec(AXIS)
 
-def mesh() -> Mesh:
-    """All devices in a row, under the axis name "batch"."""
+
+@dataclasses.dataclass(frozen=True)
+class Spread:
+    """All devices in a row, and how steps run on them."""
+
+    mesh: Mesh
+    parallel: str = "jit"  # or "pmap"
+    batch_norm: str = "global"  # or "per_device"
+
+    @property
+    def axis_name(self) -> str | None:
+        """The axis that a step's own means go over; None where XLA sees the whole batch."""
+        whole = self.parallel == "jit" and self.batch_norm == "global"
+        return None if whole else AXIS
+
+
+def spread(parallel: str = "jit", batch_norm: str = "global", devices=None) -> Spread:
+    """Spreads over these devices, all unless given."""
+    # Those of one host beside each other, so that a host reads one stretch of a batch.
+    row = sorted(devices or jax.devices(), key=lambda device: (device.process_index, device.id))
     # Auto: XLA decides how each intermediate result is spread, from how the inputs are.
-    return jax.make_mesh((jax.device_count(),), ("batch",), axis_types=(AxisType.Auto,))
+    return Spread(Mesh(np.array(row), (AXIS,), axis_types=(AxisType.Auto,)), parallel, batch_norm)
 
 
-def replicated(devices: Mesh) -> NamedSharding:
-    """A full copy on every device."""
-    return NamedSharding(devices, PartitionSpec())
+def compile_train_step(step: Callable, how: Spread) -> Callable:
+    """A train step on all devices; it takes its state's memory for the new one."""
+    if how.parallel == "pmap":
+        return jax.pmap(step, AXIS, donate_argnums=0, devices=list(how.mesh.devices))
+    if how.axis_name is not None:
+        step = _mapped(step, how, (WHOLE, BY_EXAMPLE), (WHOLE, WHOLE))
+    return jax.jit(step, donate_argnums=0)
 
 
-def split_by_example(devices: Mesh) -> NamedSharding:
-    """The first axis, cut into equal parts."""
-    return NamedSharding(devices, PartitionSpec("batch"))
+def compile_eval_step(step: Callable, how: Spread) -> Callable:
+    """An evaluation step on all devices."""
+    if how.parallel == "pmap":
+        return jax.pmap(step, AXIS, in_axes=(0, 0, None), devices=list(how.mesh.devices))
+    if how.axis_name is not None:
+        step = _mapped(step, how, (WHOLE, BY_EXAMPLE, WHOLE), (WHOLE, BY_EXAMPLE))
+    return jax.jit(step)
 
 
-def check_batch_size(batch_size: int, devices: Mesh) -> None:
-    """Raises UserError where a batch does not divide by the devices, with the nearest that do."""
-    count = devices.size
+def put_state(tree, how: Spread):
+    """A full copy of every array on every device."""
+    if how.parallel == "pmap":
+        tree = jax.tree.map(lambda x: np.stack([np.asarray(x)] * how.mesh.size), tree)
+        return jax.device_put(tree, NamedSharding(how.mesh, BY_EXAMPLE))
+    return jax.device_put(tree, NamedSharding(how.mesh, WHOLE))
+
+
+def put_batch(batch: dict, how: Spread) -> dict:
+    """This process's rows (own_rows) of a batch, cut into an equal part for each device."""
+    if how.parallel == "pmap":
+        batch = {name: x.reshape(how.mesh.size, -1, *x.shape[1:]) for name, x in batch.items()}
+    sharding = NamedSharding(how.mesh, BY_EXAMPLE)
+    if jax.process_count() == 1:
+        return jax.device_put(batch, sharding)
+    return jax.tree.map(lambda x: jax.make_array_from_process_local_data(sharding, x), batch)
+
+
+def own_rows(batch_size: int, how: Spread) -> slice:
+    """The rows of a batch that this process reads: those that lie on its devices."""
+    processes = [device.process_index for device in how.mesh.devices]
+    first = processes.index(jax.process_index())
+    on_device = batch_size // len(processes)
+    return slice(first * on_device, (first + jax.local_device_count()) * on_device)
+
+
+def get_state(tree, how: Spread):
+    """The state, or a step's metrics, as if there were one device."""
+    return jax.tree.map(lambda x: x[0], tree) if how.parallel == "pmap" else tree
+
+
+def get_rows(array: jax.Array, how: Spread) -> np.ndarray:
+    """All rows of a result that is cut by example."""
+    if jax.process_count() > 1:
+        array = multihost_utils.process_allgather(array, tiled=True)
+    rows = np.asarray(array)
+    return rows.reshape(-1, *rows.shape[2:]) if how.parallel == "pmap" else rows
+
+
+def check_batch_size(batch_size: int, num_devices: int, num_parts: int = 1) -> None:
+    """Raises UserError where a batch does not divide by the devices, with the nearest that do.
+
+    num_parts: the parts that it is computed in one after the other, each cut among the devices.
+    """
+    count = num_devices * num_parts
     if batch_size % count:
         below, above = batch_size // count * count, -(-batch_size // count) * count
         nearest = f"{below} or {above}" if below else f"{above}"
+        times = f" times {num_parts} parts (training.accumulation_steps)" if num_parts > 1 else ""
         raise UserError(
-            f"a batch of {batch_size} examples does not divide by {count} devices: set "
-            f"training.batch_size to {nearest}."
+            f"a batch of {batch_size} examples does not divide by {num_devices} devices{times}: "
+            f"set training.batch_size to {nearest}."
         )
+
+
+def _mapped(step: Callable, how: Spread, in_specs: tuple, out_specs: tuple) -> Callable:
+    # check_vma would make the gradient by the state a sum over devices of its own accord; without
+    # it, gradients are those of pmap.
+    return jax.shard_map(
+        step, mesh=how.mesh, in_specs=in_specs, out_specs=out_specs, check_vma=False
+    )

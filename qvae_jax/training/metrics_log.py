@@ -7,6 +7,7 @@ import numpy as np
 import tensorboardX
 
 from qvae_jax import files
+from qvae_jax.training import hosts
 
 METRICS_FILE = "metrics.jsonl"
 
@@ -53,6 +54,27 @@ class MetricsLog:
         self.flush()
         self._file.close()
         self._board.close()
+
+
+class SilentLog:
+    """The log of a process that does not write."""
+
+    def write(self, step: int, part: str, values: dict[str, float], **extra) -> None:
+        """Writes nothing."""
+
+    def write_audio(self, step: int, name: str, samples: np.ndarray, sample_rate_hz: int) -> None:
+        """Writes nothing."""
+
+    def flush(self) -> None:
+        """Nothing waits to be written."""
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+
+def open_log(workdir: pathlib.Path, step: int) -> MetricsLog | SilentLog:
+    """The log of a run that begins or goes on at a step; only one process writes."""
+    return MetricsLog(workdir, step) if hosts.is_writer() else SilentLog()
 
 
 def read_metrics(workdir: pathlib.Path) -> list[dict]:

@@ -3,6 +3,7 @@
 import dataclasses
 import pathlib
 
+import jax
 import ml_collections
 import numpy as np
 
@@ -52,6 +53,21 @@ def encoder_settings(description: dict) -> dict:
         "hop_length": model.front_end.hop_length,
         "num_mels": model.front_end.num_mels,
     }
+
+
+def check_devices(config: ml_collections.ConfigDict) -> None:
+    """Raises UserError for settings that make no sense on the devices that there are."""
+    platform = jax.devices()[0].platform
+    if config.training.dtype == "bfloat16" and platform == "cpu":
+        raise UserError(
+            "training.dtype is bfloat16, but the devices are CPUs, which only get slower by it: "
+            "set it to float32."
+        )
+    if config.parallel == "pmap" and jax.process_count() > 1:
+        raise UserError(
+            f"parallel is pmap, which runs on one host, but there are {jax.process_count()} "
+            "processes: set it to jit."
+        )
 
 
 def initial_variables(config: ml_collections.ConfigDict, model_config: QVAEConfig) -> Variables:

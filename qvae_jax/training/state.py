@@ -45,11 +45,12 @@ def new_state(
 
 def to_checkpoint(state: TrainState, progress: Progress) -> dict[str, Arrays]:
     """The state as flat dicts of arrays; its step is the checkpoint's number."""
-    return {
+    tree = {
         **state.variables()._asdict(),
         "optimizer": _flat(state.optimizer_state),
         "progress": {key: np.asarray(v) for key, v in dataclasses.asdict(progress).items()},
     }
+    return tree if state.average is None else tree | {checkpoints.AVERAGE: state.average}
 
 
 def from_checkpoint(
@@ -73,6 +74,14 @@ def from_checkpoint(
         float(saved["progress"]["best_loss"]), int(saved["progress"]["stale_epochs"])
     )
     return state, progress
+
+
+def with_average(state: TrainState, saved: dict[str, Arrays]) -> TrainState:
+    """The state with an average of its trained parameters: the saved one, or a new one of now."""
+    average = dict(state.trainable)  # not the same arrays: a step takes the memory of both
+    average = {name: np.array(array) for name, array in average.items()}
+    average |= {n: a for n, a in saved.get(checkpoints.AVERAGE, {}).items() if n in average}
+    return state._replace(average=average)
 
 
 def _flat(tree) -> Arrays:

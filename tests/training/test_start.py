@@ -3,6 +3,7 @@
 import dataclasses
 import json
 
+import jax
 import numpy as np
 import pytest
 
@@ -17,6 +18,20 @@ from qvae_jax.models.variables import Variables
 from qvae_jax.training import checkpoints, start
 
 WIDTH = 0.1
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"training.dtype": "bfloat16"}, "training.dtype is bfloat16, but the devices are CPUs"),
+        ({"parallel": "pmap"}, "parallel is pmap, which runs on one host, but there are 2"),
+    ],
+)
+def test_settings_that_make_no_sense_on_these_devices(data_set, monkeypatch, change, message):
+    start.check_devices(small_run.config(data_set))
+    monkeypatch.setattr(jax, "process_count", lambda: 2)
+    with pytest.raises(UserError, match=message):
+        start.check_devices(small_run.config(data_set, **change))
 
 
 @pytest.fixture(scope="module")

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import golden_rules
+import killed_run
 from filled import REDUCED_SAMPLES, filled_decoder, reduced_decoder, reduced_stages
 from qvae_jax import losses
 from qvae_jax.audio import mel
@@ -311,6 +312,48 @@ def test_temperature_zero_needs_no_seed(frozen_encoder):
     _, metrics = frozen_encoder.step(frozen_encoder.start, FEATURE_BATCH)
     later = frozen_encoder.start._replace(step=jnp.int32(5))
     assert frozen_encoder.step(later, FEATURE_BATCH)[1] == metrics
+
+
+def test_a_batch_in_parts_has_their_mean_gradient_and_moves_statistics_part_by_part():
+    def gradient_of(trainable, state, rows, part):
+        loss = jnp.mean(rows["inputs"]) * (1.0 + part)
+        stats = {"mean": 0.5 * state.batch_stats["mean"] + jnp.sum(rows["inputs"])}
+        return {"w": 2.0 * loss}, ({"total": loss}, stats)
+
+    start = TrainState(jnp.int32(0), {"w": 0.0}, {}, {"mean": jnp.float32(8.0)}, None)
+    batch = {"inputs": jnp.array([[1.0], [10.0], [2.0], [20.0]])}
+    gradient, (terms, stats) = step._accumulated(gradient_of, start, batch, 2)
+    # Parts of rows 0 and 2, and 1 and 3: means 1.5 and 15, the second one counted twice above.
+    assert float(terms["total"]) == (1.5 + 2 * 15) / 2
+    assert float(gradient["w"]) == 2 * float(terms["total"])
+    assert float(stats["mean"]) == (8 / 2 + 3) / 2 + 30
+
+
+@pytest.mark.slow
+def test_bfloat16_is_for_computing_alone(monkeypatch):
+    killed_run.shrink(monkeypatch.setattr)
+    config = QVAEConfig(encoder_width=0.1, latent_dim=4, **SHALLOW)
+    trainers = [
+        Trainer(
+            QVAE(config, rng=np.random.default_rng(0)),
+            FINE_TUNED,
+            precomputed_features=False,
+            compute_dtype=dtype,
+        )
+        for dtype in (None, jnp.bfloat16)
+    ]
+    batch = BATCH | {"targets": TARGETS[:, : 3**6]}
+    results = [trainer.step(trainer.start, batch) for trainer in trainers]
+    (state, metrics), (wide_state, _) = results[1], results[0]
+    types = lambda tree: jax.tree.map(lambda array: array.dtype, tree)  # noqa: E731
+    assert types(state) == types(wide_state)
+    assert all(number.dtype == jnp.float32 for number in metrics.values())
+    for name in ("total", "mel", "waveform"):
+        assert float(metrics[name]) != float(results[0][1][name])
+        assert float(metrics[name]) == pytest.approx(float(results[0][1][name]), rel=0.03)
+    program = str(jax.make_jaxpr(trainers[1].step)(trainers[1].start, batch))
+    assert program.count("bf16[") > 100
+    assert "bf16[" not in str(jax.make_jaxpr(trainers[0].step)(trainers[0].start, batch))
 
 
 def test_loss_falls_over_ten_steps(frozen_encoder):

@@ -1,0 +1,135 @@
+"""Several processes, one on each host, that train together; with one process all of it is nothing.
+
+Every process runs the same program on its share of each batch. The first one alone writes and
+speaks; checkpoints are written by all of them together.
+"""
+
+import contextlib
+import os
+import sys
+from collections.abc import Callable, Iterator
+from typing import NoReturn
+
+import jax
+import numpy as np
+from jax.experimental import multihost_utils
+
+from qvae_jax.errors import UserError
+
+STEPS_BETWEEN_AGREEMENTS = 10
+JOINING_TIMEOUT_S = 300
+HEARTBEAT_TIMEOUT_S = 30  # a process that says nothing for so long has ended
+
+
+@contextlib.contextmanager
+def joined(
+    coordinator_address: str | None = None,
+    num_processes: int | None = None,
+    process_id: int | None = None,
+) -> Iterator[None]:
+    """Joins this process with the others while the block lasts, before anything uses a device.
+
+    The arguments say how, all three of them; without any, the environment may (SLURM with several
+    tasks, a Cloud TPU of several hosts, JAX_COORDINATOR_ADDRESS). Else this process is alone.
+    Where another process ends or cannot be reached, this one says so and exits with status 1.
+    Raises UserError where only some of the arguments are given.
+    """
+    given = (coordinator_address, num_processes, process_id)
+    if None in given and any(value is not None for value in given):
+        raise UserError(
+            "--coordinator_address, --num_processes and --process_id belong together: give all "
+            "three, or none on SLURM and Cloud TPU."
+        )
+    if coordinator_address is None and not _in_cluster():
+        yield
+        return
+    # Ours saves at SIGTERM; JAX's would take the signal away from it.
+    jax.config.update("jax_enable_preemption_service", False)
+    try:
+        jax.distributed.initialize(
+            coordinator_address,
+            num_processes,
+            process_id,
+            initialization_timeout=JOINING_TIMEOUT_S,
+            heartbeat_timeout_seconds=HEARTBEAT_TIMEOUT_S,
+        )
+    except Exception as error:  # ValueError, or what gRPC makes of it
+        _leave(
+            f"this process cannot join the others ({_reason(error)}): start all of them, with the "
+            "same --coordinator_address and a --process_id each."
+        )
+    if jax.process_count() == 1:
+        yield
+        return
+    try:
+        yield
+    except jax.errors.JaxRuntimeError as error:
+        _leave(
+            f"another process has ended or cannot be reached ({_reason(error)}): run the same "
+            "command again in all of them, and they go on from the last checkpoint."
+        )
+    except UserError as error:
+        _leave(str(error))
+    jax.distributed.shutdown()
+
+
+def is_writer() -> bool:
+    """Whether this process is the one that writes logs, samples and settings."""
+    return jax.process_index() == 0
+
+
+@contextlib.contextmanager
+def writer_speaks() -> Iterator[None]:
+    """Silences the standard output of all processes but the writer's while the block lasts."""
+    if is_writer():
+        yield
+        return
+    with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere):
+        yield
+
+
+@contextlib.contextmanager
+def writer_first(name: str) -> Iterator[None]:
+    """Lets the writer run the block before the others do, so that they find what it left."""
+    if jax.process_count() == 1:
+        yield
+        return
+    if not is_writer():
+        multihost_utils.sync_global_devices(name)
+    yield
+    if is_writer():
+        multihost_utils.sync_global_devices(name)
+
+
+def agree_to_stop(step: int, requested: Callable[[], bool]) -> bool:
+    """Whether to stop after this step: where any process was asked to, all of them do.
+
+    Several processes ask each other at every tenth step only, for that makes them wait.
+    """
+    if jax.process_count() == 1:
+        return requested()
+    if step % STEPS_BETWEEN_AGREEMENTS:
+        return False
+    return bool(multihost_utils.process_allgather(np.array(requested())).any())
+
+
+def _in_cluster() -> bool:
+    """Whether the environment says that this is one of several processes."""
+    environment = os.environ
+    return (
+        "JAX_COORDINATOR_ADDRESS" in environment
+        or ("SLURM_PROCID" in environment and int(environment.get("SLURM_NTASKS", "1")) > 1)
+        or "," in environment.get("TPU_WORKER_HOSTNAMES", "")
+        or "MEGASCALE_COORDINATOR_ADDRESS" in environment
+    )
+
+
+def _reason(error: Exception) -> str:
+    line = (str(error).strip().splitlines() or [type(error).__name__])[0]
+    return line if len(line) <= 160 else f"{line[:159]}…"
+
+
+def _leave(message: str) -> NoReturn:
+    """Says why and ends at once: a regular exit would wait for the processes that are gone."""
+    print("error: " + " ".join(message.splitlines()), file=sys.stderr, flush=True)
+    os._exit(1)

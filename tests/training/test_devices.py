@@ -1,0 +1,129 @@
+"""One training spread over virtual CPU devices, in a process of its own: everywhere the same."""
+
+import os
+import pathlib
+import subprocess
+import sys
+import types
+
+import jax
+import numpy as np
+import pytest
+
+from qvae_jax.errors import UserError
+from qvae_jax.training import devices
+
+REPOSITORY = pathlib.Path(__file__).parents[2]
+PROGRAM = REPOSITORY / "tests" / "many_devices.py"
+COUNTS = (2, 4, 8)
+EVERY_SPREAD = [f"{parallel}:{count}" for parallel in ("jit", "pmap") for count in COUNTS]
+
+
+def results(tmp_path, num_steps: int, *spreads: str, x64: bool = True) -> dict[str, dict]:
+    """What many_devices.py finds, by spread."""
+    output = tmp_path / "results.npz"
+    environment = os.environ | {
+        "XLA_FLAGS": "--xla_force_host_platform_device_count=8",
+        "JAX_PLATFORMS": "cpu",
+        "JAX_ENABLE_X64": str(int(x64)),
+        "JAX_COMPILATION_CACHE_DIR": jax.config.jax_compilation_cache_dir,
+        "PYTHONPATH": f"{REPOSITORY}:{REPOSITORY / 'tests'}",
+    }
+    command = [sys.executable, str(PROGRAM), str(output), str(num_steps), *spreads]
+    subprocess.run(command, env=environment, check=True)
+    with np.load(output) as archive:
+        found = dict(archive)
+    of_spread = lambda spread: {  # noqa: E731
+        name.removeprefix(f"{spread}/"): array
+        for name, array in found.items()
+        if name.startswith(f"{spread}/")
+    }
+    return {spread: of_spread(spread) for spread in spreads}
+
+
+def difference(ours: dict, theirs: dict, kind: str) -> float:
+    """The largest difference of all arrays of a kind, relative to the largest number among them.
+
+    Not to each array's own: the gradient of a bias before BatchNorm is zero but for rounding.
+    """
+    names = [name for name in theirs if name.startswith(f"{kind}/")]
+    assert names and names == [name for name in ours if name.startswith(f"{kind}/")]
+    largest = max(np.abs(theirs[name]).max() for name in names)
+    return float(max(np.abs(ours[name] - theirs[name]).max() for name in names) / largest)
+
+
+def assert_same(ours: dict, theirs: dict, rtol: float, *kinds: str) -> None:
+    for kind in kinds:
+        assert difference(ours, theirs, kind) < rtol, kind
+
+
+def assert_same_training(found: dict[str, dict]) -> None:
+    """Loss, gradients and statistics of the first step, and the parameters after the last."""
+    one, *others = found.values()
+    for other in others:
+        for name in (name for name in one if name.startswith("metrics/")):
+            assert other[name] == pytest.approx(one[name], rel=1e-5), name
+        assert_same(other, one, 1e-5, "gradients", "batch_stats")
+        assert_same(other, one, 1e-8, "params")
+
+
+def test_a_batch_on_two_devices_trains_as_on_one(tmp_path):
+    assert_same_training(results(tmp_path, 20, "jit:1:no_log", "pmap:2:no_log"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("changes", ["no_log", "no_log,parts", "no_log,dropout"])
+def test_twenty_steps_are_the_same_on_any_number_of_devices(tmp_path, changes):
+    spreads = ["jit:1", *EVERY_SPREAD] if changes == "no_log" else ["jit:1", "jit:4", "pmap:4"]
+    assert_same_training(results(tmp_path, 20, *(f"{s}:{changes}" for s in spreads)))
+
+
+@pytest.mark.slow
+def test_a_step_with_every_term_is_the_same_on_any_number_of_devices(tmp_path):
+    found = results(tmp_path, 1, *(f"{spread}:" for spread in ("jit:1", *EVERY_SPREAD)))
+    assert_same_training(found)
+    one, *others = found.values()
+    for other in others:
+        assert_same(other, one, 1e-9, "evaluation")
+        np.testing.assert_allclose(other["audio"], one["audio"], rtol=1e-9)
+
+
+@pytest.mark.slow
+def test_losses_and_statistics_are_the_same_in_single_precision(tmp_path):
+    # Not the gradients: see many_devices.py.
+    spreads = (f"{spread}:" for spread in ("jit:1", *EVERY_SPREAD))
+    one, *others = results(tmp_path, 1, *spreads, x64=False).values()
+    for other in others:
+        for name in ("total", "spectral", "mel", "waveform", "kl"):
+            assert other[f"metrics/{name}"] == pytest.approx(one[f"metrics/{name}"], rel=1e-5)
+        assert_same(other, one, 1e-5, "batch_stats", "evaluation")
+
+
+@pytest.mark.slow
+def test_batch_norm_per_device_sees_a_part_of_the_batch(tmp_path):
+    spreads = ("jit:1:", "jit:1:per_device", "jit:2:per_device", "pmap:2:per_device")
+    whole, alone, mapped, pmapped = results(tmp_path, 1, *spreads).values()
+    assert_same(alone, whole, 1e-8, "batch_stats", "params")
+    assert_same(pmapped, mapped, 1e-8, "batch_stats", "params")
+    # The means are those of the whole batch still, but not what they are taken of.
+    assert difference(mapped, whole, "batch_stats") > 1e-4
+    assert difference(mapped, whole, "gradients") > 1e-3
+
+
+def test_a_batch_is_divided_among_all_devices():
+    devices.check_batch_size(16, 8)
+    with pytest.raises(UserError, match="batch of 12 .*8 devices.*to 8 or 16"):
+        devices.check_batch_size(12, 8)
+    with pytest.raises(UserError, match="to 8\\."):
+        devices.check_batch_size(3, 8)
+    with pytest.raises(UserError, match="2 devices times 3 parts .*to 6 or 12"):
+        devices.check_batch_size(8, 2, 3)
+
+
+@pytest.mark.parametrize(("process", "rows"), [(0, slice(0, 4)), (1, slice(4, 8))])
+def test_each_process_reads_the_rows_of_its_devices(monkeypatch, process, rows):
+    row = [types.SimpleNamespace(process_index=i // 2) for i in range(4)]
+    how = devices.Spread(types.SimpleNamespace(devices=row))
+    monkeypatch.setattr(jax, "process_index", lambda: process)
+    monkeypatch.setattr(jax, "local_device_count", lambda: 2)
+    assert devices.own_rows(8, how) == rows

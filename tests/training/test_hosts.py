@@ -1,0 +1,171 @@
+"""Two processes that train together on the loopback interface, one of which may end."""
+
+import os
+import pathlib
+import signal
+import socket
+import subprocess
+import sys
+import time
+
+import jax
+import numpy as np
+import pytest
+
+from qvae_jax.errors import UserError
+from qvae_jax.training import hosts
+from qvae_jax.training.checkpoints import RunCheckpoints
+from qvae_jax.training.metrics_log import read_metrics
+
+REPOSITORY = pathlib.Path(__file__).parents[2]
+
+
+def free_address() -> str:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return f"127.0.0.1:{listener.getsockname()[1]}"
+
+
+def started(data_set, workdir, address: str, count: int, number: int, *moment, devices: int = 1):
+    environment = os.environ | {
+        "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}",
+        "JAX_PLATFORMS": "cpu",
+        "JAX_COMPILATION_CACHE_DIR": jax.config.jax_compilation_cache_dir,
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.2",
+        "PYTHONPATH": f"{REPOSITORY}:{REPOSITORY / 'tests'}",
+    }
+    program = REPOSITORY / "tests/two_hosts.py"
+    command = [sys.executable, program, data_set, workdir, address, count, number, *moment]
+    return subprocess.Popen(
+        list(map(str, command)),
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def finished(process) -> tuple[int, str, str]:
+    output, error = process.communicate(timeout=300)
+    return process.returncode, output, error
+
+
+def together(data_set, workdir, *moment, dying: int = 1) -> list[tuple[int, str, str]]:
+    """What two processes end with, one of which may get a signal at some step."""
+    address = free_address()
+    processes = [
+        started(data_set, workdir, address, 2, i, *(moment if i == dying else ())) for i in (0, 1)
+    ]
+    if not moment or moment[1] != signal.SIGKILL:
+        return [finished(process) for process in processes]
+    results = {dying: finished(processes[dying])}
+    killed_at_s = time.monotonic()
+    results[1 - dying] = finished(processes[1 - dying])
+    assert time.monotonic() - killed_at_s < 60
+    return [results[0], results[1]]
+
+
+def final(workdir) -> tuple[int, dict]:
+    kept = RunCheckpoints(workdir, read_only=True)
+    step = kept.latest_step
+    tree = kept.restore(step)
+    kept.close()
+    return step, tree
+
+
+def totals(workdir) -> dict[int, float]:
+    return {e["step"]: e["total"] for e in read_metrics(workdir) if e["part"] == "train"}
+
+
+@pytest.mark.slow
+def test_two_processes_train_as_one_and_go_on_after_a_kill(data_set, tmp_path):
+    undisturbed, killed = tmp_path / "undisturbed", tmp_path / "killed"
+    for status, _, error in together(data_set, undisturbed):
+        assert status == 0, error
+    step, expected = final(undisturbed)
+    assert step == 120 and sorted(totals(undisturbed)) == list(range(1, 121))
+    assert len(list(undisturbed.rglob("*_generated.wav"))) == 6
+    # Against one process: the first steps, before rounding has grown.
+    alone = started(data_set, tmp_path / "alone", "", 1, 0, 5, int(signal.SIGTERM))
+    assert finished(alone)[0] == 0
+    one, two = totals(tmp_path / "alone"), totals(undisturbed)
+    assert one[1] == pytest.approx(two[1], rel=1e-5)
+
+    first, second = together(data_set, killed, 45, int(signal.SIGKILL))
+    assert second[0] == -signal.SIGKILL
+    status, _, error = first
+    assert status == 1 and error.count("\n") == 1, error
+    assert error.startswith("error: another process has ended or cannot be reached")
+    assert final(killed)[0] == 30
+    results = together(data_set, killed)
+    assert [status for status, *_ in results] == [0, 0], results
+    assert "going on from step 30" in results[0][1] and "going on" not in results[1][1]
+    step, found = final(killed)
+    assert step == 120
+    jax.tree.map(np.testing.assert_array_equal, found, expected)
+
+
+@pytest.mark.slow
+def test_the_first_process_may_be_the_one_that_is_killed(data_set, tmp_path):
+    first, second = together(data_set, tmp_path / "run", 45, int(signal.SIGKILL), dying=0)
+    assert first[0] == -signal.SIGKILL
+    # JAX's coordination, which the first process serves, may be quicker to end this one.
+    assert second[0] in (1, -signal.SIGABRT)
+    assert "another process has ended" in second[2] or "another task died" in second[2]
+
+
+@pytest.mark.slow
+def test_a_checkpoint_of_two_processes_goes_on_with_any_number_of_devices(data_set, tmp_path):
+    results = together(data_set, tmp_path / "run", 45, int(signal.SIGTERM))
+    assert [status for status, *_ in results] == [0, 0], results
+    assert "stopped and saved at step 50" in results[0][1]
+    step, before = final(tmp_path / "run")
+    assert step == 50
+    for devices in (2, 1):
+        alone = started(
+            data_set, tmp_path / "run", "", 1, 0, 5, int(signal.SIGTERM), devices=devices
+        )
+        status, output, error = finished(alone)
+        assert status == 0, error
+        assert f"going on from step {step}" in output
+        assert f"on {devices} cpu device(s)" in output
+        assert final(tmp_path / "run")[0] > step
+        step, after = final(tmp_path / "run")
+        assert jax.tree.map(np.shape, after) == jax.tree.map(np.shape, before)
+
+
+@pytest.mark.parametrize("given", [("a:1", None, None), (None, 2, 0), ("a:1", 2, None)])
+def test_some_of_the_flags_are_not_enough(given):
+    with pytest.raises(UserError, match="belong together: give all three"):
+        with hosts.joined(*given):
+            pass
+
+
+@pytest.mark.parametrize(
+    ("variables", "joins"),
+    [
+        ({}, False),
+        ({"SLURM_PROCID": "0", "SLURM_NTASKS": "1"}, False),
+        ({"SLURM_JOB_ID": "7"}, False),
+        ({"SLURM_PROCID": "1", "SLURM_NTASKS": "4"}, True),
+        ({"TPU_WORKER_HOSTNAMES": "localhost"}, False),
+        ({"TPU_WORKER_HOSTNAMES": "a,b"}, True),
+        ({"JAX_COORDINATOR_ADDRESS": "a:1"}, True),
+    ],
+    ids=str,
+)
+def test_the_environment_says_whether_there_are_others(monkeypatch, variables, joins):
+    for name in ("SLURM_PROCID", "SLURM_NTASKS", "TPU_WORKER_HOSTNAMES"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    asked = []
+    monkeypatch.setattr(jax.distributed, "initialize", lambda *how, **more: asked.append(how))
+    with hosts.joined():
+        assert bool(asked) == joins
+
+
+def test_one_process_waits_for_nobody():
+    with hosts.joined(), hosts.writer_first("prepare"):
+        assert hosts.is_writer()
+    assert hosts.agree_to_stop(3, lambda: True) and not hosts.agree_to_stop(3, lambda: False)

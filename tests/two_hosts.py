@@ -1,0 +1,45 @@
+"""Run by the tests, once for each of several processes that train one run together.
+
+    python tests/two_hosts.py DATA_SET WORKDIR COORDINATOR NUM_PROCESSES PROCESS_ID [STEP SIGNAL]
+
+With NUM_PROCESSES 1 the run trains alone. A process with STEP gets the signal there.
+"""
+
+import os
+import pathlib
+import sys
+
+
+def main(data_set, workdir, coordinator, num_processes, process_id, step=None, number=None) -> None:
+    import jax
+
+    import killed_run
+
+    killed_run.import_tensorboard_without_torch()
+    import small_run
+    from qvae_jax import train
+    from qvae_jax.training import hosts
+
+    killed_run.shrink()
+    jax.config.update("jax_default_matmul_precision", "highest")
+    if step is not None:
+        killed_run.die = lambda: os.kill(os.getpid(), int(number))
+        killed_run.patch("step", int(step), 0.0)
+    config = small_run.config(
+        pathlib.Path(data_set),
+        **{
+            "training.num_epochs": 40,
+            "validation.every_epochs": 10,
+            "checkpoints.every_epochs": 10,
+            "checkpoints.keep_best": 9,
+            "logging.num_samples": 1,
+            "logging.samples_every_epochs": 20,
+        },
+    )
+    several = (coordinator, int(num_processes), int(process_id))
+    with hosts.joined(*(several if int(num_processes) > 1 else ())):
+        train.train(config, workdir)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
