@@ -88,7 +88,8 @@ def training_step(
 ) -> Callable[[], dict[str, float]]:
     """A step (AdamW, clipped) of `original-plus` at z = μ, to be called again and again.
 
-    It gives the loss terms before the step. train_layers are the encoder's that learn; None where the inputs are features.
+    It gives the loss terms before the step. train_layers are the encoder's that learn; None where
+    the inputs are features.
     """
     backbone, heads, decoder = below(state, BACKBONE), below(state, HEADS), below(state, DECODER)
     banks = loss_banks()
@@ -110,6 +111,6 @@ def training_step(
         torch_reference.total(terms, beta).backward()
         torch.nn.utils.clip_grad_norm_(learning, 2.0)
         optimizer.step()
-        return {name: float(term) for name, term in terms.items()}
+        return {name: float(term.detach()) for name, term in terms.items()}
 
     return step

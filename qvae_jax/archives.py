@@ -84,8 +84,8 @@ def unpack(
 
     Raises:
         UserError: the folder is not empty; the archive is damaged, encrypted, no archive, lacks
-            what is needed, or holds a name that leads out of the folder, a link or a device; no room
-            on the disk. Nothing stands at `folder` then.
+            what is needed, or holds a name that leads out of the folder, a link or a device; no
+            room on the disk. Nothing stands at `folder` then.
     """
     # What lies behind a link to another disk is meant, and room is on that disk.
     archive, folder = pathlib.Path(archive), pathlib.Path(folder).resolve()

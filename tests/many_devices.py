@@ -2,9 +2,9 @@
 
     python tests/many_devices.py OUTPUT.npz NUM_STEPS PARALLEL:NUM_DEVICES:CHANGES...
 
-CHANGES are empty (then evaluation is compared too) or words: `per_device`, `parts` (two per batch), `dropout`, `no_log`: the
-spectral loss without its logarithms, which turn rounding into gradient where a prediction is nearly
-zero (test_step.py). Keys of OUTPUT are SPREAD/KIND/NAME. Precision is JAX_ENABLE_X64's.
+CHANGES are empty (then evaluation is compared too) or words: `per_device`, `parts` (two per batch),
+`dropout`, `no_log`: the spectral loss without its logarithms, which turn rounding into gradient
+where a prediction is nearly zero (test_step.py). Keys of OUTPUT are SPREAD/KIND/NAME. Precision is JAX_ENABLE_X64's.
 """
 
 import sys

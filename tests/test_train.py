@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import signal
+import types
 
 import jax
 import numpy as np

@@ -7,7 +7,6 @@ import pathlib
 from qvae_jax import fetch as downloads
 from qvae_jax import files
 from qvae_jax.audio.logmel import FrontEnd
-from qvae_jax.errors import UserError
 from qvae_jax.models.mobilenet import STRIDES
 from weight_port.source import sha256_of
 

@@ -63,7 +63,9 @@ class QVAEConfig:
         _check_choice("model.encoder_head", self.encoder_head, HEADS)
         _check_strides(self.encoder_strides)
         if self.encoder_classes < 1:
-            raise UserError(f"model.encoder_classes is {self.encoder_classes}: set it to at least 1.")
+            raise UserError(
+                f"model.encoder_classes is {self.encoder_classes}: set it to at least 1."
+            )
         _check_choice("model.decoder.type", self.decoder_type, DECODERS)
         _check_choice("model.decoder.init", self.decoder_init, initializers.DECODER_INITIALIZERS)
         if self.latent_dim < 1:

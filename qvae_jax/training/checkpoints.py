@@ -126,9 +126,9 @@ def _require_parts(tree, parts: tuple[str, ...], *, where: str) -> None:
 class RunCheckpoints:
     """The checkpoints of one run, in `workdir/checkpoints`: the best `keep_best` and the last.
 
-    A checkpoint is a dict of the flat dicts RUN_PARTS, maybe AVERAGE, of arrays. Saving is atomic: a folder gets
-    its final name only when all of it is on disk, so a kill or a full disk leaves the earlier ones
-    as they were.
+    A checkpoint is a dict of the flat dicts RUN_PARTS, maybe AVERAGE, of arrays. Saving is atomic:
+    a folder gets its final name only when all of it is on disk, so a kill or a full disk leaves the
+    earlier ones as they were.
     """
 
     def __init__(self, workdir: pathlib.Path, *, keep_best: int = 3, read_only: bool = False):

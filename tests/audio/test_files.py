@@ -288,7 +288,7 @@ def test_unusable_files_are_refused_in_one_sentence(tmp_path, content, said):
 
 
 def _wav(samples: np.ndarray, rate_hz: int, bits: int, *, is_float=False, is_extensible=False):
-    """A WAV file written by hand, after the format's description: samples are [frames, channels]."""
+    """A WAV file written by hand, after the format's description; samples [frames, channels]."""
     if is_float:
         data = samples.astype(f"<f{bits // 8}").tobytes()
     elif bits == 8:

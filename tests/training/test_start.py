@@ -147,7 +147,7 @@ def test_the_width_of_a_run_that_goes_on_is_its_own(data_set, tmp_path):
 
 def test_an_encoder_of_another_width_than_the_config_is_refused(data_set, encoder_folder):
     change = {"model.encoder_width": 0.4, "model.encoder_checkpoint": str(encoder_folder)}
-    with pytest.raises(UserError, match="encoder_width is 0.4, but that of the encoder in .* is 0.1"):
+    with pytest.raises(UserError, match="width is 0.4, but that of the encoder in .* is 0.1"):
         resolved(data_set, **change)
 
 

@@ -1,4 +1,4 @@
-"""QVAE checkpoints of every decoder, changed at random: refused in one line, or ported as they are."""
+"""QVAE checkpoints of every decoder, changed at random: refused in one line."""
 
 import contextlib
 import io
