@@ -60,6 +60,10 @@ def assert_refused(message: str, process: subprocess.Popen) -> None:
         (["--mode=prepare"], "--mode=prepare needs --config"),
         (["--mode=download"], "--mode=download needs --config"),
         (["--mode=doctor"], "--mode=doctor needs --config"),
+        (
+            [QUICKSTART, "--workdir=unused", "--num_processes=2"],
+            "--coordinator_address, --num_processes and --process_id belong together",
+        ),
         (["--mode=evaluate"], "--mode=evaluate: .*prepare|train|generate"),
         (["--mode"], "--mode"),
         (["train"], "'train' is not a flag: write --mode=train"),

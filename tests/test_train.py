@@ -357,7 +357,7 @@ def test_a_reset_needs_a_checkpoint(data_set, tmp_path):
     ):
         with pytest.raises(UserError, match=problem):
             train.train(small_run.config(data_set), tmp_path / "run", reset_epoch=True)
-        (tmp_path / "run" / "checkpoints").mkdir()
+        (tmp_path / "run" / "checkpoints").mkdir(exist_ok=True)
 
 
 # --- Ways to train
