@@ -4,7 +4,8 @@
 
 CHANGES are empty (then evaluation is compared too) or words: `per_device`, `parts` (two per batch),
 `dropout`, `no_log`: the spectral loss without its logarithms, which turn rounding into gradient
-where a prediction is nearly zero (test_step.py). Keys of OUTPUT are SPREAD/KIND/NAME. Precision is JAX_ENABLE_X64's.
+where a prediction is nearly zero (test_step.py). Keys of OUTPUT are SPREAD/KIND/NAME.
+Precision is JAX_ENABLE_X64's.
 """
 
 import sys
