@@ -64,6 +64,12 @@ def assert_refused(message: str, process: subprocess.Popen) -> None:
         (["--batch_size=3"], "'batch_size'"),
         (["--mode=generate"], "--mode=generate needs --inputs and --output_dir"),
         (["--mode=generate", "--inputs=a.wav"], "--mode=generate needs --output_dir"),
+        (["--mode=generate", "--prior_samples=2"], "--mode=generate needs --output_dir"),
+        (
+            ["--mode=generate", "--prior_samples=2", "--inputs=a.wav", "--output_dir=out"],
+            "--prior_samples takes no imitation",
+        ),
+        (["--mode=generate", "--variations=few"], "--variations=few"),
         (["--mode=generate", "--temperature=hot"], "--temperature=hot"),
         (["--mode=generate", "--seed=1.5"], "--seed=1.5"),
         (["--config=configs/absent.py", "--workdir=x"], "'configs/absent.py' does not exist"),
@@ -124,8 +130,8 @@ def test_mistakes_that_are_found_later_are_one_line_too(tmp_path):
 
 def test_help_lists_the_flags():
     _, output, error = finished(started("--help"))
-    for flag in ("mode", "config", "workdir", "inputs", "output_dir", "temperature", "seed"):
-        assert f"--{flag}" in output
+    for flag in main.flags.FLAGS.flags_by_module_dict()[main.__name__]:
+        assert re.search(rf"--(\[no\])?{flag.name}\b", output)
     assert error == ""
 
 
