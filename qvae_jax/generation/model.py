@@ -38,33 +38,39 @@ class Model:
         graphdef, _ = variables.split(QVAE(config, rng=None))
 
         @jax.jit
-        def posterior(given, waveforms):
-            model = variables.merge(graphdef, given)
-            return model.posterior(model.features(log_mel(waveforms, config.front_end)))
-
-        @jax.jit
         def features(given, waveforms):
             return variables.merge(graphdef, given).features(log_mel(waveforms, config.front_end))
+
+        @jax.jit
+        def heads(given, features):
+            return variables.merge(graphdef, given).posterior(features)
 
         @jax.jit
         def decode(given, z):
             return variables.merge(graphdef, given).decode(z)
 
-        self._posterior, self._features, self._decode = posterior, features, decode
+        self._features, self._heads, self._decode = features, heads, decode
 
     @property
     def front_end(self) -> FrontEnd:
         """What the model hears: rate, duration and log-mel."""
         return self.config.front_end
 
-    def posterior(self, waveforms: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """μ and log σ², [batch, latent] each, of waveforms [batch, front_end.num_samples]."""
-        mu, logvar = self._posterior(self.variables, np.asarray(waveforms, np.float32))
+    def features(self, waveforms: np.ndarray) -> np.ndarray:
+        """The encoder's features of unit norm, [batch, feature_dim].
+
+        waveforms are [batch, front_end.num_samples].
+        """
+        return np.asarray(self._features(self.variables, np.asarray(waveforms, np.float32)))
+
+    def heads(self, features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """μ and log σ² of features: two [batch, latent]."""
+        mu, logvar = self._heads(self.variables, features)
         return np.asarray(mu), np.asarray(logvar)
 
-    def features(self, waveforms: np.ndarray) -> np.ndarray:
-        """The encoder's features of unit norm, [batch, feature_dim], of such waveforms."""
-        return np.asarray(self._features(self.variables, np.asarray(waveforms, np.float32)))
+    def posterior(self, waveforms: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """μ and log σ², [batch, latent] each, of waveforms [batch, front_end.num_samples]."""
+        return self.heads(self.features(waveforms))
 
     def decode(self, z: np.ndarray) -> np.ndarray:
         """Audio [batch, 59049] in (-1, 1) at 22,050 Hz of latents [batch, latent]."""
