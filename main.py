@@ -12,18 +12,18 @@ from ml_collections import config_flags
 
 from qvae_jax.errors import UserError
 
-MODES = ("prepare", "train", "generate")
+MODES = ("prepare", "train", "generate", "evaluate")
 
 _MODE = flags.DEFINE_enum("mode", "train", MODES, "What to do.")
 _CONFIG = config_flags.DEFINE_config_file(
     "config", None, "A file of configs/; override any setting with --config.SETTING=VALUE."
 )
 _WORKDIR = flags.DEFINE_string("workdir", None, "The folder of a training run.")
-_CHECKPOINT = flags.DEFINE_string("checkpoint", None, "generate: a ported QVAE's folder.")
+_CHECKPOINT = flags.DEFINE_string("checkpoint", None, "generate, evaluate: a ported QVAE's folder.")
 _INPUTS = flags.DEFINE_string(
     "inputs", None, "generate: audio files and folders, separated by commas; - is standard input."
 )
-_OUTPUT_DIR = flags.DEFINE_string("output_dir", None, "generate: where to write.")
+_OUTPUT_DIR = flags.DEFINE_string("output_dir", None, "generate, evaluate: where to write.")
 _TEMPERATURE = flags.DEFINE_float(
     "temperature",
     None,
@@ -32,7 +32,9 @@ _TEMPERATURE = flags.DEFINE_float(
 )
 _SEED = flags.DEFINE_integer("seed", 0, "generate: of the latent's noise.")
 _FROM_SPLIT = flags.DEFINE_string(
-    "from_split", None, "generate: train, interpolation or extrapolation, instead of --inputs."
+    "from_split",
+    None,
+    "generate: train, interpolation or extrapolation, instead of --inputs; evaluate: which one.",
 )
 _VARIATIONS = flags.DEFINE_integer("variations", 1, "generate: sounds of each input.")
 _INTERPOLATE = flags.DEFINE_integer(
@@ -60,6 +62,12 @@ _LOUDNESS_DB = flags.DEFINE_float(
 )
 _TRIM_DB = flags.DEFINE_float(
     "trim_db", None, "generate: cut what lies so many dB below the peak at the end, as 60."
+)
+_PAIRS = flags.DEFINE_string(
+    "pairs", None, "evaluate: a folder with references and vocal_imitations, instead of a split."
+)
+_EMBEDDER = flags.DEFINE_string(
+    "embedder", None, "evaluate: a ported encoder's folder; default: the model's own encoder."
 )
 
 
@@ -134,6 +142,17 @@ def _run_mode() -> None:
             subtype=_SUBTYPE.value,
             loudness_db=_LOUDNESS_DB.value,
             trim_db=_TRIM_DB.value,
+        )
+    elif _MODE.value == "evaluate":
+        from qvae_jax.evaluate import evaluate
+
+        evaluate(
+            workdir=_WORKDIR.value,
+            checkpoint=_CHECKPOINT.value,
+            from_split=_FROM_SPLIT.value,
+            pairs=_PAIRS.value,
+            embedder=_EMBEDDER.value,
+            output_dir=_OUTPUT_DIR.value,
         )
 
 

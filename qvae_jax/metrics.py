@@ -47,9 +47,9 @@ def multi_scale_mel(prediction: np.ndarray, target: np.ndarray, sample_rate_hz: 
     """Multi-scale mel distance, lower is better; 0 for equal sounds.
 
     Sum over seven window lengths from 32 to 2048 (hop a quarter, 5 to 320 Slaney mel bands of
-    magnitudes) of mean |log10 max(M_P, 1e-5) − log10 max(M_T, 1e-5)|: the reconstruction loss of the
-    Descript audio codec (Kumar et al. 2023, "High-Fidelity Audio Compression with Improved RVQGAN",
-    settings of its base configuration).
+    magnitudes) of mean |log10 max(M_P, 1e-5) − log10 max(M_T, 1e-5)|: the reconstruction loss of
+    the Descript audio codec (Kumar et al. 2023, "High-Fidelity Audio Compression with Improved
+    RVQGAN", settings of its base configuration).
     """
     total = 0.0
     for window_length, num_mels in MEL_SCALES:
@@ -106,7 +106,7 @@ def spectral_centroid_hz(samples: np.ndarray, sample_rate_hz: int) -> np.ndarray
 
 
 def onset_s(samples: np.ndarray, sample_rate_hz: int) -> float:
-    """When a sound begins: its first sample within 20 dB of its peak. Silence never does: its end."""
+    """When a sound begins: its first sample within 20 dB of its peak; for silence, its end."""
     magnitudes = np.abs(samples)
     peak = magnitudes.max()
     first = len(samples) if peak == 0 else int(np.argmax(magnitudes >= ONSET_SHARE * peak))
