@@ -190,7 +190,7 @@ def _write_sounds(
     entries = []
     for name, (latent, posterior, audio) in zip(names, progress, strict=True):
         if not np.isfinite(audio).all():
-            of = "" if latent.place is None else f"of {heard.sources[latent.place].name}"
+            of = "" if latent.place is None else f"of {heard.sources[latent.place - 1].name}"
             raise UserError(_not_finite(of))
         samples, done = finishing.finished(audio, finish)
         finishing.write(folder / name, samples, finish)
@@ -201,13 +201,13 @@ def _write_sounds(
 def _entry(
     name: str, heard: _HeardInputs, latent: Latent, posterior: Posterior | None, done: dict
 ) -> dict:
-    source = None if latent.place is None else heard.sources[latent.place]
+    source = None if latent.place is None else heard.sources[latent.place - 1]
     has_reference = source is not None and source.reference is not None
     return {
         "input": None if source is None else source.name,
         "place": latent.place,
         "generated": name,
-        "reference": f"{heard.names[latent.place]}_reference.wav" if has_reference else None,
+        "reference": f"{heard.names[latent.place - 1]}_reference.wav" if has_reference else None,
         **latent.facts,
         **done,
         "mu": None if posterior is None else posterior.mu.tolist(),
@@ -255,7 +255,7 @@ def _generated_names(names: list[str], request: Request, finish: Finish) -> list
     labelled = latents_of(one_dimension, (zero for _ in names), 1)
     found = []
     for latent, _ in labelled:
-        parts = [] if latent.place is None else [names[latent.place]]
+        parts = [] if latent.place is None else [names[latent.place - 1]]
         found.append("_".join([*parts, *filter(None, [latent.label]), "generated"]))
     return [f"{name}.{finish.format}" for name in found]
 

@@ -18,6 +18,7 @@ from qvae_jax.evaluation.statistics import Estimate
 from qvae_jax.generation.model import load_model
 from qvae_jax.models import variables
 from qvae_jax.models.qvae import QVAEConfig, encoder_network
+from qvae_jax.models.variables import Variables
 from qvae_jax.prepare import target_audio
 from qvae_jax.training import checkpoints
 
@@ -114,7 +115,7 @@ def test_the_table_says_how_to_read_it(results, interpolation):
     assert header == f"| measure | {' | '.join(SYSTEMS)} |" and rule.count("-:") == 5
     assert [row.split("|")[1].strip(" ↑↓") for row in rows] == [m.title for m in MEASURES.values()]
     assert all(row.count("|") == header.count("|") for row in rows)
-    assert "the model's own encoder, which it was trained with" in text
+    assert "the model's own encoder, which the model listens with" in text
     assert "n = 3 outputs and 3 references" in text and "bootstrap" in text
     beaten = [MEASURES[name].title for name in interpolation["silence_beats_the_model"]]
     assert f"A silent output beats the model in{': ' if beaten else ' none'}" in text
@@ -136,10 +137,7 @@ def test_what_silence_wins_is_told_by_each_measures_direction():
 def test_a_folder_of_pairs_and_an_independent_embedder(frozen_run, data_set, tmp_path):
     config = QVAEConfig(encoder_width=0.1)
     network = encoder_network(config, rng=np.random.default_rng(1))
-    description = {
-        "kind": "encoder",
-        "model": json.loads(json.dumps({"encoder_width": 0.1, "front_end": {}})),
-    }
+    description = {"kind": "encoder", "model": {"encoder_width": 0.1, "front_end": {}}}
     checkpoints.save_model(tmp_path / "mn01", description, variables.split(network)[1])
     own = tmp_path / "pairs"
     for part in ("references", "vocal_imitations"):
@@ -156,8 +154,23 @@ def test_a_folder_of_pairs_and_an_independent_embedder(frozen_run, data_set, tmp
     assert found["num_pairs"] == 2
     assert found["embedder"] == {"name": f"the encoder in {tmp_path / 'mn01'}", "independent": True}
     text = (tmp_path / "out" / "pairs.md").read_text("utf-8")
-    assert "trained with" not in text
+    assert "listens with" not in text
     assert found["systems"]["model"]["diversity"]["value"] is None, "both imitate one sound"
+
+
+def test_an_embedder_of_the_models_own_weights_is_not_independent(frozen_run, tmp_path):
+    model = load_model(workdir=str(frozen_run))
+    prefix = "encoder."
+    own = Variables(
+        *(
+            {name.removeprefix(prefix): x for name, x in part.items() if name.startswith(prefix)}
+            for part in model.variables
+        )
+    )
+    own.params["features.16.kernel"] = 2 * np.asarray(own.params["features.16.kernel"])
+    description = {"kind": "encoder", "model": {"encoder_width": 0.1, "front_end": {}}}
+    checkpoints.save_model(tmp_path / "tuned", description, own)
+    assert not embedding.load_embedder(str(tmp_path / "tuned"), model).independent
 
 
 def test_without_a_run_there_is_no_nearest_training_reference(frozen_run, tmp_path):

@@ -27,10 +27,11 @@ class Embedder:
     """A name for the report, and sounds [n, 59049] at 22,050 Hz to embeddings [n, channels].
 
     The pooled features of the network's last map, as they are, of the sound's own 2.7 s.
+    independent tells that none of its kernels is one of the measured model's encoder.
     """
 
     name: str
-    independent: bool  # of the model that is measured
+    independent: bool
     embed: Callable[[np.ndarray], np.ndarray]
 
 
@@ -50,7 +51,17 @@ def load_embedder(folder: str | None, model: Model) -> Embedder:
     graphdef, _ = variables.split(encoder_network(config, rng=None))
     network = lambda given: variables.merge(graphdef, given)  # noqa: E731
     embed = _embedding(network, loaded, config.front_end)
-    return Embedder(f"the encoder in {folder}", True, embed)
+    independent = not _share_kernels(loaded, model.variables)
+    return Embedder(f"the encoder in {folder}", independent, embed)
+
+
+def _share_kernels(encoder: Variables, model: Variables) -> bool:
+    """Whether any kernel is the same: fine-tuning changes the later ones alone."""
+    return any(
+        np.array_equal(array, model.params.get(f"encoder.{name}"))
+        for name, array in encoder.params.items()
+        if name.endswith("kernel")
+    )
 
 
 def _embedding(

@@ -112,17 +112,18 @@ def write_markdown(path: pathlib.Path, found: dict) -> None:
 
 def _notes(found: dict) -> list[str]:
     independent = found["embedder"]["independent"]
-    caution = "" if independent else ", which it was trained with: read these numbers with care"
+    caution = "" if independent else ", which the model listens with: read these with care"
     return [
         f"- Intervals are 95 %: of means by the bootstrap over pairs ({NUM_RESAMPLES} resamples, "
-        f"seed 0), of set measures (both distances, diversity) by the jackknife over {NUM_GROUPS} "
-        "groups of pairs. Pairs count as independent, though imitations of one sound are not.",
+        "seed 0), of set measures (both distances, diversity) by the jackknife over "
+        f"{min(NUM_GROUPS, found['num_pairs'])} groups of pairs. Pairs count as independent, though "
+        "imitations of one sound are not.",
         "- Loss terms are of each pair by itself, as in a batch of one; the audio loss is without "
         "KL.",
         "- Embeddings, for the two distances, ranks, NDCG and diversity: "
         f"{found['embedder']['name']}{caution}; n = {found['num_pairs']} outputs and "
         f"{found['num_references']} references. The Fréchet distance depends on n: compare equal n "
-        "only.",
+        "only. The oracle's kernel distance is below 0, because it is of sounds to themselves.",
         f"- Retrieval: a system's sound asks for the right one of {found['num_references']} "
         "references. Classes are the groups that VimSketch's names tell.",
         "- Silence: zeros. Mean spectrum: the mean magnitude spectrogram of "
@@ -143,10 +144,12 @@ def _about_silence(names: list[str]) -> str:
 def _cell(found: dict | None, digits: int) -> str:
     if found is None or found["value"] is None:
         return "–"
-    value = f"{found['value']:.{digits}f}"
-    if found["low"] is None:
-        return value
-    return f"{value} [{found['low']:.{digits}f}, {found['high']:.{digits}f}]"
+    # Rounded first, and zero added, so that nothing reads -0.000.
+    value, *bounds = (
+        None if found[field] is None else f"{round(found[field], digits) + 0.0:.{digits}f}"
+        for field in Estimate._fields
+    )
+    return value if None in bounds else f"{value} [{', '.join(bounds)}]"
 
 
 def _finite(number: float) -> float | None:

@@ -19,7 +19,7 @@ class Latent:
     Attributes:
         z: [latent].
         label: what tells its output from others of the same input, empty where it has none.
-        place: of the input it comes from, counted from 0; None where it comes from none, or two.
+        place: of the input it comes from, counted from 1; None where it comes from none, or two.
         facts: what it is, for the manifest.
     """
 
@@ -60,7 +60,7 @@ def variations(
             place,
             {"variation": number, "seed": seed, "temperature": temperature},
         )
-        for number, label in enumerate(labels)
+        for number, label in enumerate(labels, start=1)
     ]
 
 
@@ -120,7 +120,7 @@ def prior(latent_dim: int, count: int, temperature: float, seed: int) -> list[La
             None,
             {"prior_sample": number, "seed": seed, "temperature": temperature},
         )
-        for number, label in enumerate(_labels("prior", count))
+        for number, label in enumerate(_labels("prior", count), start=1)
     ]
 
 

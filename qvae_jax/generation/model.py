@@ -83,8 +83,8 @@ class Model:
         *,
         temperature: float = 0.0,
         seed: int = 0,
-        place: int = 0,
-        variation: int = 0,
+        place: int = 1,
+        variation: int = 1,
     ) -> np.ndarray:
         """The sound of an imitation: float32 [59049] in (-1, 1) at 22,050 Hz.
 
@@ -93,7 +93,8 @@ class Model:
                 The first front_end.duration_s (10 s) count.
             sample_rate_hz: its rate, resampled with soxr's HQ quality.
             temperature: of the latent's noise, at least 0; 0 gives z = μ.
-            seed, place, variation: of that noise, as in the manifest of --mode=generate.
+            seed, place, variation: of that noise, as in the manifest of --mode=generate; the
+                last two count from 1.
 
         Raises UserError for an imitation without samples, or with some that are not finite.
         """

@@ -147,12 +147,11 @@ def latents_of(
         steps = latents.interpolation(first.mu, second.mu, request.interpolate)
         yield from ((latent, None) for latent in steps)
     else:
-        num_inputs = 0
-        for place, posterior in enumerate(posteriors):
-            num_inputs += 1
+        place = 0
+        for place, posterior in enumerate(posteriors, start=1):
             for latent in _around(request, posterior, place):
                 yield latent, posterior
-        if num_inputs == 0:
+        if place == 0:
             steps = _walk(request, np.zeros(latent_dim, np.float32), None)
             yield from ((latent, None) for latent in steps)
 
