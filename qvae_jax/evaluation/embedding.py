@@ -1,6 +1,7 @@
 """Embeddings of generated sounds and references, by an EfficientAT network."""
 
 import dataclasses
+import functools
 import pathlib
 from collections.abc import Callable
 
@@ -14,7 +15,6 @@ from qvae_jax.errors import UserError
 from qvae_jax.generation.model import Model
 from qvae_jax.models import variables
 from qvae_jax.models.decoders import NUM_SAMPLES, SAMPLE_RATE_HZ
-from qvae_jax.models.mobilenet import MobileNetV3
 from qvae_jax.models.qvae import QVAE, QVAEConfig, encoder_network
 from qvae_jax.models.variables import Variables
 from qvae_jax.training import checkpoints, start
@@ -41,16 +41,11 @@ def load_embedder(folder: str | None, model: Model) -> Embedder:
     Raises UserError where the folder holds no ported encoder.
     """
     if folder is None:
-        graphdef, _ = variables.split(QVAE(model.config, rng=None))
-        network = lambda given: variables.merge(graphdef, given).encoder  # noqa: E731
-        embed = _embedding(network, model.variables, model.front_end)
+        embed = _embedding(model.config, model.variables, whole_model=True)
         return Embedder("the model's own encoder", False, embed)
     loaded = start.load_encoder(folder)
     description = checkpoints.read_description(pathlib.Path(folder))
-    config = QVAEConfig.from_dict(description["model"])
-    graphdef, _ = variables.split(encoder_network(config, rng=None))
-    network = lambda given: variables.merge(graphdef, given)  # noqa: E731
-    embed = _embedding(network, loaded, config.front_end)
+    embed = _embedding(QVAEConfig.from_dict(description["model"]), loaded, whole_model=False)
     independent = not _share_kernels(loaded, model.variables)
     return Embedder(f"the encoder in {folder}", independent, embed)
 
@@ -64,15 +59,27 @@ def _share_kernels(encoder: Variables, model: Variables) -> bool:
     )
 
 
-def _embedding(
-    network: Callable[[Variables], MobileNetV3], given: Variables, front_end: FrontEnd
-) -> Callable[[np.ndarray], np.ndarray]:
-    front_end = dataclasses.replace(front_end, duration_s=NUM_SAMPLES / SAMPLE_RATE_HZ)
-    given = jax.device_put(given)
+@functools.cache
+def _pooled(config: QVAEConfig, front_end: FrontEnd, whole_model: bool) -> Callable:
+    """A program from variables and waveforms to pooled features; kept, as compiling is slow."""
+    network = QVAE(config, rng=None) if whole_model else encoder_network(config, rng=None)
+    graphdef, _ = variables.split(network)
 
-    @jax.jit
     def pooled(given, waveforms):
-        return network(given).pooled(log_mel(waveforms, front_end))
+        merged = variables.merge(graphdef, given)
+        encoder = merged.encoder if whole_model else merged
+        return encoder.pooled(log_mel(waveforms, front_end))
+
+    return jax.jit(pooled)
+
+
+def _embedding(
+    config: QVAEConfig, given: Variables, *, whole_model: bool
+) -> Callable[[np.ndarray], np.ndarray]:
+    duration_s = NUM_SAMPLES / SAMPLE_RATE_HZ
+    front_end = dataclasses.replace(config.front_end, duration_s=duration_s)
+    pooled = _pooled(config, front_end, whole_model)
+    given = jax.device_put(given)
 
     def embed(sounds: np.ndarray) -> np.ndarray:
         found = []

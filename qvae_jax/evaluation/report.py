@@ -116,8 +116,8 @@ def _notes(found: dict) -> list[str]:
     return [
         f"- Intervals are 95 %: of means by the bootstrap over pairs ({NUM_RESAMPLES} resamples, "
         "seed 0), of set measures (both distances, diversity) by the jackknife over "
-        f"{min(NUM_GROUPS, found['num_pairs'])} groups of pairs. Pairs count as independent, though "
-        "imitations of one sound are not.",
+        f"{min(NUM_GROUPS, found['num_pairs'])} groups of pairs. Pairs count as independent, "
+        "though imitations of one sound are not.",
         "- Loss terms are of each pair by itself, as in a batch of one; the audio loss is without "
         "KL.",
         "- Embeddings, for the two distances, ranks, NDCG and diversity: "

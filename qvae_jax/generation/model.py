@@ -1,8 +1,10 @@
 """A trained model as two functions, waveforms to posteriors and latents to audio."""
 
 import contextlib
+import functools
 import os
 import pathlib
+from collections.abc import Callable
 
 import jax
 import numpy as np
@@ -35,21 +37,7 @@ class Model:
         self.config = config
         self.source = source or {}
         self.variables = jax.device_put(model_variables)
-        graphdef, _ = variables.split(QVAE(config, rng=None))
-
-        @jax.jit
-        def features(given, waveforms):
-            return variables.merge(graphdef, given).features(log_mel(waveforms, config.front_end))
-
-        @jax.jit
-        def heads(given, features):
-            return variables.merge(graphdef, given).posterior(features)
-
-        @jax.jit
-        def decode(given, z):
-            return variables.merge(graphdef, given).decode(z)
-
-        self._features, self._heads, self._decode = features, heads, decode
+        self._features, self._heads, self._decode = _programs(config)
 
     @property
     def front_end(self) -> FrontEnd:
@@ -136,6 +124,26 @@ def load_model(*, workdir: str | None = None, checkpoint: str | None = None) -> 
         saved = kept.restore(step)
     loaded = checkpoints.checked_variables(saved, expected, where=str(kept.directory))
     return Model(model_config, loaded, {"workdir": str(workdir), "step": step})
+
+
+@functools.cache
+def _programs(config: QVAEConfig) -> tuple[Callable, Callable, Callable]:
+    """Waveforms to features, features to posteriors, latents to audio; all take variables first.
+
+    Kept, so that models of one kind share what was compiled.
+    """
+    graphdef, _ = variables.split(QVAE(config, rng=None))
+
+    def features(given, waveforms):
+        return variables.merge(graphdef, given).features(log_mel(waveforms, config.front_end))
+
+    def heads(given, features):
+        return variables.merge(graphdef, given).posterior(features)
+
+    def decode(given, z):
+        return variables.merge(graphdef, given).decode(z)
+
+    return jax.jit(features), jax.jit(heads), jax.jit(decode)
 
 
 def _as_heard(imitation: np.ndarray, sample_rate_hz: int, front_end: FrontEnd) -> np.ndarray:
