@@ -16,11 +16,12 @@ from qvae_jax.data.vimsketch import IMITATIONS_FOLDER, REFERENCES_FOLDER, Pair, 
 from qvae_jax.errors import UserError
 from qvae_jax.evaluation import baselines, report, statistics
 from qvae_jax.evaluation.embedding import Embedder, load_embedder
-from qvae_jax.generation.inputs import SPLIT_PARTS, run_pairs
 from qvae_jax.generation.model import Model, load_model
+from qvae_jax.generation.requests import SPLIT_PARTS
 from qvae_jax.losses import LossWeights
 from qvae_jax.models.decoders import NUM_SAMPLES, SAMPLE_RATE_HZ
 from qvae_jax.prepare import target_audio
+from qvae_jax.run_split import run_pairs
 
 BATCH_SIZE = 8
 SEED = 0  # of the resamples and of the baseline's phases
@@ -95,7 +96,7 @@ def evaluate_part(
     """
     references = list(dict.fromkeys(example.reference for example in examples))
     mean_sound = baselines.mean_spectrum([target_audio(p) for p in training or references], SEED)
-    nearest = baselines.nearest_reference(model, training) if training else None
+    nearest = baselines.nearest_reference(model, training, target_audio) if training else None
     systems: dict[str, Measured] = {}
     posteriors = []
     for batch, targets, features in _batches(model, examples):

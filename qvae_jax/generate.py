@@ -20,7 +20,6 @@ from qvae_jax.generation.inputs import (
     Source,
     hear,
     probe,
-    run_sources,
     sources,
 )
 from qvae_jax.generation.latents import Latent
@@ -28,6 +27,7 @@ from qvae_jax.generation.model import Model, load_model
 from qvae_jax.generation.requests import Posterior, Request, latents_of
 from qvae_jax.models.decoders import SAMPLE_RATE_HZ
 from qvae_jax.prepare import target_audio
+from qvae_jax.run_split import run_sources
 
 MANIFEST_FILE = "manifest.json"
 BATCH_SIZE = 8

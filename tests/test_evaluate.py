@@ -194,7 +194,7 @@ def test_the_nearest_reference_is_that_of_the_closest_features(frozen_run, data_
     waveforms = np.zeros((8, 32_000), np.float32)
     for row, path in enumerate(references):
         waveforms[row] = read_audio(path, 32_000)[:32_000]
-    nearest = baselines.nearest_reference(model, references)
+    nearest = baselines.nearest_reference(model, references, target_audio)
     expected = np.stack([target_audio(path) for path in references])
     np.testing.assert_array_equal(nearest(model.features(waveforms)[:4]), expected)
 

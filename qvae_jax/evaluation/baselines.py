@@ -10,7 +10,6 @@ from qvae_jax.audio.files import fit_length, read_audio
 from qvae_jax.generation.model import Model
 from qvae_jax.metrics import cosine_similarity
 from qvae_jax.models.decoders import NUM_SAMPLES
-from qvae_jax.prepare import target_audio
 
 BATCH_SIZE = 8
 N_FFT, HOP_LENGTH, NUM_ITERATIONS = 1024, 256, 32
@@ -38,12 +37,14 @@ def mean_spectrum(references: Sequence[np.ndarray], seed: int = 0) -> np.ndarray
 
 
 def nearest_reference(
-    model: Model, references: Sequence[pathlib.Path]
+    model: Model,
+    references: Sequence[pathlib.Path],
+    read_target: Callable[[pathlib.Path], np.ndarray],
 ) -> Callable[[np.ndarray], np.ndarray]:
     """A function from features of imitations [batch, feature_dim] to the nearest references' sound.
 
     Nearest by cosine in the space of the model's own features, of which each reference's are
-    computed here; the sounds are [batch, 59049].
+    computed here; the sounds are [batch, 59049], as read_target gives them.
     """
     front_end = model.front_end
     features = []
@@ -57,7 +58,7 @@ def nearest_reference(
             waveforms[row] = fit_length(samples, front_end.num_samples)
         features.append(model.features(waveforms)[: len(batch)])
     known = np.concatenate(features)
-    sound_of = functools.lru_cache(maxsize=64)(target_audio)
+    sound_of = functools.lru_cache(maxsize=64)(read_target)
 
     def nearest(features: np.ndarray) -> np.ndarray:
         places = cosine_similarity(features, known).argmax(axis=1)

@@ -11,11 +11,11 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from qvae_jax import configuration, files, prepare
+from qvae_jax import configuration, files
 from qvae_jax.audio import windows
 from qvae_jax.audio.files import list_audio_files, read_audio
 from qvae_jax.audio.logmel import FrontEnd
-from qvae_jax.data.vimsketch import IMITATIONS_FOLDER, REFERENCES_FOLDER, Pair, read_index
+from qvae_jax.data.vimsketch import IMITATIONS_FOLDER, REFERENCES_FOLDER
 from qvae_jax.errors import UserError
 
 STANDARD_INPUT = "-"
@@ -23,7 +23,6 @@ WINDOWS = ("first", "loudest")
 MOST_COMMAS = 64  # in one input's path
 SILENT_PEAK = 1e-4  # -80 dBFS; quieter imitations are warned of
 PROBE_S = 0.01  # read of each file before any work begins: enough to see most that is wrong
-SPLIT_PARTS = ("train", "interpolation", "extrapolation")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -97,26 +96,6 @@ def sources(
         Source(path, str(path), path.stem, reference)
         for path, reference in zip(paths, references(paths, workdir))
     ]
-
-
-def run_sources(workdir: str, part: str) -> list[Source]:
-    """The imitations of one part of a run's split, in its order, each with its reference."""
-    directory, pairs = run_pairs(workdir, part)
-    return [
-        Source(path, str(path), path.stem, directory / REFERENCES_FOLDER / pair.reference)
-        for pair in pairs
-        for path in [directory / IMITATIONS_FOLDER / pair.imitation]
-    ]
-
-
-def run_pairs(workdir: str, part: str) -> tuple[pathlib.Path, tuple[Pair, ...]]:
-    """A run's data set, and the pairs of one part of its split; UserError where there are none."""
-    config = configuration.read_run(pathlib.Path(workdir))
-    index = read_index(run_data_set(workdir, config))
-    parts = prepare._parts(config, index)  # what trained the run must be what is measured
-    if not parts.get(part):
-        raise UserError(f"The split of {workdir} has no part {part!r}: it has {', '.join(parts)}.")
-    return index.directory, parts[part]
 
 
 def run_data_set(workdir: str | pathlib.Path, config) -> pathlib.Path:

@@ -7,8 +7,10 @@ import numpy as np
 
 from qvae_jax.errors import UserError
 from qvae_jax.generation import latents
-from qvae_jax.generation.inputs import SPLIT_PARTS, WINDOWS
+from qvae_jax.generation.inputs import WINDOWS
 from qvae_jax.generation.latents import Latent
+
+SPLIT_PARTS = ("train", "interpolation", "extrapolation")
 
 
 @dataclasses.dataclass(frozen=True)
