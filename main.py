@@ -12,7 +12,7 @@ from ml_collections import config_flags
 
 from qvae_jax.errors import UserError
 
-MODES = ("download", "doctor", "prepare", "train", "generate")
+MODES = ("download", "doctor", "prepare", "train", "generate", "evaluate")
 
 _MODE = flags.DEFINE_enum("mode", "train", MODES, "What to do.")
 _CONFIG = config_flags.DEFINE_config_file(
@@ -22,15 +22,18 @@ _WORKDIR = flags.DEFINE_string("workdir", None, "The folder of a training run.")
 _SOURCE = flags.DEFINE_string(
     "source", None, "download: address or path of the archive; unset: VimSketch's on Zenodo."
 )
-_CHECKPOINT = flags.DEFINE_string("checkpoint", None, "generate: a ported QVAE's folder.")
+_CHECKPOINT = flags.DEFINE_string("checkpoint", None, "generate, evaluate: a ported QVAE's folder.")
 _INPUTS = flags.DEFINE_string(
-    "inputs", None, "generate: audio files, separated by commas, or one folder of them."
+    "inputs", None, "generate: audio files and folders, separated by commas; - is standard input."
 )
 _OUTPUT_DIR = flags.DEFINE_string(
-    "output_dir", None, "generate: where to write; doctor: where to write report.json."
+    "output_dir", None, "generate, evaluate: where to write; doctor: where to write report.json."
 )
 _TEMPERATURE = flags.DEFINE_float(
-    "temperature", 0.0, "generate: of the latent's noise; 0 is z = μ, always the same sound."
+    "temperature",
+    None,
+    "generate: of the latent's noise; 0, the default but for --prior_samples, is z = μ, always "
+    "the same sound.",
 )
 _RESET_EPOCH = flags.DEFINE_bool(
     "reset_epoch",
@@ -51,6 +54,44 @@ _PROCESS_ID = flags.DEFINE_integer(
     "process_id", None, "train on several hosts: the number of this one, from 0."
 )
 _SEED = flags.DEFINE_integer("seed", 0, "generate: of the latent's noise.")
+_FROM_SPLIT = flags.DEFINE_string(
+    "from_split",
+    None,
+    "generate: train, interpolation or extrapolation, instead of --inputs; evaluate: which one.",
+)
+_VARIATIONS = flags.DEFINE_integer("variations", 1, "generate: sounds of each input.")
+_INTERPOLATE = flags.DEFINE_integer(
+    "interpolate", None, "generate: so many sounds on the way from one of two inputs to the other."
+)
+_WALK_DIMENSION = flags.DEFINE_integer(
+    "walk_dimension", None, "generate: dimension of the latent to move from -3 to +3."
+)
+_WALK_STEPS = flags.DEFINE_integer("walk_steps", None, "generate: sounds of a walk, default 7.")
+_PRIOR_SAMPLES = flags.DEFINE_integer(
+    "prior_samples", None, "generate: so many sounds drawn from the prior, without inputs."
+)
+_WINDOW = flags.DEFINE_string(
+    "window", "first", "generate: of imitations above 10 s, the first or the loudest 10 s."
+)
+_SAMPLE_RATE = flags.DEFINE_integer(
+    "sample_rate", 22_050, "generate: of the sounds, in Hz: 22050, 44100 or 48000."
+)
+_FORMAT = flags.DEFINE_string("format", "wav", "generate: of the sounds: wav or flac.")
+_SUBTYPE = flags.DEFINE_string(
+    "subtype", None, "generate: sample format such as PCM_16; default FLOAT, of flac PCM_24."
+)
+_LOUDNESS_DB = flags.DEFINE_float(
+    "loudness_db", None, "generate: loudness of each sound, LUFS by ITU-R BS.1770, as -23."
+)
+_TRIM_DB = flags.DEFINE_float(
+    "trim_db", None, "generate: cut what lies so many dB below the peak at the end, as 60."
+)
+_PAIRS = flags.DEFINE_string(
+    "pairs", None, "evaluate: a folder with references and vocal_imitations, instead of a split."
+)
+_EMBEDDER = flags.DEFINE_string(
+    "embedder", None, "evaluate: a ported encoder's folder; default: the model's own encoder."
+)
 
 
 def main(arguments: list[str]) -> None:
@@ -113,17 +154,44 @@ def _run_mode() -> None:
         _use_compilation_cache()
         prepare.run(config, _WORKDIR.value)
     elif _MODE.value == "generate":
-        _require(_INPUTS, _OUTPUT_DIR)
-        from qvae_jax.generate import generate, split_inputs
+        instead = (_FROM_SPLIT, _WALK_DIMENSION, _PRIOR_SAMPLES)
+        named = any(flag.value is not None for flag in instead)
+        _require(*(() if named else (_INPUTS,)), _OUTPUT_DIR)
+        from qvae_jax.generate import generate
+        from qvae_jax.generation.inputs import split_inputs
 
         _use_compilation_cache()
         generate(
             workdir=_WORKDIR.value,
             checkpoint=_CHECKPOINT.value,
-            inputs=split_inputs(_INPUTS.value),
+            inputs=None if _INPUTS.value is None else split_inputs(_INPUTS.value),
+            from_split=_FROM_SPLIT.value,
             output_dir=_OUTPUT_DIR.value,
+            variations=_VARIATIONS.value,
             temperature=_TEMPERATURE.value,
             seed=_SEED.value,
+            interpolate=_INTERPOLATE.value,
+            walk_dimension=_WALK_DIMENSION.value,
+            walk_steps=_WALK_STEPS.value,
+            prior_samples=_PRIOR_SAMPLES.value,
+            window=_WINDOW.value,
+            sample_rate_hz=_SAMPLE_RATE.value,
+            format=_FORMAT.value,
+            subtype=_SUBTYPE.value,
+            loudness_db=_LOUDNESS_DB.value,
+            trim_db=_TRIM_DB.value,
+        )
+    elif _MODE.value == "evaluate":
+        from qvae_jax.evaluate import evaluate
+
+        _use_compilation_cache()
+        evaluate(
+            workdir=_WORKDIR.value,
+            checkpoint=_CHECKPOINT.value,
+            from_split=_FROM_SPLIT.value,
+            pairs=_PAIRS.value,
+            embedder=_EMBEDDER.value,
+            output_dir=_OUTPUT_DIR.value,
         )
 
 

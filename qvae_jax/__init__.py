@@ -1,1 +1,22 @@
 """A variational autoencoder that turns vocal imitations into synthesised audio, in JAX."""
+
+import os
+
+
+def load(path: str | os.PathLike):
+    """The model of a training run's workdir, or of a ported QVAE's folder, ready to generate.
+
+    >>> import numpy as np, qvae_jax
+    >>> model = qvae_jax.load("runs/first")
+    >>> imitation = np.sin(np.arange(44_100) / 20)  # one second at 44,100 Hz
+    >>> audio = model.generate(imitation, sample_rate_hz=44_100)
+    >>> audio.shape, audio.dtype, model.sample_rate_hz
+    ((59049,), dtype('float32'), 22050)
+
+    Gives a qvae_jax.generation.model.Model, whose other methods are posterior and decode. Raises
+    UserError where the folder holds no model.
+    """
+    # Imported here so that importing the package costs no seconds: JAX comes with it.
+    from qvae_jax.generation.model import load
+
+    return load(path)

@@ -56,6 +56,29 @@ def new_folder(path: str | os.PathLike) -> Iterator[pathlib.Path]:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
+@contextlib.contextmanager
+def filling_folder(path: str | os.PathLike) -> Iterator[pathlib.Path]:
+    """A temporary folder whose files move into the folder `path` when the block ends well.
+
+    `path` may exist and hold other files; those of the same names are replaced. If the block
+    raises, `path` stays as it was, and is not made where it was absent.
+    Raises UserError naming `path` where it cannot be made or written to.
+    """
+    path = pathlib.Path(path)
+    existing = next(place for place in (path, *path.absolute().parents) if os.path.lexists(place))
+    with explaining_write_errors(path):
+        # On the disk that `path` is or will be on, so that moving is renaming.
+        temporary = pathlib.Path(tempfile.mkdtemp(prefix=".", suffix=".tmp", dir=existing))
+    try:
+        yield temporary
+        make_folder(path)
+        with explaining_write_errors(path):
+            for file in sorted(temporary.iterdir()):
+                os.replace(file, path / file.name)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
 def make_folder(path: str | os.PathLike) -> None:
     """Makes a folder and its parents; UserError where it cannot be made or written to."""
     path = pathlib.Path(path)

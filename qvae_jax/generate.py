@@ -5,261 +5,275 @@ import dataclasses
 import functools
 import os
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
-import jax
 import numpy as np
 from tqdm import tqdm
 
-from qvae_jax import configuration, files
-from qvae_jax.audio.files import list_audio_files, read_audio, write_wav
-from qvae_jax.audio.logmel import log_mel
-from qvae_jax.data.vimsketch import IMITATIONS_FOLDER, REFERENCES_FOLDER
+from qvae_jax import files
+from qvae_jax.audio.files import fit_length, write_wav
 from qvae_jax.errors import UserError
-from qvae_jax.models import variables
+from qvae_jax.generation import finishing, requests
+from qvae_jax.generation.finishing import Finish
+from qvae_jax.generation.inputs import (
+    Heard,
+    Source,
+    hear,
+    probe,
+    sources,
+)
+from qvae_jax.generation.latents import Latent
+from qvae_jax.generation.model import Model, load_model
+from qvae_jax.generation.requests import Posterior, Request, latents_of
 from qvae_jax.models.decoders import SAMPLE_RATE_HZ
-from qvae_jax.models.qvae import QVAE, QVAEConfig, sample_latent
-from qvae_jax.models.variables import Variables
-from qvae_jax.prepare import input_audio, target_audio
-from qvae_jax.training import checkpoints, start
+from qvae_jax.prepare import target_audio
+from qvae_jax.run_split import run_sources
 
 MANIFEST_FILE = "manifest.json"
 BATCH_SIZE = 8
 # Bytes of an input's name that its outputs keep: a file system allows 255 in all.
 LONGEST_STEM = 200
-MOST_COMMAS = 64  # in one input's path
-
-
-@dataclasses.dataclass(frozen=True)
-class Generated:
-    """One output: audio [59049] at 22,050 Hz, and the posterior [latent] it was drawn from."""
-
-    audio: np.ndarray
-    mu: np.ndarray
-    logvar: np.ndarray
 
 
 def generate(
     *,
-    inputs: Sequence[str],
     output_dir: str | pathlib.Path,
+    inputs: Sequence[str] | None = None,
+    from_split: str | None = None,
     workdir: str | None = None,
     checkpoint: str | None = None,
-    temperature: float = 0.0,
+    variations: int = 1,
+    temperature: float | None = None,
     seed: int = 0,
+    interpolate: int | None = None,
+    walk_dimension: int | None = None,
+    walk_steps: int | None = None,
+    prior_samples: int | None = None,
+    window: str = "first",
+    sample_rate_hz: int = SAMPLE_RATE_HZ,
+    format: str = "wav",
+    subtype: str | None = None,
+    loudness_db: float | None = None,
+    trim_db: float | None = None,
 ) -> None:
-    """Writes a sound for each imitation, and a manifest of what was made from what.
+    """Writes sounds, and a manifest of what was made from what.
 
     Args:
-        inputs: audio files, or a single folder, searched with all folders below it.
         output_dir: gets NN_STEM_generated.wav, NN_STEM_input.wav, where the reference is known
-            NN_STEM_reference.wav, and manifest.json.
+            NN_STEM_reference.wav, and manifest.json; with several sounds of an input,
+            NN_STEM_variation01_generated.wav and so on.
+        inputs: audio files, folders, searched with all folders below them, or "-" for standard
+            input.
+        from_split: a part of the run's data split, instead of inputs.
         workdir: a training run, whose best checkpoint is used; or else
         checkpoint: a ported QVAE's folder.
-        temperature: of the latent's noise, at least 0; 0 gives z = μ.
+        variations: sounds of each input, drawn from its posterior.
+        temperature: of the latent's noise, at least 0; by default 0, which gives z = μ, and for
+            prior_samples 1.
         seed: of that noise.
+        interpolate: sounds on the way from one imitation to another; see latents.between.
+        walk_dimension: of the latent, to be moved from -3 to +3 around each input's μ, or around 0
+            without inputs, in
+        walk_steps: steps, by default 7.
+        prior_samples: sounds drawn from the prior, without any input.
+        window: "first" or "loudest": which ten seconds of a longer imitation are heard.
+        sample_rate_hz, format, subtype, loudness_db, trim_db: of the generated sounds; see
+            finishing.Finish.
 
-    Raises UserError for a model, an input or a folder that cannot be used; nothing is written
-    before all inputs have been read.
+    Raises UserError for a model, an input or a folder that cannot be used, and for requests that
+    contradict each other. output_dir gets all of its files or none, at the end.
     """
-    if not (temperature >= 0 and np.isfinite(temperature)):
-        raise UserError(f"--temperature is {temperature}: set it to 0 or more.")
-    if not 0 <= seed < 2**32:
-        raise UserError(f"--seed is {seed}: set it to a whole number from 0 to 2^32 - 1.")
+    finish = finishing.checked(Finish(sample_rate_hz, format, subtype, loudness_db, trim_db))
+    request = Request(
+        variations, temperature, seed, interpolate, walk_dimension, walk_steps, prior_samples
+    )
+    requests.check(request, inputs, from_split, workdir, window)
     output_dir = pathlib.Path(output_dir)
-    paths = _input_paths(inputs, output_dir)
-    model_config, model_variables = load_model(workdir=workdir, checkpoint=checkpoint)
-    names = _output_names(paths, output_dir)
-    references = _references(paths, workdir)
-    front_end = model_config.front_end
-    for path in tqdm(paths, desc="checking", unit="file", disable=None, leave=False):
-        read_audio(path, front_end.sample_rate_hz, max_duration_s=front_end.duration_s)
-    for reference in set(references) - {None}:
-        target_audio(reference)
-    files.make_folder(output_dir)
-    entries = []
-    sounds = synthesise(model_config, model_variables, paths, temperature=temperature, seed=seed)
-    progress = tqdm(sounds, total=len(paths), desc="generating", unit="file", disable=None)
-    for path, name, reference, sound in zip(paths, names, references, progress):
-        _write(output_dir / name, path, reference, sound, front_end)
-        entries.append(
-            {
-                "input": str(path),
-                "generated": f"{name}_generated.wav",
-                "reference": None if reference is None else f"{name}_reference.wav",
-                "seed": seed,
-                "temperature": temperature,
-                "mu": sound.mu.tolist(),
-                "logvar": sound.logvar.tolist(),
-            }
-        )
-    files.write_json(output_dir / MANIFEST_FILE, {"outputs": entries})
+    with contextlib.ExitStack() as stack:
+        if from_split is not None:
+            found = run_sources(workdir, from_split)
+        elif inputs is None:
+            found = []
+        else:
+            found = stack.enter_context(sources(inputs, output_dir, workdir))
+        if request.interpolate is not None and len(found) != 2:
+            raise UserError(
+                f"--interpolate needs exactly two inputs, not {len(found)}: name two audio files."
+            )
+        names = _names(found)
+        _check_overwriting(found, names, output_dir, request, finish)
+        for source in tqdm(found, desc="checking", unit="file", disable=None, leave=False):
+            probe(source, SAMPLE_RATE_HZ)
+        model = load_model(workdir=workdir, checkpoint=checkpoint)
+        requests.check_dimension(request, model.config.latent_dim)
+        folder = stack.enter_context(files.filling_folder(output_dir))
+        heard = _HeardInputs(found, names, folder, window)
+        entries = _write_sounds(model, heard, request, finish, folder)
+    manifest = {
+        "model": model.source,
+        "settings": {
+            **dataclasses.asdict(request),
+            "temperature": request.noise,
+            "window": window,
+            "from_split": from_split,
+            **dataclasses.asdict(finish),
+        },
+        "inputs": heard.facts,
+        "outputs": entries,
+    }
+    files.write_json(output_dir / MANIFEST_FILE, manifest)
     print(f"{len(entries)} sounds and {MANIFEST_FILE} written to {output_dir}")
 
 
-def load_model(
-    *, workdir: str | None = None, checkpoint: str | None = None
-) -> tuple[QVAEConfig, Variables]:
-    """The model of a training run's best checkpoint, or of a ported QVAE's folder.
-
-    The run's averaged weights where it keeps an average (ema.decay).
-    """
-    if (workdir is None) == (checkpoint is None):
-        raise UserError("give either --workdir, a training run, or --checkpoint, a ported QVAE.")
-    if checkpoint is not None:
-        return start.load_qvae(checkpoint)
-    config = configuration.read_run(pathlib.Path(workdir))
-    model_config = configuration.model_config(config)
-    expected = variables.split(QVAE(model_config, rng=None))[1]
-    run = checkpoints.RunCheckpoints(pathlib.Path(workdir), read_only=True)
-    with contextlib.closing(run) as kept:
-        if kept.best_step is None:
-            raise UserError(f"{workdir} holds no checkpoint yet: train there first.")
-        saved = kept.restore(kept.best_step)
-    found = checkpoints.checked_variables(saved, expected, where=str(kept.directory))
-    return model_config, checkpoints.averaged(saved, found)
-
-
 def synthesise(
-    model_config: QVAEConfig,
-    model_variables: Variables,
-    paths: Sequence[pathlib.Path],
-    *,
-    temperature: float = 0.0,
-    seed: int = 0,
-):
-    """Yields a Generated for each imitation, in order.
-
-    The noise of an imitation depends on the seed and on its place in the list alone.
-    """
-    graphdef, _ = variables.split(QVAE(model_config, rng=None))
-    front_end = model_config.front_end
-    key = jax.random.key(seed)
-
-    # Key and temperature are arguments, so that one compiled program does for all of them.
-    @jax.jit
-    def run(model_variables, waveforms, places, key, temperature):
-        model = variables.merge(graphdef, model_variables)
-        mu, logvar = model.posterior(model.features(log_mel(waveforms, front_end)))
-        keys = jax.vmap(lambda place: jax.random.fold_in(key, place))(places)
-        z = jax.vmap(lambda m, v, k: sample_latent(m, v, k, temperature))(mu, logvar, keys)
-        return mu, logvar, model.decode(z)
-
-    model_variables = jax.device_put(model_variables)
-    batch_size = min(BATCH_SIZE, len(paths))
-    for first in range(0, len(paths), batch_size):
-        batch = paths[first : first + batch_size]
-        waveforms = np.zeros((batch_size, front_end.num_samples), np.float32)
-        for row, path in enumerate(batch):
-            waveforms[row] = input_audio(path, front_end)
-        places = np.arange(first, first + batch_size, dtype=np.uint32)
-        outputs = run(model_variables, waveforms, places, key, np.float32(temperature))
-        mu, logvar, audio = map(np.asarray, outputs)
-        for row, path in enumerate(batch):
-            if not (np.isfinite(audio[row]).all() and np.isfinite(logvar[row]).all()):
-                raise UserError(
-                    f"The model makes a sound that is not finite of {path}: its weights are "
-                    "damaged, so use another checkpoint."
-                )
-            yield Generated(audio[row], mu[row], logvar[row])
+    model: Model, drawn: Iterator[tuple[Latent, Posterior | None]], batch_size: int
+) -> Iterator[tuple[Latent, Posterior | None, np.ndarray]]:
+    """Yields each latent, its posterior and its audio [59049], decoded in batches of one size."""
+    for batch in _batches(drawn, batch_size):
+        z = np.zeros((batch_size, model.config.latent_dim), np.float32)
+        z[: len(batch)] = [latent.z for latent, _ in batch]
+        for (latent, posterior), audio in zip(batch, model.decode(z)):
+            yield latent, posterior, audio
 
 
-def split_inputs(text: str) -> list[str]:
-    """The paths in `a.wav,b.flac`; a comma in the name of an existing file does not split it."""
-    pieces, paths = text.split(","), []
-    while pieces:
-        longest = min(len(pieces), MOST_COMMAS + 1)
-        candidates = [",".join(pieces[:count]).strip() for count in range(longest, 0, -1)]
-        path = next(filter(os.path.exists, candidates), candidates[-1])
-        paths.append(path)
-        pieces = pieces[longest - candidates.index(path) :]
-    return paths
+class _HeardInputs:
+    """The inputs, each read once: what is heard goes to the encoder, and beside the outputs."""
 
+    def __init__(
+        self, found: list[Source], names: list[str], folder: pathlib.Path, window: str
+    ) -> None:
+        self.sources, self.names, self.facts = found, names, []
+        self._folder, self._window = folder, window
+        # Imitations of one sound often follow each other; not all references fit into memory.
+        self._reference = functools.lru_cache(maxsize=16)(target_audio)
 
-def _input_paths(inputs: Sequence[str], output_dir: pathlib.Path) -> list[pathlib.Path]:
-    """The audio files that inputs name; what lies in output_dir within a folder is none of them."""
-    if not inputs or not all(inputs):
-        raise UserError("--inputs is empty: name audio files, separated by commas, or a folder.")
-    paths = []
-    for item in map(pathlib.Path, inputs):
-        paths += _files_in(item, output_dir.resolve()) if item.is_dir() else [item]
-    return paths
+    def posteriors(self, model: Model) -> Iterator[Posterior]:
+        """Yields what the encoder makes of each input, in order, computed in batches."""
+        batch_size = min(BATCH_SIZE, len(self.sources))
+        for batch in _batches(zip(self.sources, self.names), batch_size):
+            waveforms = np.zeros((batch_size, model.front_end.num_samples), np.float32)
+            for row, (source, name) in enumerate(batch):
+                heard = hear(source, model.front_end, self._window)
+                waveforms[row] = fit_length(heard.samples, model.front_end.num_samples)
+                self._record(source, name, heard, model.front_end.sample_rate_hz)
+            for (source, _), mu, logvar in zip(batch, *model.posterior(waveforms)):
+                if not (np.isfinite(mu).all() and np.isfinite(logvar).all()):
+                    raise UserError(_not_finite(f"of {source.name}"))
+                yield Posterior(mu, logvar)
 
-
-def _files_in(folder: pathlib.Path, output_dir: pathlib.Path) -> list[pathlib.Path]:
-    if folder.resolve() == output_dir:
-        raise UserError(
-            f"--output_dir is {folder}, the folder of the inputs, so that the next run would take "
-            "the outputs for inputs: name another one."
+    def _record(self, source: Source, name: str, heard: Heard, sample_rate_hz: int) -> None:
+        write_wav(self._folder / f"{name}_input.wav", heard.samples, sample_rate_hz)
+        if source.reference is not None:
+            target = self._reference(source.reference)
+            write_wav(self._folder / f"{name}_reference.wav", target, SAMPLE_RATE_HZ)
+        if heard.silent:
+            tqdm.write(f"warning: {source.name} is silent where it is heard")
+        self.facts.append(
+            {
+                "input": source.name,
+                "file_duration_s": heard.file_duration_s,
+                "heard_from_s": heard.start_s,
+                "heard_duration_s": len(heard.samples) / sample_rate_hz,
+                "silent": heard.silent,
+            }
         )
-    found = list_audio_files(folder)
-    paths = [path for path in found if not path.resolve().is_relative_to(output_dir)]
-    if not paths:
-        raise UserError(f"{folder} holds no audio file outside {output_dir}: name other inputs.")
-    return paths
 
 
-def _output_names(paths: Sequence[pathlib.Path], output_dir: pathlib.Path) -> list[str]:
-    """NN_STEM for each input, none of which would overwrite an input."""
-    digits = max(2, len(str(len(paths))))
-    names = [f"{i:0{digits}d}_{_short_stem(path)}" for i, path in enumerate(paths, start=1)]
-    inputs = {path.resolve() for path in paths}
-    for name in names:
-        for kind in ("generated", "input", "reference"):
-            target = (output_dir / f"{name}_{kind}.wav").resolve()
-            if target in inputs:
-                raise UserError(
-                    f"{target} is an input and would be overwritten: name another --output_dir."
-                )
-    return names
+def _write_sounds(
+    model: Model, heard: _HeardInputs, request: Request, finish: Finish, folder: pathlib.Path
+) -> list[dict]:
+    """Writes all sounds into folder; gives their entries of the manifest."""
+    names = _generated_names(heard.names, request, finish)
+    drawn = latents_of(request, heard.posteriors(model), model.config.latent_dim)
+    sounds = synthesise(model, drawn, min(BATCH_SIZE, len(names)))
+    progress = tqdm(sounds, total=len(names), desc="generating", unit="sound", disable=None)
+    entries = []
+    for name, (latent, posterior, audio) in zip(names, progress, strict=True):
+        if not np.isfinite(audio).all():
+            of = "" if latent.place is None else f"of {heard.sources[latent.place - 1].name}"
+            raise UserError(_not_finite(of))
+        samples, done = finishing.finished(audio, finish)
+        finishing.write(folder / name, samples, finish)
+        entries.append(_entry(name, heard, latent, posterior, done))
+    return entries
 
 
-def _short_stem(path: pathlib.Path) -> str:
-    """The name without its extension, cut where the outputs' names would grow too long."""
-    return os.fsencode(path.stem)[:LONGEST_STEM].decode("utf-8", "ignore")
+def _entry(
+    name: str, heard: _HeardInputs, latent: Latent, posterior: Posterior | None, done: dict
+) -> dict:
+    source = None if latent.place is None else heard.sources[latent.place - 1]
+    has_reference = source is not None and source.reference is not None
+    return {
+        "input": None if source is None else source.name,
+        "place": latent.place,
+        "generated": name,
+        "reference": f"{heard.names[latent.place - 1]}_reference.wav" if has_reference else None,
+        **latent.facts,
+        **done,
+        "mu": None if posterior is None else posterior.mu.tolist(),
+        "logvar": None if posterior is None else posterior.logvar.tolist(),
+        "z": latent.z.tolist(),
+    }
 
 
-def _references(paths: Sequence[pathlib.Path], workdir: str | None) -> list[pathlib.Path | None]:
-    """The sound that each imitation imitates, None where no data set says so.
-
-    Looked for in the data set that the file lies in, then in the one the run was trained on.
-    """
-    trained_on = None
-    if workdir is not None:
-        dataset_dir = configuration.read_run(pathlib.Path(workdir)).data.dataset_dir
-        trained_on = pathlib.Path(dataset_dir or pathlib.Path(workdir) / "dataset")
-    by_key = functools.cache(_references_by_key)
-    references = []
-    for path in paths:
-        folder, found = path.resolve().parent, None
-        if folder.name == IMITATIONS_FOLDER:
-            found = by_key(folder.parent).get(_key(path))
-        # A file of the same name elsewhere is not an imitation of the run's data set.
-        if found is None and trained_on and (trained_on / IMITATIONS_FOLDER / path.name).is_file():
-            found = by_key(trained_on).get(_key(path))
-        references.append(found)
-    return references
+def _batches(items, batch_size: int) -> Iterator[list]:
+    batch = []
+    for item in items:
+        batch.append(item)
+        if len(batch) == batch_size:
+            yield batch
+            batch = []
+    if batch:
+        yield batch
 
 
-def _references_by_key(dataset_dir: pathlib.Path) -> dict[str, pathlib.Path]:
-    found = sorted((dataset_dir / REFERENCES_FOLDER).glob("*_*"), reverse=True)
-    return {_key(path): path for path in found if _key(path)}
+def _not_finite(of: str) -> str:
+    return (
+        f"The model makes a sound that is not finite {of}".rstrip()
+        + ": its weights are damaged, so use another checkpoint."
+    )
 
 
-def _key(path: pathlib.Path) -> str:
-    return path.name.partition("_")[2]
+def _names(found: Sequence[Source]) -> list[str]:
+    """NN_STEM for each input, so that two inputs of one stem do not meet."""
+    digits = max(2, len(str(len(found))))
+    return [f"{i:0{digits}d}_{_short(source.stem)}" for i, source in enumerate(found, start=1)]
 
 
-def _write(
-    stem: pathlib.Path,
-    path: pathlib.Path,
-    reference: pathlib.Path | None,
-    sound: Generated,
-    front_end,
+def _short(stem: str) -> str:
+    """A stem, cut where the outputs' names would grow too long."""
+    return os.fsencode(stem)[:LONGEST_STEM].decode("utf-8", "ignore")
+
+
+def _generated_names(names: list[str], request: Request, finish: Finish) -> list[str]:
+    """The file name of each sound, in the order of latents_of."""
+    # The labels of latents depend on the request alone, so any latents will do.
+    zero = Posterior(np.zeros(1, np.float32), np.zeros(1, np.float32))
+    one_dimension = dataclasses.replace(
+        request, walk_dimension=None if request.walk_dimension is None else 0
+    )
+    labelled = latents_of(one_dimension, (zero for _ in names), 1)
+    found = []
+    for latent, _ in labelled:
+        parts = [] if latent.place is None else [names[latent.place - 1]]
+        found.append("_".join([*parts, *filter(None, [latent.label]), "generated"]))
+    return [f"{name}.{finish.format}" for name in found]
+
+
+def _check_overwriting(
+    found: Sequence[Source],
+    names: list[str],
+    output_dir: pathlib.Path,
+    request: Request,
+    finish: Finish,
 ) -> None:
-    heard = read_audio(path, front_end.sample_rate_hz, max_duration_s=front_end.duration_s)
-    write_wav(stem.with_name(f"{stem.name}_generated.wav"), sound.audio, SAMPLE_RATE_HZ)
-    write_wav(stem.with_name(f"{stem.name}_input.wav"), heard, front_end.sample_rate_hz)
-    if reference is not None:
-        target = target_audio(reference)
-        write_wav(stem.with_name(f"{stem.name}_reference.wav"), target, SAMPLE_RATE_HZ)
+    """Raises UserError where an output would overwrite an input."""
+    inputs = {source.path.resolve() for source in found}
+    outputs = _generated_names(names, request, finish)
+    outputs += [f"{name}_{kind}.wav" for name in names for kind in ("input", "reference")]
+    for name in outputs:
+        target = (output_dir / name).resolve()
+        if target in inputs:
+            raise UserError(
+                f"{target} is an input and would be overwritten: name another --output_dir."
+            )

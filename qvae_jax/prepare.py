@@ -69,7 +69,7 @@ def prepare(
     Raises UserError for a data set that cannot be read; see read_index, read_audio.
     """
     index = _index(config, workdir)
-    parts = _parts(config, index)
+    parts = pairs_by_part(config, index)
     pairs = [pair for part in parts.values() for pair in part]
     folder = cache_folder(config, index.directory, workdir)
     cached = functools.partial(
@@ -172,7 +172,7 @@ def _inside_workdir(workdir: pathlib.Path | None, setting: str, name: str) -> pa
     return workdir / name
 
 
-def _parts(config: ml_collections.ConfigDict, index: Index) -> dict[str, tuple[Pair, ...]]:
+def pairs_by_part(config: ml_collections.ConfigDict, index: Index) -> dict[str, tuple[Pair, ...]]:
     """The pairs to train on, and those to validate on."""
     if config.overfit.num_pairs:
         pairs = splits.draw_pairs(index.pairs, config.overfit.num_pairs, config.data.split_seed)

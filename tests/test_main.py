@@ -64,13 +64,20 @@ def assert_refused(message: str, process: subprocess.Popen) -> None:
             [QUICKSTART, "--workdir=unused", "--num_processes=2"],
             "--coordinator_address, --num_processes and --process_id belong together",
         ),
-        (["--mode=evaluate"], "--mode=evaluate: .*prepare|train|generate"),
+        (["--mode=listen"], "--mode=listen: .*prepare|train|generate|evaluate"),
+        (["--mode=evaluate", "--checkpoint=x"], "give --pairs, a folder of pairs"),
         (["--mode"], "--mode"),
         (["train"], "'train' is not a flag: write --mode=train"),
         (["hum.wav"], "'hum.wav' is not a flag: write --inputs=hum.wav"),
         (["--batch_size=3"], "'batch_size'"),
         (["--mode=generate"], "--mode=generate needs --inputs and --output_dir"),
         (["--mode=generate", "--inputs=a.wav"], "--mode=generate needs --output_dir"),
+        (["--mode=generate", "--prior_samples=2"], "--mode=generate needs --output_dir"),
+        (
+            ["--mode=generate", "--prior_samples=2", "--inputs=a.wav", "--output_dir=out"],
+            "--prior_samples takes no imitation",
+        ),
+        (["--mode=generate", "--variations=few"], "--variations=few"),
         (["--mode=generate", "--temperature=hot"], "--temperature=hot"),
         (["--mode=generate", "--seed=1.5"], "--seed=1.5"),
         (["--config=configs/absent.py", "--workdir=x"], "'configs/absent.py' does not exist"),
@@ -131,9 +138,8 @@ def test_mistakes_that_are_found_later_are_one_line_too(tmp_path):
 
 def test_help_lists_the_flags():
     _, output, error = finished(started("--help"))
-    flags = ("mode", "config", "workdir", "source", "inputs", "output_dir", "temperature", "seed")
-    for flag in flags:
-        assert f"--{flag}" in output
+    for flag in main.flags.FLAGS.flags_by_module_dict()[main.__name__]:
+        assert re.search(rf"--(\[no\])?{flag.name}\b", output)
     assert error == ""
 
 

@@ -14,10 +14,11 @@ import soundfile
 
 import killed_run
 import small_run
-from qvae_jax import configuration, generate, losses, train
+from qvae_jax import configuration, losses, train
 from qvae_jax.data import batches
 from qvae_jax.data.split_record import SPLIT_FILE
 from qvae_jax.errors import UserError
+from qvae_jax.generation.model import load_model
 from qvae_jax.models.variables import Variables
 from qvae_jax.training import checkpoints, environment, reset, start
 from qvae_jax.training import state as training_state
@@ -378,7 +379,7 @@ def test_an_average_of_the_weights_is_kept_and_used(data_set, tmp_path, monkeypa
         average = {n: 0.75 * average[n] + 0.25 * tree["params"][n] for n in tree["average"]}
         for name, array in tree["average"].items():
             np.testing.assert_allclose(array, average[name], rtol=1e-5, atol=1e-7, err_msg=name)
-    shown = generate.load_model(workdir=str(workdir))[1].params
+    shown = load_model(workdir=str(workdir)).variables.params
     best = saved(workdir, RunCheckpoints(workdir, read_only=True).best_step)
     assert all(np.array_equal(shown[name], best["average"][name]) for name in best["average"])
     assert not np.array_equal(shown["mu_head.kernel"], best["params"]["mu_head.kernel"])

@@ -5,9 +5,11 @@ import pathlib
 import numpy as np
 import torch
 
-from qvae_jax import files, generate, losses
+from qvae_jax import files, losses
 from qvae_jax.audio import mel, stft
 from qvae_jax.errors import UserError
+from qvae_jax.generation.model import load_model
+from qvae_jax.models.qvae import QVAEConfig
 from qvae_jax.models.variables import Variables
 from qvae_jax.training import checkpoints, start
 from weight_port import names
@@ -27,11 +29,11 @@ def convert(checkpoint_dir: pathlib.Path, output: pathlib.Path) -> int:
     kind, model, arrays = _load(checkpoint_dir)
     if kind == "encoder":
         content = state_dict = encoder_state_dict(
-            arrays, model["encoder_width"], model["encoder_head"]
+            arrays, model.encoder_width, model.encoder_head
         )
     else:
         state_dict = qvae_state_dict(
-            arrays, model["encoder_width"], model["decoder_type"], model["encoder_head"]
+            arrays, model.encoder_width, model.decoder_type, model.encoder_head
         )
         content = {"state_dict": state_dict, "hyper_parameters": _hyper_parameters(model)}
     with files.replacing(output) as temporary:
@@ -52,14 +54,16 @@ def qvae_state_dict(
     return _with_counters(_renamed(arrays, table, transposed)) | _loss_constants()
 
 
-def _load(directory: pathlib.Path) -> tuple[str, dict, Variables]:
-    """(kind, model description, variables) of a model folder or a training run."""
+def _load(directory: pathlib.Path) -> tuple[str, QVAEConfig, Variables]:
+    """(kind, what the model is, variables) of a model folder or a training run."""
     path = pathlib.Path(directory) / checkpoints.CONFIG_FILE
     if path.is_file() and "kind" not in files.read_json(path):
-        config, arrays = generate.load_model(workdir=str(directory))
+        trained = load_model(workdir=str(directory))
+        config, arrays = trained.config, trained.variables
     elif checkpoints.read_description(directory)["kind"] == "encoder":
-        model = checkpoints.read_description(directory)["model"]
-        return "encoder", model, start.load_encoder(str(directory))
+        arrays = start.load_encoder(str(directory))
+        description = checkpoints.read_description(directory)["model"]
+        return "encoder", QVAEConfig.from_dict(description), arrays
     else:
         config, arrays = start.load_qvae(directory)
     if config.decoder_width != 1.0:
@@ -67,14 +71,7 @@ def _load(directory: pathlib.Path) -> tuple[str, dict, Variables]:
             f"{directory} has a decoder of width {config.decoder_width}, which the original does "
             "not have: only models with model.decoder.width 1 can go back."
         )
-    model = {
-        "encoder_width": config.encoder_width,
-        "encoder_head": config.encoder_head,
-        "feature_space": config.feature_space,
-        "latent_dim": config.latent_dim,
-        "decoder_type": config.decoder_type,
-    }
-    return "qvae", model, arrays
+    return "qvae", config, arrays
 
 
 def _renamed(arrays: Variables, table: dict[str, str], transposed: dict[str, bool]) -> StateDict:
@@ -117,14 +114,14 @@ def _loss_constants() -> StateDict:
     return {key: torch.from_numpy(np.array(value)) for key, value in constants.items()}
 
 
-def _hyper_parameters(model: dict) -> dict:
+def _hyper_parameters(model: QVAEConfig) -> dict:
     """What the original's config says of the architecture."""
     return {
         "config": {
             "model": {
-                "latent_dim": model["latent_dim"],
-                "feature_space": model["feature_space"],
+                "latent_dim": model.latent_dim,
+                "feature_space": model.feature_space,
             },
-            "decoder": {"type": model["decoder_type"]},
+            "decoder": {"type": model.decoder_type},
         }
     }

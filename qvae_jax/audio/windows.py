@@ -1,0 +1,98 @@
+"""Parts of long audio files: how long a file is, where it is loudest, and that part of it."""
+
+import contextlib
+import os
+import pathlib
+import tempfile
+from collections.abc import Iterator
+
+import numpy as np
+import soundfile
+
+from qvae_jax.audio.files import read_audio, write_wav
+from qvae_jax.errors import UserError
+
+HOP_S = 0.1  # the grid of places at which a window may begin
+HOPS_PER_BLOCK = 100  # read at once, so that an hour needs no more memory than ten seconds
+# Decoders of lossy formats may give a few samples less than they promise.
+MISSING_SAMPLES = 4096
+
+
+def duration_s(path: str | os.PathLike) -> float:
+    """How long a file's sound is, as its header says."""
+    with _opened(path) as source:
+        return source.frames / source.samplerate
+
+
+def loudest_start_s(path: str | os.PathLike, window_s: float) -> float:
+    """Where the window of the most energy begins, in seconds, a multiple of 0.1 s; the first such.
+
+    Energy is the sum of squares of the mean of all channels. The file is read once, in blocks.
+    Raises UserError for a file that cannot be read, or ends before its header says.
+    """
+    with _opened(path) as source:
+        hop = max(1, round(HOP_S * source.samplerate))
+        energies, num_read = [], 0
+        for block in source.blocks(hop * HOPS_PER_BLOCK, dtype="float32", always_2d=True):
+            squares = np.square(block.mean(axis=1, dtype=np.float64))
+            num_read += len(squares)
+            padded = np.pad(squares, (0, -len(squares) % hop))
+            energies.append(padded.reshape(-1, hop).sum(axis=1))
+        if source.frames - num_read > MISSING_SAMPLES:
+            raise UserError(
+                f"The audio file {path} is cut short: its header promises more sound than the "
+                "file holds; copy or download it again."
+            )
+        sums = np.concatenate([[0.0], np.cumsum(np.concatenate(energies))])
+        num_hops = min(len(sums) - 1, max(1, round(window_s * source.samplerate / hop)))
+        windows = sums[num_hops:] - sums[:-num_hops]
+        # Sums of the same energy differ in their last bits; of such windows the first is meant.
+        first = np.argmax(windows >= windows.max() * (1 - 1e-9))
+        return float(first * hop / source.samplerate)
+
+
+def read_window(
+    path: str | os.PathLike, sample_rate_hz: int, *, start_s: float, window_s: float
+) -> np.ndarray:
+    """A part of a file as a mono waveform at the asked rate, as if the file were cut there.
+
+    float32 [samples], no more than round(window_s · sample_rate_hz). Only that part is decoded,
+    where the format allows to jump. Raises UserError as read_audio does.
+    """
+    if start_s == 0:
+        return read_audio(path, sample_rate_hz, max_duration_s=window_s)
+    with _opened(path) as source:
+        native_rate_hz = source.samplerate
+        source.seek(round(start_s * native_rate_hz))
+        part = source.read(round(window_s * native_rate_hz), dtype="float32", always_2d=True)
+    # By way of a file, so that one function alone decides how sound becomes a waveform.
+    with tempfile.TemporaryDirectory() as folder:
+        cut = pathlib.Path(folder) / "window.wav"
+        with np.errstate(over="ignore", invalid="ignore"):
+            mono = part.mean(axis=1)
+        if not np.isfinite(mono).all():
+            raise UserError(
+                f"The audio file {path} holds samples that are not finite (NaN, infinite or "
+                "absurdly large); export it again from its source."
+            )
+        write_wav(cut, mono, native_rate_hz)
+        return read_audio(cut, sample_rate_hz, max_duration_s=window_s)
+
+
+@contextlib.contextmanager
+def _opened(path: str | os.PathLike) -> Iterator[soundfile.SoundFile]:
+    try:
+        # By descriptor, as soundfile would take a name that ends in .raw for headerless samples.
+        with (
+            open(path, "rb") as stream,
+            soundfile.SoundFile(stream.fileno(), closefd=False) as source,
+        ):
+            yield source
+    except OSError as error:
+        raise UserError(f"The audio file {path} cannot be read ({error.strerror}).") from error
+    except soundfile.SoundFileError as error:
+        reason = " ".join(str(getattr(error, "error_string", error)).split()).rstrip(".")
+        raise UserError(
+            f"The file {path} cannot be decoded as audio ({reason}); it is damaged, cut short or "
+            "of another kind, so replace it, or convert it to WAV first."
+        ) from error

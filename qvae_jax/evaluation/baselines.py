@@ -1,0 +1,67 @@
+"""What a model's sounds are compared with: outputs that need no learning, and the best possible."""
+
+import functools
+import pathlib
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from qvae_jax.audio.files import fit_length, read_audio
+from qvae_jax.generation.model import Model
+from qvae_jax.metrics import cosine_similarity
+from qvae_jax.models.decoders import NUM_SAMPLES
+
+BATCH_SIZE = 8
+N_FFT, HOP_LENGTH, NUM_ITERATIONS = 1024, 256, 32
+
+
+def mean_spectrum(references: Sequence[np.ndarray], seed: int = 0) -> np.ndarray:
+    """One sound for all imitations: the mean magnitude spectrogram of references, made audible.
+
+    Phases are found by 32 iterations of Griffin & Lim's algorithm (1984), from random ones drawn
+    from the seed. float32 [59049].
+    """
+    # Imported here because it takes a second that nothing else should wait for.
+    import librosa
+
+    total = sum(np.abs(librosa.stft(x, n_fft=N_FFT, hop_length=HOP_LENGTH)) for x in references)
+    sound = librosa.griffinlim(
+        total / len(references),
+        n_iter=NUM_ITERATIONS,
+        n_fft=N_FFT,
+        hop_length=HOP_LENGTH,
+        length=NUM_SAMPLES,
+        random_state=seed,
+    )
+    return np.clip(sound, -1.0, 1.0).astype(np.float32)
+
+
+def nearest_reference(
+    model: Model,
+    references: Sequence[pathlib.Path],
+    read_target: Callable[[pathlib.Path], np.ndarray],
+) -> Callable[[np.ndarray], np.ndarray]:
+    """A function from features of imitations [batch, feature_dim] to the nearest references' sound.
+
+    Nearest by cosine in the space of the model's own features, of which each reference's are
+    computed here; the sounds are [batch, 59049], as read_target gives them.
+    """
+    front_end = model.front_end
+    features = []
+    for first in range(0, len(references), BATCH_SIZE):
+        waveforms = np.zeros((BATCH_SIZE, front_end.num_samples), np.float32)
+        batch = references[first : first + BATCH_SIZE]
+        for row, path in enumerate(batch):
+            samples = read_audio(
+                path, front_end.sample_rate_hz, max_duration_s=front_end.duration_s
+            )
+            waveforms[row] = fit_length(samples, front_end.num_samples)
+        features.append(model.features(waveforms)[: len(batch)])
+    known = np.concatenate(features)
+    sound_of = functools.lru_cache(maxsize=64)(read_target)
+
+    def nearest(features: np.ndarray) -> np.ndarray:
+        places = cosine_similarity(features, known).argmax(axis=1)
+        return np.stack([sound_of(references[place]) for place in places])
+
+    return nearest

@@ -1,0 +1,156 @@
+"""The result of an evaluation as JSON values, and as a table to read."""
+
+import math
+import pathlib
+from typing import NamedTuple
+
+from qvae_jax import files
+from qvae_jax.evaluation.embedding import Embedder
+from qvae_jax.evaluation.statistics import NUM_GROUPS, NUM_RESAMPLES, Estimate
+
+
+class Measure(NamedTuple):
+    """How a measure is called in the table, and which way is better: -1 lower, 1 higher, 0 none."""
+
+    title: str
+    better: int
+    digits: int = 3
+
+
+MEASURES = {
+    "audio_loss": Measure("audio loss, weighted as in training", -1),
+    "spectral": Measure("spectral loss", -1),
+    "mel": Measure("mel loss", -1),
+    "waveform": Measure("waveform loss", -1, 4),
+    "kl": Measure("KL divergence (nats)", 0),
+    "multi_resolution_stft": Measure("multi-resolution STFT distance", -1),
+    "multi_scale_mel": Measure("multi-scale mel distance", -1),
+    "log_spectral_distance": Measure("log-spectral distance (dB)", -1, 2),
+    "envelope_correlation": Measure("loudness-envelope correlation", 1),
+    "centroid_correlation": Measure("spectral-centroid correlation", 1),
+    "onset_error": Measure("onset error (s)", -1),
+    "frechet_distance": Measure("Fréchet distance", -1),
+    "kernel_distance": Measure("kernel distance, 100·MMD²", -1),
+    "mrr": Measure("mean reciprocal rank", 1),
+    "recall_at_1": Measure("recall at 1", 1),
+    "ndcg": Measure("NDCG by class", 1),
+    "diversity": Measure("diversity between sounds", 0),
+    "active_dimensions": Measure("active latent dimensions", 0, 0),
+}
+ARROWS = {-1: " ↓", 0: "", 1: " ↑"}
+
+
+def result(
+    *,
+    part: str,
+    num_examples: int,
+    num_references: int,
+    model: dict,
+    embedder: Embedder,
+    latent_dim: int,
+    baselines_from: str,
+    estimates: dict[str, dict[str, Estimate]],
+) -> dict:
+    """Everything that an evaluation found, as JSON values; what is undefined is null."""
+    return {
+        "part": part,
+        "num_pairs": num_examples,
+        "num_references": num_references,
+        "model": model,
+        "latent_dim": latent_dim,
+        "embedder": {"name": embedder.name, "independent": embedder.independent},
+        "baselines_from": baselines_from,
+        "silence_beats_the_model": silence_wins(estimates),
+        "systems": {
+            system: {
+                name: dict(zip(Estimate._fields, map(_finite, found[name])))
+                for name in MEASURES
+                if name in found
+            }
+            for system, found in estimates.items()
+        },
+    }
+
+
+def silence_wins(estimates: dict[str, dict[str, Estimate]]) -> list[str]:
+    """The measures in which a silent output is better than the model's."""
+    silent, model = estimates["silence"], estimates["model"]
+    return [
+        name
+        for name, measure in MEASURES.items()
+        if name in silent
+        and name in model
+        and measure.better * (silent[name].value - model[name].value) > 0
+    ]
+
+
+def write_markdown(path: pathlib.Path, found: dict) -> None:
+    """Writes a result as a table, with what must be known to read it."""
+    systems = list(found["systems"])
+    rows = [
+        f"| {measure.title}{ARROWS[measure.better]} | "
+        + " | ".join(_cell(found["systems"][s].get(name), measure.digits) for s in systems)
+        + " |"
+        for name, measure in MEASURES.items()
+    ]
+    lines = [
+        f"# {found['part']}: {found['num_pairs']} pairs, {found['num_references']} references",
+        "",
+        f"Model: {', '.join(f'{key} {value}' for key, value in found['model'].items())}; z = μ.",
+        "",
+        f"| measure | {' | '.join(systems)} |",
+        f"|---|{'---:|' * len(systems)}",
+        *rows,
+        "",
+        _about_silence(found["silence_beats_the_model"]),
+        "",
+        *_notes(found),
+    ]
+    with files.replacing(path) as temporary:
+        temporary.write_text("\n".join(lines) + "\n", "utf-8", errors="backslashreplace")
+
+
+def _notes(found: dict) -> list[str]:
+    independent = found["embedder"]["independent"]
+    caution = "" if independent else ", which the model listens with: read these with care"
+    return [
+        f"- Intervals are 95 %: of means by the bootstrap over pairs ({NUM_RESAMPLES} resamples, "
+        "seed 0), of set measures (both distances, diversity) by the jackknife over "
+        f"{min(NUM_GROUPS, found['num_pairs'])} groups of pairs. Pairs count as independent, "
+        "though imitations of one sound are not.",
+        "- Loss terms are of each pair by itself, as in a batch of one; the audio loss is without "
+        "KL.",
+        "- Embeddings, for the two distances, ranks, NDCG and diversity: "
+        f"{found['embedder']['name']}{caution}; n = {found['num_pairs']} outputs and "
+        f"{found['num_references']} references. The Fréchet distance depends on n: compare equal n "
+        "only. The oracle's kernel distance is below 0, because it is of sounds to themselves.",
+        f"- Retrieval: a system's sound asks for the right one of {found['num_references']} "
+        "references. Classes are the groups that VimSketch's names tell.",
+        "- Silence: zeros. Mean spectrum: the mean magnitude spectrogram of "
+        f"{found['baselines_from']}, made audible with Griffin and Lim's algorithm. Nearest: the "
+        "training reference whose features are nearest to the imitation's. Oracle: the reference "
+        "itself.",
+        f"- Active dimensions are of {found['latent_dim']}.",
+    ]
+
+
+def _about_silence(names: list[str]) -> str:
+    if not names:
+        return "A silent output beats the model in none of these."
+    titles = "; ".join(MEASURES[name].title for name in names)
+    return f"**A silent output beats the model in: {titles}.**"
+
+
+def _cell(found: dict | None, digits: int) -> str:
+    if found is None or found["value"] is None:
+        return "–"
+    # Rounded first, and zero added, so that nothing reads -0.000.
+    value, *bounds = (
+        None if found[field] is None else f"{round(found[field], digits) + 0.0:.{digits}f}"
+        for field in Estimate._fields
+    )
+    return value if None in bounds else f"{value} [{', '.join(bounds)}]"
+
+
+def _finite(number: float) -> float | None:
+    return float(number) if math.isfinite(number) else None

@@ -1,0 +1,1 @@
+"""Making sounds with a model: its inputs, the latents it decodes, and what is written."""

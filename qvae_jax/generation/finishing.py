@@ -1,0 +1,154 @@
+"""What a generated sound becomes before it is written: its rate, loudness, length and format."""
+
+import dataclasses
+import functools
+import io
+import pathlib
+
+import numpy as np
+import pyloudnorm
+import scipy.io.wavfile
+import soundfile
+import soxr
+
+from qvae_jax import files
+from qvae_jax.errors import UserError
+from qvae_jax.models.decoders import SAMPLE_RATE_HZ
+
+SAMPLE_RATES_HZ = (SAMPLE_RATE_HZ, 44_100, 48_000)
+DEFAULT_SUBTYPES = {"wav": "FLOAT", "flac": "PCM_24"}
+FLOAT_SUBTYPES = {"FLOAT": np.float32, "DOUBLE": np.float64}  # these hold samples beyond ±1
+PEAK_LIMIT_DB = -1.0  # dBFS
+QUIETEST_LOUDNESS_DB = -70.0  # LUFS; BS.1770 takes no account of anything below
+
+
+@dataclasses.dataclass(frozen=True)
+class Finish:
+    """How a sound is finished; None leaves a thing as it is.
+
+    Attributes:
+        sample_rate_hz: one of SAMPLE_RATES_HZ.
+        format: "wav" or "flac".
+        subtype: libsndfile's name of the sample format; by default that of DEFAULT_SUBTYPES.
+        loudness_db: integrated loudness to reach, LUFS by ITU-R BS.1770-4.
+        trim_db: how far below the sound's peak, in dB, everything must lie that is cut at the end.
+    """
+
+    sample_rate_hz: int = SAMPLE_RATE_HZ
+    format: str = "wav"
+    subtype: str | None = None
+    loudness_db: float | None = None
+    trim_db: float | None = None
+
+
+def checked(finish: Finish) -> Finish:
+    """The finish with its subtype filled in; UserError naming the flag that makes no sense."""
+    if finish.sample_rate_hz not in SAMPLE_RATES_HZ:
+        rates = ", ".join(map(str, SAMPLE_RATES_HZ))
+        raise UserError(f"--sample_rate is {finish.sample_rate_hz}: set it to one of {rates}.")
+    if finish.format not in DEFAULT_SUBTYPES:
+        raise UserError(f"--format is {finish.format!r}: set it to wav or flac.")
+    if finish.loudness_db is not None and not QUIETEST_LOUDNESS_DB < finish.loudness_db <= 0:
+        raise UserError(
+            f"--loudness_db is {finish.loudness_db}: set it above -70 and to at most 0 LUFS; -23 "
+            "is broadcasting's."
+        )
+    if finish.trim_db is not None and not 0 < finish.trim_db < np.inf:
+        raise UserError(
+            f"--trim_db is {finish.trim_db}: set it above 0, as decibels below the sound's peak."
+        )
+    subtype = (finish.subtype or DEFAULT_SUBTYPES[finish.format]).upper()
+    finish = dataclasses.replace(finish, subtype=subtype)
+    allowed = soundfile.available_subtypes(finish.format)
+    if not soundfile.check_format(finish.format, subtype) or not _can_encode(finish):
+        raise UserError(
+            f"--subtype is {finish.subtype!r}, which {finish.format} at {finish.sample_rate_hz} Hz "
+            f"does not have: set it to one of {', '.join(sorted(allowed))}."
+        )
+    return finish
+
+
+def finished(audio: np.ndarray, finish: Finish) -> tuple[np.ndarray, dict]:
+    """A sound [samples] at 22,050 Hz, finished; and what was done to it, for the manifest.
+
+    Resampled with soxr's VHQ quality; brought to the loudness, measured over the whole sound; then
+    trimmed. Where the loudness asks for a peak above -1 dBFS the gain is lowered until it is
+    there, so the sound stays quieter than asked. Without a loudness only a sound that would clip in
+    its format is brought to that peak. Peaks are those of samples.
+    """
+    samples = np.asarray(audio, np.float32)
+    if finish.sample_rate_hz != SAMPLE_RATE_HZ:
+        samples = soxr.resample(samples, SAMPLE_RATE_HZ, finish.sample_rate_hz, quality="VHQ")
+    gain_db, limited, measured_db = _gain(samples, finish)
+    samples = samples * np.float32(10 ** (gain_db / 20)) if gain_db else samples
+    facts = {"gain_db": gain_db, "peak_limited": limited}
+    if finish.loudness_db is not None:
+        facts["loudness_lufs"] = None if measured_db is None else measured_db + gain_db
+    if finish.trim_db is not None:
+        samples = trimmed(samples, finish.trim_db)
+    return samples, facts | {"duration_s": len(samples) / finish.sample_rate_hz}
+
+
+def loudness_lufs(samples: np.ndarray, sample_rate_hz: int) -> float | None:
+    """Integrated loudness by ITU-R BS.1770-4 in LUFS; None for what its gate takes for silence.
+
+    Sounds below its block of 0.4 s are measured with silence after them.
+    """
+    block = -(-2 * sample_rate_hz // 5)
+    padded = np.pad(samples.astype(np.float64), (0, max(0, block - len(samples))))
+    loudness = float(_meter(sample_rate_hz).integrated_loudness(padded))
+    return loudness if loudness > QUIETEST_LOUDNESS_DB else None
+
+
+def trimmed(samples: np.ndarray, trim_db: float) -> np.ndarray:
+    """Without what follows the last sample that lies within trim_db of the peak; silence stays."""
+    magnitudes = np.abs(samples)
+    audible = np.flatnonzero(magnitudes >= magnitudes.max() * 10 ** (-trim_db / 20))
+    return samples[: audible[-1] + 1]
+
+
+def write(path: pathlib.Path, samples: np.ndarray, finish: Finish) -> None:
+    """Writes a finished sound; the same samples always give the same bytes."""
+    encoded = _encoded(samples, finish)
+    with files.explaining_write_errors(path):
+        path.write_bytes(encoded)
+
+
+def _gain(samples: np.ndarray, finish: Finish) -> tuple[float, bool, float | None]:
+    """Gain in dB, whether the peak limits it, and the loudness before it."""
+    peak_db = 20 * np.log10(max(float(np.abs(samples).max()), 1e-30))
+    if finish.loudness_db is None:
+        clips = finish.subtype not in FLOAT_SUBTYPES and peak_db > 0
+        return (float(PEAK_LIMIT_DB - peak_db), True, None) if clips else (0.0, False, None)
+    measured_db = loudness_lufs(samples, finish.sample_rate_hz)
+    if measured_db is None:
+        return 0.0, False, None
+    wanted_db, most_db = finish.loudness_db - measured_db, PEAK_LIMIT_DB - peak_db
+    return float(min(wanted_db, most_db)), bool(wanted_db > most_db), measured_db
+
+
+@functools.cache
+def _meter(sample_rate_hz: int) -> pyloudnorm.Meter:
+    # Of the library's filters those that follow the standard's coefficients, at any rate.
+    return pyloudnorm.Meter(sample_rate_hz, filter_class="DeMan")
+
+
+def _can_encode(finish: Finish) -> bool:
+    try:
+        _encoded(np.zeros(1024, np.float32), finish)
+        return True
+    except (soundfile.SoundFileError, ValueError):
+        return False
+
+
+def _encoded(samples: np.ndarray, finish: Finish) -> bytes:
+    encoded = io.BytesIO()
+    if finish.format == "wav" and finish.subtype in FLOAT_SUBTYPES:
+        # libsndfile would put the time of day into a float file.
+        as_float = samples.astype(FLOAT_SUBTYPES[finish.subtype])
+        scipy.io.wavfile.write(encoded, finish.sample_rate_hz, as_float)
+    else:
+        soundfile.write(
+            encoded, samples, finish.sample_rate_hz, subtype=finish.subtype, format=finish.format
+        )
+    return encoded.getvalue()

@@ -1,0 +1,205 @@
+"""Which files are imitations, which sounds they imitate, and what the model hears of them."""
+
+import contextlib
+import dataclasses
+import functools
+import os
+import pathlib
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from qvae_jax import configuration, files
+from qvae_jax.audio import windows
+from qvae_jax.audio.files import list_audio_files, read_audio
+from qvae_jax.audio.logmel import FrontEnd
+from qvae_jax.data.vimsketch import IMITATIONS_FOLDER, REFERENCES_FOLDER
+from qvae_jax.errors import UserError
+
+STANDARD_INPUT = "-"
+WINDOWS = ("first", "loudest")
+MOST_COMMAS = 64  # in one input's path
+SILENT_PEAK = 1e-4  # -80 dBFS; quieter imitations are warned of
+PROBE_S = 0.01  # read of each file before any work begins: enough to see most that is wrong
+
+
+@dataclasses.dataclass(frozen=True)
+class Source:
+    """One imitation to read.
+
+    Attributes:
+        path: the file that is read.
+        name: how the user named it, for messages and the manifest.
+        stem: what its outputs are named after.
+        reference: the sound it imitates, None where no data set says so.
+    """
+
+    path: pathlib.Path
+    name: str
+    stem: str
+    reference: pathlib.Path | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Heard:
+    """What the model hears of an imitation: samples [at most front_end.num_samples], and facts.
+
+    Attributes:
+        start_s: where in the file it begins.
+        file_duration_s: of the whole file.
+    """
+
+    samples: np.ndarray
+    start_s: float
+    file_duration_s: float
+
+    @property
+    def silent(self) -> bool:
+        """Whether no sample reaches -80 dBFS."""
+        return float(np.abs(self.samples).max()) < SILENT_PEAK
+
+
+def split_inputs(text: str) -> list[str]:
+    """The paths in `a.wav,b.flac`; a comma in the name of an existing file does not split it."""
+    pieces, paths = text.split(","), []
+    while pieces:
+        longest = min(len(pieces), MOST_COMMAS + 1)
+        candidates = [",".join(pieces[:count]).strip() for count in range(longest, 0, -1)]
+        path = next(filter(os.path.exists, candidates), candidates[-1])
+        paths.append(path)
+        pieces = pieces[longest - candidates.index(path) :]
+    return paths
+
+
+@contextlib.contextmanager
+def sources(
+    inputs: Sequence[str], output_dir: pathlib.Path, workdir: str | None
+) -> Iterator[list[Source]]:
+    """The imitations that inputs name: files, folders, or "-" alone for standard input.
+
+    What lies in output_dir within a folder is none of them. Standard input is read into a
+    temporary file, which is there until the block ends.
+    """
+    if list(inputs) == [STANDARD_INPUT]:
+        with _standard_input() as path:
+            yield [Source(path, STANDARD_INPUT, "stdin")]
+        return
+    if STANDARD_INPUT in inputs:
+        raise UserError(
+            "--inputs names - (standard input) beside others: give it alone, or write ./- for a "
+            "file of that name."
+        )
+    paths = _input_paths(inputs, output_dir)
+    yield [
+        Source(path, str(path), path.stem, reference)
+        for path, reference in zip(paths, references(paths, workdir))
+    ]
+
+
+def run_data_set(workdir: str | pathlib.Path, config) -> pathlib.Path:
+    """The folder of the data set that a run was trained on."""
+    return pathlib.Path(config.data.dataset_dir or pathlib.Path(workdir) / "dataset")
+
+
+def probe(source: Source, front_end_rate_hz: int) -> None:
+    """Raises UserError where a look at the beginning of a file, or its reference, finds fault."""
+    with _named(source):
+        read_audio(source.path, front_end_rate_hz, max_duration_s=PROBE_S)
+    if source.reference is not None:
+        read_audio(source.reference, front_end_rate_hz, max_duration_s=PROBE_S)
+
+
+def hear(source: Source, front_end: FrontEnd, window: str = "first") -> Heard:
+    """What the model hears of an imitation: its first, or its loudest, front_end.duration_s."""
+    with _named(source):
+        file_duration_s = windows.duration_s(source.path)
+        start_s = 0.0
+        if window == "loudest" and file_duration_s > front_end.duration_s:
+            start_s = windows.loudest_start_s(source.path, front_end.duration_s)
+        samples = windows.read_window(
+            source.path,
+            front_end.sample_rate_hz,
+            start_s=start_s,
+            window_s=front_end.duration_s,
+        )
+    return Heard(samples, start_s, file_duration_s)
+
+
+def references(paths: Sequence[pathlib.Path], workdir: str | None) -> list[pathlib.Path | None]:
+    """The sound that each imitation imitates, None where no data set says so.
+
+    Looked for in the data set that the file lies in, then in the one the run was trained on.
+    """
+    trained_on = None
+    if workdir is not None:
+        trained_on = run_data_set(workdir, configuration.read_run(pathlib.Path(workdir)))
+    by_key = functools.cache(_references_by_key)
+    found = []
+    for path in paths:
+        folder, reference = path.resolve().parent, None
+        if folder.name == IMITATIONS_FOLDER:
+            reference = by_key(folder.parent).get(_key(path))
+        # A file of the same name elsewhere is not an imitation of the run's data set.
+        elsewhere = trained_on and (trained_on / IMITATIONS_FOLDER / path.name).is_file()
+        if reference is None and elsewhere:
+            reference = by_key(trained_on).get(_key(path))
+        found.append(reference)
+    return found
+
+
+def _input_paths(inputs: Sequence[str], output_dir: pathlib.Path) -> list[pathlib.Path]:
+    if not inputs or not all(inputs):
+        raise UserError("--inputs is empty: name audio files, separated by commas, or a folder.")
+    paths = []
+    for item in map(pathlib.Path, inputs):
+        paths += _files_in(item, output_dir.resolve()) if item.is_dir() else [item]
+    return paths
+
+
+def _files_in(folder: pathlib.Path, output_dir: pathlib.Path) -> list[pathlib.Path]:
+    if folder.resolve() == output_dir:
+        raise UserError(
+            f"--output_dir is {folder}, the folder of the inputs, so that the next run would take "
+            "the outputs for inputs: name another one."
+        )
+    found = list_audio_files(folder)
+    paths = [path for path in found if not path.resolve().is_relative_to(output_dir)]
+    if not paths:
+        raise UserError(f"{folder} holds no audio file outside {output_dir}: name other inputs.")
+    return paths
+
+
+@contextlib.contextmanager
+def _standard_input() -> Iterator[pathlib.Path]:
+    if sys.stdin is None or sys.stdin.isatty():
+        raise UserError(
+            "--inputs is - but nothing is piped into the command: write `… --inputs=- < hum.wav`."
+        )
+    with tempfile.TemporaryDirectory() as folder:
+        path = pathlib.Path(folder) / "stdin"
+        with files.explaining_write_errors(path):
+            path.write_bytes(sys.stdin.buffer.read())
+        yield path
+
+
+@contextlib.contextmanager
+def _named(source: Source) -> Iterator[None]:
+    """Names standard input in an error's message, rather than the file it was read into."""
+    try:
+        yield
+    except UserError as error:
+        if source.name != STANDARD_INPUT:
+            raise
+        message = str(error).replace(str(source.path), "on standard input")
+        raise UserError(message) from error
+
+
+def _references_by_key(dataset_dir: pathlib.Path) -> dict[str, pathlib.Path]:
+    found = sorted((dataset_dir / REFERENCES_FOLDER).glob("*_*"), reverse=True)
+    return {_key(path): path for path in found if _key(path)}
+
+
+def _key(path: pathlib.Path) -> str:
+    return path.name.partition("_")[2]

@@ -1,0 +1,171 @@
+"""Which sounds are asked for, whether that makes sense, and the latents it comes to."""
+
+import dataclasses
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from qvae_jax.errors import UserError
+from qvae_jax.generation import latents
+from qvae_jax.generation.inputs import WINDOWS
+from qvae_jax.generation.latents import Latent
+
+SPLIT_PARTS = ("train", "interpolation", "extrapolation")
+
+
+@dataclasses.dataclass(frozen=True)
+class Request:
+    """Which latents are to be decoded; None where nothing is said. See generate."""
+
+    variations: int = 1
+    temperature: float | None = None
+    seed: int = 0
+    interpolate: int | None = None
+    walk_dimension: int | None = None
+    walk_steps: int | None = None
+    prior_samples: int | None = None
+
+    @property
+    def noise(self) -> float:
+        """The temperature: by default none for imitations, and the prior's own for its samples."""
+        default = 0.0 if self.prior_samples is None else 1.0
+        return default if self.temperature is None else self.temperature
+
+
+@dataclasses.dataclass(frozen=True)
+class Posterior:
+    """N(mu, e^logvar), [latent] each: what the encoder makes of one imitation."""
+
+    mu: np.ndarray
+    logvar: np.ndarray
+
+
+def check(
+    request: Request,
+    inputs: Sequence[str] | None,
+    from_split: str | None,
+    workdir: str | None,
+    window: str,
+) -> None:
+    """Raises UserError for the first flags that make no sense, by themselves or together."""
+    latents.check_noise(request.noise, request.seed)
+    walking, drawing = request.walk_dimension is not None, request.prior_samples is not None
+    interpolating = request.interpolate is not None
+    named = inputs is not None or from_split is not None
+    for flag, value, lowest in [
+        ("variations", request.variations, 1),
+        ("interpolate", request.interpolate, 2),
+        ("walk_dimension", request.walk_dimension, 0),
+        ("walk_steps", request.walk_steps, 2),
+        ("prior_samples", request.prior_samples, 1),
+    ]:
+        if value is not None and value < lowest:
+            raise UserError(f"--{flag} is {value}: set it to {lowest} or more.")
+    if window not in WINDOWS:
+        raise UserError(f"--window is {window!r}: set it to one of {', '.join(WINDOWS)}.")
+    if from_split is not None and from_split not in SPLIT_PARTS:
+        parts = ", ".join(SPLIT_PARTS)
+        raise UserError(f"--from_split is {from_split!r}: set it to one of {parts}.")
+    for faulty, message in [
+        (
+            interpolating + walking + drawing > 1,
+            (
+                "--interpolate, --walk_dimension and --prior_samples each choose the sounds: "
+                "give one of them."
+            ),
+        ),
+        (
+            inputs is not None and from_split is not None,
+            "--inputs and --from_split both name imitations: give one of them.",
+        ),
+        (
+            drawing and named,
+            "--prior_samples takes no imitation: leave out --inputs and --from_split.",
+        ),
+        (
+            not (named or drawing or walking),
+            "--inputs is empty: name audio files, separated by commas, or a folder.",
+        ),
+        (
+            from_split is not None and workdir is None,
+            "--from_split needs --workdir, the run whose split is meant.",
+        ),
+        (
+            request.walk_steps is not None and not walking,
+            "--walk_steps is the number of steps along a dimension: give --walk_dimension too.",
+        ),
+        (
+            request.variations > 1 and (interpolating or walking or drawing),
+            (
+                "--variations are draws around an imitation: leave it out here (--prior_samples=N "
+                "draws N sounds from the prior)."
+            ),
+        ),
+        (
+            bool(request.temperature) and (interpolating or walking),
+            (
+                "--temperature is of drawn noise, and interpolations and walks draw none: leave it "
+                "out."
+            ),
+        ),
+        (
+            request.variations > 1 and request.noise == 0,
+            (
+                f"--variations={request.variations} at temperature 0 are all the same sound: set "
+                "--temperature, for example to 0.7."
+            ),
+        ),
+        (
+            drawing and request.prior_samples > 1 and request.noise == 0,
+            "--prior_samples at temperature 0 are all the same sound: leave --temperature out.",
+        ),
+        (
+            window != "first" and not named,
+            f"--window={window} is a part of an imitation, and there is none: leave it out.",
+        ),
+    ]:
+        if faulty:
+            raise UserError(message)
+
+
+def check_dimension(request: Request, latent_dim: int) -> None:
+    """Raises UserError where the model's latent does not have the dimension of a walk."""
+    if request.walk_dimension is not None and request.walk_dimension >= latent_dim:
+        raise UserError(
+            f"--walk_dimension is {request.walk_dimension}, but the model's latent has "
+            f"{latent_dim} dimensions: set it from 0 to {latent_dim - 1}."
+        )
+
+
+def latents_of(
+    request: Request, posteriors: Iterator[Posterior], latent_dim: int
+) -> Iterator[tuple[Latent, Posterior | None]]:
+    """The latents asked for, in order, each with the posterior it belongs to."""
+    if request.prior_samples is not None:
+        drawn = latents.prior(latent_dim, request.prior_samples, request.noise, request.seed)
+        yield from ((latent, None) for latent in drawn)
+    elif request.interpolate is not None:
+        first, second = posteriors
+        steps = latents.interpolation(first.mu, second.mu, request.interpolate)
+        yield from ((latent, None) for latent in steps)
+    else:
+        place = 0
+        for place, posterior in enumerate(posteriors, start=1):
+            for latent in _around(request, posterior, place):
+                yield latent, posterior
+        if place == 0:
+            steps = _walk(request, np.zeros(latent_dim, np.float32), None)
+            yield from ((latent, None) for latent in steps)
+
+
+def _around(request: Request, posterior: Posterior, place: int) -> list[Latent]:
+    if request.walk_dimension is not None:
+        return _walk(request, posterior.mu, place)
+    return latents.variations(
+        posterior.mu, posterior.logvar, place, request.variations, request.noise, request.seed
+    )
+
+
+def _walk(request: Request, centre: np.ndarray, place: int | None) -> list[Latent]:
+    num_steps = request.walk_steps or latents.WALK_STEPS
+    return latents.walk(centre, place, request.walk_dimension, num_steps)

@@ -1,0 +1,84 @@
+"""Parts of long files: the loudest window against a search of all, and what is read of it."""
+
+import numpy as np
+import pytest
+import soundfile
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from qvae_jax.audio import windows
+from qvae_jax.audio.files import read_audio
+from qvae_jax.errors import UserError
+
+
+def loudest_by_search(samples: np.ndarray, rate_hz: int, window_s: float) -> float:
+    hop, length = round(0.1 * rate_hz), round(window_s * rate_hz)
+    starts = range(0, max(1, len(samples) - length + hop), hop)
+    return max(starts, key=lambda start: np.sum(samples[start : start + length] ** 2)) / rate_hz
+
+
+@settings(derandomize=True, deadline=None, max_examples=40)
+@given(
+    levels=st.lists(st.sampled_from([0.0, 0.01, 0.3, 1.0]), min_size=1, max_size=40),
+    tail=st.integers(0, 99),
+)
+def test_the_loudest_window_is_that_of_a_search(tmp_path_factory, levels, tail):
+    rng = np.random.default_rng(len(levels))
+    # Pieces of 0.1 s at 1 kHz, so that nearly every window has another energy.
+    samples = np.repeat(levels, 100) * rng.uniform(0.5, 1.0, 100 * len(levels))
+    samples = np.concatenate([samples, np.zeros(tail)]).astype(np.float32)
+    path = tmp_path_factory.mktemp("w") / "x.wav"
+    soundfile.write(path, samples, 1_000, subtype="FLOAT")
+    energy = (
+        lambda start: np.sum(  # noqa: E731
+            samples[round(start * 1_000) :][:1_000].astype(np.float64) ** 2
+        )
+    )
+    found = windows.loudest_start_s(path, 1.0)
+    best = energy(loudest_by_search(samples.astype(np.float64), 1_000, 1.0))
+    assert energy(found) == pytest.approx(best, rel=1e-6)
+
+
+def test_blocks_do_not_show(tmp_path, monkeypatch):
+    samples = np.random.default_rng(0).standard_normal((30_000, 2)) / 10
+    soundfile.write(tmp_path / "x.wav", samples, 1_000, subtype="FLOAT")
+    found = windows.loudest_start_s(tmp_path / "x.wav", 2.0)
+    monkeypatch.setattr(windows, "HOPS_PER_BLOCK", 3)
+    assert windows.loudest_start_s(tmp_path / "x.wav", 2.0) == found
+    assert found == loudest_by_search(samples.mean(axis=1), 1_000, 2.0)
+
+
+def test_a_window_is_what_a_cut_file_holds(tmp_path):
+    samples = np.random.default_rng(0).standard_normal((44_100 * 3, 2)) / 10
+    soundfile.write(tmp_path / "x.flac", samples, 44_100, subtype="PCM_24")
+    part = soundfile.read(tmp_path / "x.flac")[0][44_100 : 2 * 44_100]
+    soundfile.write(tmp_path / "cut.wav", part, 44_100, subtype="DOUBLE")
+    found = windows.read_window(tmp_path / "x.flac", 32_000, start_s=1.0, window_s=1.0)
+    np.testing.assert_allclose(found, read_audio(tmp_path / "cut.wav", 32_000), atol=1e-6)
+
+
+def test_a_window_at_the_start_is_read_as_ever(tmp_path):
+    soundfile.write(tmp_path / "x.wav", np.ones(3_000) / 9, 1_000)
+    found = windows.read_window(tmp_path / "x.wav", 2_000, start_s=0.0, window_s=1.0)
+    expected = read_audio(tmp_path / "x.wav", 2_000, max_duration_s=1.0)
+    np.testing.assert_array_equal(found, expected)
+    assert windows.duration_s(tmp_path / "x.wav") == 3
+
+
+def test_a_file_that_is_cut_short_is_refused(tmp_path):
+    noise = np.random.default_rng(0).standard_normal(200_000) / 10
+    soundfile.write(tmp_path / "x.flac", noise, 8_000)
+    content = (tmp_path / "x.flac").read_bytes()
+    (tmp_path / "x.flac").write_bytes(content[: len(content) // 2])
+    with pytest.raises(UserError, match="x.flac") as raised:
+        windows.loudest_start_s(tmp_path / "x.flac", 10.0)
+    assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize("content", [b"", b"words", None])
+def test_what_is_no_sound_is_refused(tmp_path, content):
+    if content is not None:
+        (tmp_path / "x.wav").write_bytes(content)
+    for look in (windows.duration_s, lambda path: windows.loudest_start_s(path, 1.0)):
+        with pytest.raises(UserError, match="x.wav cannot be"):
+            look(tmp_path / "x.wav")
