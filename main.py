@@ -12,7 +12,7 @@ from ml_collections import config_flags
 
 from qvae_jax.errors import UserError
 
-MODES = ("prepare", "train", "generate")
+MODES = ("prepare", "train", "generate", "diagnose")
 
 _MODE = flags.DEFINE_enum("mode", "train", MODES, "What to do.")
 _CONFIG = config_flags.DEFINE_config_file(
@@ -87,6 +87,11 @@ def _run_mode() -> None:
             temperature=_TEMPERATURE.value,
             seed=_SEED.value,
         )
+    elif _MODE.value == "diagnose":
+        _require(_WORKDIR)
+        from qvae_jax.diagnose import diagnose
+
+        diagnose(_WORKDIR.value)
 
 
 def _checked_config() -> ml_collections.ConfigDict:
