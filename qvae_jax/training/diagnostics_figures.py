@@ -89,9 +89,8 @@ def _draw_components(axis, snapshot) -> None:
         rows = slice(first, first + len(snapshot.of(part, "mu")))
         first = rows.stop
         across, up = snapshot.arrays["pca"][rows].T
-        dots = axis.scatter(
-            across, up, 14, kl[rows], marker, vmin=low, vmax=high, label=part, alpha=0.8
-        )
+        options = {"s": 14, "c": kl[rows], "vmin": low, "vmax": high, "alpha": 0.8}
+        dots = axis.scatter(across, up, marker=marker, label=part, **options)
     axis.figure.colorbar(dots, ax=axis, label="KL divergence (nats)")
     axis.legend(fontsize=7)
     shares = [f"component {i + 1} ({share:.0%} of the variance)" for i, share in _shares(snapshot)]
@@ -124,7 +123,7 @@ def _draw_gradients(axis, snapshot) -> None:
 def _draw_spread(axis, snapshot) -> None:
     for part, colour, marker in zip(snapshot.parts, COLOURS, MARKERS):
         spread = snapshot.of(part, "spread_db"), snapshot.of(part, "spread_waveform")
-        axis.scatter(*spread, 14, colour, marker, label=part)
+        axis.scatter(*spread, s=14, color=colour, marker=marker, label=part)
     axis.legend(fontsize=7)
     title = f"spread of {NUM_GENERATIONS} generations of a sample"
     _label(axis, title, "mel levels, standard deviation (dB)", "waveform, RMS (full scale 1)")
@@ -134,11 +133,13 @@ def _draw_spread(axis, snapshot) -> None:
 
 
 def _draw_losses(axis, metrics) -> None:
-    for part in sorted({entry["part"] for entry in metrics}, key=lambda part: part != "train"):
+    parts = {entry["part"] for entry in metrics}
+    colours = {"train": "silver", "interpolation": COLOURS[0], "extrapolation": COLOURS[1]}
+    for part in sorted(parts, key=lambda part: list(colours).index(part) if part in colours else 9):
         entries = [entry for entry in metrics if entry["part"] == part and "total" in entry]
         points = [entry["step"] for entry in entries], [entry["total"] for entry in entries]
-        width, style = (0.6, "-") if part == "train" else (1.5, ".-")
-        axis.plot(*points, style, linewidth=width, label=part)
+        width = 0.6 if part == "train" else 1.5
+        axis.plot(*points, color=colours.get(part, COLOURS[2]), linewidth=width, label=part)
     _legend(axis)
     _label(axis, "loss", "step", "total")
 
@@ -147,8 +148,7 @@ def _draw_kl_history(axis, snapshots) -> None:
     for part, colour in zip(snapshots[0].parts, COLOURS):
         means = [snapshot.of(part, "kl_per_sample").mean() for snapshot in snapshots]
         axis.plot(_epochs(snapshots), means, ".-", color=colour, label=part)
-    _legend(axis)
-    axis.set_ylim(bottom=0)
+    _from_zero(axis)
     _label(axis, "KL divergence", "epoch", "mean over samples (nats)")
 
 
@@ -158,7 +158,7 @@ def _draw_active_history(axis, snapshots) -> None:
         axis.plot(_epochs(snapshots), counts, ".-", color=colour, label=part)
     size = snapshots[0].of(snapshots[0].parts[0], "active").size
     axis.axhline(size, color="black", linestyle=":", linewidth=1)
-    axis.set_ylim(0, 1.05 * size)
+    axis.set_ylim(-0.02 * size, 1.05 * size)
     _legend(axis)
     unit = f"dimensions with variance of μ > {ACTIVE_VARIANCE}"
     _label(axis, f"active units of {size}", "epoch", unit)
@@ -191,8 +191,7 @@ def _draw_spread_history(axis, snapshots) -> None:
         low, middle, high = np.array([np.percentile(s, (25, 50, 75)) for s in spreads]).T
         axis.plot(_epochs(snapshots), middle, ".-", color=colour, label=f"{part}, median")
         axis.fill_between(_epochs(snapshots), low, high, color=colour, alpha=0.2, linewidth=0)
-    _legend(axis)
-    axis.set_ylim(bottom=0)
+    _from_zero(axis)
     title = f"spread of {NUM_GENERATIONS} generations (median, quartiles)"
     _label(axis, title, "epoch", "mel levels, standard deviation (dB)")
 
@@ -286,11 +285,20 @@ def _label(axis, title: str, across: str, up: str) -> None:
     axis.set_title(title, fontsize=10)
     axis.set_xlabel(across, fontsize=9)
     axis.set_ylabel(up, fontsize=9)
+    if across in ("epoch", "step"):
+        axis.xaxis.get_major_locator().set_params(integer=True)
 
 
 def _legend(axis) -> None:
     if axis.get_legend_handles_labels()[0]:
         axis.legend(fontsize=7)
+
+
+def _from_zero(axis) -> None:
+    """A legend, and an axis from zero to somewhat above the highest value."""
+    _legend(axis)
+    top = axis.dataLim.y1
+    axis.set_ylim(0, 1.1 * top if np.isfinite(top) and top > 0 else 1.0)
 
 
 def _epochs(snapshots) -> list[int]:

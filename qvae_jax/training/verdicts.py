@@ -16,11 +16,12 @@ COLLAPSED_ACTIVE_SHARE = 0.05
 # A unit is dead where its mean does not move over the data (Burda et al.'s bound for active ones)
 # and its posterior is the prior to this precision, so that it costs nothing and says nothing.
 DEAD_KL_NATS = 0.01
-# The gradients of one fixed batch change by less than this from epoch to epoch in healthy runs;
-# those that run away pass it within a few epochs.
+# Of a part's gradient, over what it usually was. Within a healthy run it grows and falls by a few
+# times; one that runs away soon passes every bound.
 EXPLODING_FACTOR = 10.0
-# Epochs of which the median is what a part's gradient usually is; fewer would be chance.
-USUAL_EPOCHS = 3
+# Both "now" and "usually" are medians over this many epochs at least: the gradient of a logarithm
+# of a nearly silent bin lets a single step's norm leap fifteenfold in the best of runs.
+MEDIAN_EPOCHS = 3
 
 HEALTHY = "healthy: the latent is used, and no part's gradient runs away."
 
@@ -82,23 +83,27 @@ def dead_latents(snapshot: Snapshot) -> list[str]:
 
 def exploding_parts(snapshots: Sequence[Snapshot], clip_norm: float) -> list[str]:
     """The parts whose gradient is not finite at the last epoch, or has grown out of proportion."""
-    last = snapshots[-1]
-    said = []
+    last, said = snapshots[-1], []
     for part, norm in last.gradient_norms.items():
-        usual = [snapshot.gradient_norms[part] for snapshot in snapshots[:-1]]
-        if not math.isfinite(norm):
-            grown = f"is not finite ({norm})"
-        elif len(usual) >= USUAL_EPOCHS and norm > max(
-            clip_norm, EXPLODING_FACTOR * (median := float(np.median(usual)))
-        ):
-            grown = f"is {norm:.3g}, {norm / max(median, 1e-30):.3g} times its usual {median:.3g}"
-        else:
-            continue
-        said.append(
-            f"exploding part: the gradient of {part} {grown} at epoch {last.epoch}; lower "
-            "optimizer.learning_rate."
-        )
+        norms = [snapshot.gradient_norms[part] for snapshot in snapshots]
+        grown = f"is not finite ({norm})" if not math.isfinite(norm) else _growth(norms, clip_norm)
+        if grown:
+            said.append(
+                f"exploding part: the gradient of {part} {grown} at epoch {last.epoch}; lower "
+                "optimizer.learning_rate."
+            )
     return said
+
+
+def _growth(norms: Sequence[float], clip_norm: float) -> str:
+    """How far a part's gradient has grown, where that is too far; empty where it is not."""
+    norms = [norm for norm in norms if math.isfinite(norm)]
+    if len(norms) < 2 * MEDIAN_EPOCHS:
+        return ""
+    usual, now = np.median(norms[:-MEDIAN_EPOCHS]), np.median(norms[-MEDIAN_EPOCHS:])
+    if not now > max(clip_norm, EXPLODING_FACTOR * usual):
+        return ""
+    return f"is {now:.3g} (median of {MEDIAN_EPOCHS} epochs) and was {usual:.3g} before"
 
 
 def ranges(numbers: Iterable[int]) -> str:
