@@ -1,9 +1,9 @@
 """Run by the tests in a process of its own: one model's diagnostics, spread in several ways.
 
-    python tests/probed_devices.py OUTPUT.npz PARALLEL:NUM_DEVICES:BATCH_NORM...
+    python tests/probed_devices.py OUTPUT.npz PARALLEL:NUM_DEVICES:BATCH_NORM[:step]...
 
-Keys of OUTPUT are SPREAD/NAME; `SPREAD/direct/mu` is what the model gives without any program of the
-probe and, for one device, `SPREAD/step_gradient_norm` what a training step on the same batch reports.
+Keys of OUTPUT are SPREAD/NAME; `SPREAD/direct/mu` is what the model gives without any program of
+the probe; with `step`, `SPREAD/step_gradient_norm` is what a training step reports of its batch.
 """
 
 import sys
@@ -29,7 +29,9 @@ def examples() -> Examples:
     )
 
 
-def diagnosed(parallel: str, num_devices: int, batch_norm: str) -> dict[str, np.ndarray]:
+def diagnosed(
+    parallel: str, num_devices: int, batch_norm: str, *rest: str
+) -> dict[str, np.ndarray]:
     """What the probe finds, and what it should."""
     model = many_devices.model(dropout=False)
     graphdef, given = variables.split(model)
@@ -57,7 +59,7 @@ def diagnosed(parallel: str, num_devices: int, batch_norm: str) -> dict[str, np.
     found |= {f"few/{name}": array for name, array in few.items()}
     mu, logvar = model.posterior(model.features(data.batch(np.arange(NUM_EXAMPLES))["inputs"]))
     found |= {"direct/mu": np.asarray(mu), "direct/logvar": np.asarray(logvar)}
-    if num_devices > 1:
+    if "step" not in rest:
         return found
     # The state is still there, although a training step takes its state's memory.
     positions = np.linspace(0, NUM_EXAMPLES - 1, size).round().astype(int)
@@ -75,7 +77,7 @@ if __name__ == "__main__":
     output, *spreads = sys.argv[1:]
     results = {}
     for text in spreads:
-        parallel, num_devices, batch_norm = text.split(":")
-        found = diagnosed(parallel, int(num_devices), batch_norm)
+        parallel, num_devices, *rest = text.split(":")
+        found = diagnosed(parallel, int(num_devices), *rest)
         results |= {f"{text}/{name}": array for name, array in found.items()}
     np.savez(output, **results)
