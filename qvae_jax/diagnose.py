@@ -17,10 +17,10 @@ def diagnose(workdir: str | pathlib.Path) -> list[str]:
     Raises UserError for a folder without a run or diagnostics, and for damaged ones.
     """
     workdir = pathlib.Path(workdir)
-    config = configuration.read_run(workdir)
+    clip_norm = _clip_norm(workdir)
     snapshots = diagnostics_files.read_all(workdir)
     metrics = _metrics(workdir)
-    said = verdicts.verdicts(snapshots, config.optimizer.clip_norm)
+    said = verdicts.verdicts(snapshots, clip_norm)
     path = workdir / diagnostics_files.FOLDER / HISTORY_PICTURE
     diagnostics_figures.save_history(path, snapshots, metrics, " ".join(said))
     print(_table(snapshots))
@@ -28,6 +28,17 @@ def diagnose(workdir: str | pathlib.Path) -> list[str]:
         print(sentence)
     print(f"picture: {path}")
     return said
+
+
+def _clip_norm(workdir: pathlib.Path) -> float:
+    """The norm that the run clips its gradient at; UserError where its config does not say."""
+    try:
+        return float(configuration.value(configuration.read_run(workdir), "optimizer.clip_norm"))
+    except (KeyError, TypeError, ValueError) as error:
+        raise UserError(
+            f"{workdir / configuration.CONFIG_FILE} holds no number optimizer.clip_norm: it may be "
+            "damaged."
+        ) from error
 
 
 def _metrics(workdir: pathlib.Path) -> list[dict]:

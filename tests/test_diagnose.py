@@ -69,6 +69,8 @@ def test_a_diagnosis_is_a_table_a_verdict_and_a_picture(run, tmp_path, capsys):
 def broken(workdir, how: str) -> None:
     if how == "no config":
         (workdir / "config.json").unlink()
+    elif how == "half a config":
+        (workdir / "config.json").write_text('{"data": {}, "model": {}, "training": {}}')
     elif how == "no diagnostics":
         shutil.rmtree(workdir / "diagnostics")
     elif how == "damaged":
@@ -85,6 +87,7 @@ def broken(workdir, how: str) -> None:
     ("how", "message"),
     [
         ("no config", "is not a run's folder"),
+        ("half a config", "config.json holds no number optimizer.clip_norm"),
         ("no diagnostics", "holds no diagnostics"),
         ("damaged", "epoch_0002.npz is damaged"),
         ("no metrics", "metrics.jsonl cannot be read"),
