@@ -12,7 +12,7 @@ from ml_collections import config_flags
 
 from qvae_jax.errors import UserError
 
-MODES = ("download", "doctor", "prepare", "train", "generate", "evaluate")
+MODES = ("download", "doctor", "prepare", "train", "diagnose", "generate", "evaluate")
 
 _MODE = flags.DEFINE_enum("mode", "train", MODES, "What to do.")
 _CONFIG = config_flags.DEFINE_config_file(
@@ -102,7 +102,7 @@ def main(arguments: list[str]) -> None:
         if len(arguments) > 1:
             flag = "mode" if arguments[1] in MODES else "inputs"
             raise UserError(f"{arguments[1]!r} is not a flag: write --{flag}={arguments[1]}.")
-        _run_mode()
+        _RUN[_MODE.value]()
     except UserError as error:
         _exit_with(str(error))
     except KeyboardInterrupt:
@@ -125,74 +125,103 @@ def parse_flags(arguments: list[str]) -> list[str]:
         _exit_with(f"--config cannot be used ({type(error).__name__}): {last_line}")
 
 
-def _run_mode() -> None:
-    # Each mode imports only what it needs: JAX alone takes seconds.
-    if _MODE.value == "train":
-        _require(_CONFIG, _WORKDIR)
-        config = _checked_config()
-        from qvae_jax.train import train
-        from qvae_jax.training import hosts
+# Each mode imports only what it needs: JAX alone takes seconds.
 
-        with hosts.joined(_COORDINATOR_ADDRESS.value, _NUM_PROCESSES.value, _PROCESS_ID.value):
-            _use_compilation_cache()
-            train(config, _WORKDIR.value, reset_epoch=_RESET_EPOCH.value)
-    elif _MODE.value == "download":
-        _require(_CONFIG)
-        from qvae_jax import download
 
-        download.run(_checked_config(), _SOURCE.value)
-    elif _MODE.value == "doctor":
-        _require(_CONFIG)
-        from qvae_jax import doctor
+def _download() -> None:
+    _require(_CONFIG)
+    from qvae_jax import download
 
-        doctor.run(_checked_config(), _OUTPUT_DIR.value)
-    elif _MODE.value == "prepare":
-        _require(_CONFIG)
-        config = _checked_config()
-        from qvae_jax import prepare
+    download.run(_checked_config(), _SOURCE.value)
 
+
+def _doctor() -> None:
+    _require(_CONFIG)
+    from qvae_jax import doctor
+
+    doctor.run(_checked_config(), _OUTPUT_DIR.value)
+
+
+def _prepare() -> None:
+    _require(_CONFIG)
+    config = _checked_config()
+    from qvae_jax import prepare
+
+    _use_compilation_cache()
+    prepare.run(config, _WORKDIR.value)
+
+
+def _train() -> None:
+    _require(_CONFIG, _WORKDIR)
+    config = _checked_config()
+    from qvae_jax.train import train
+    from qvae_jax.training import hosts
+
+    with hosts.joined(_COORDINATOR_ADDRESS.value, _NUM_PROCESSES.value, _PROCESS_ID.value):
         _use_compilation_cache()
-        prepare.run(config, _WORKDIR.value)
-    elif _MODE.value == "generate":
-        instead = (_FROM_SPLIT, _WALK_DIMENSION, _PRIOR_SAMPLES)
-        named = any(flag.value is not None for flag in instead)
-        _require(*(() if named else (_INPUTS,)), _OUTPUT_DIR)
-        from qvae_jax.generate import generate
-        from qvae_jax.generation.inputs import split_inputs
+        train(config, _WORKDIR.value, reset_epoch=_RESET_EPOCH.value)
 
-        _use_compilation_cache()
-        generate(
-            workdir=_WORKDIR.value,
-            checkpoint=_CHECKPOINT.value,
-            inputs=None if _INPUTS.value is None else split_inputs(_INPUTS.value),
-            from_split=_FROM_SPLIT.value,
-            output_dir=_OUTPUT_DIR.value,
-            variations=_VARIATIONS.value,
-            temperature=_TEMPERATURE.value,
-            seed=_SEED.value,
-            interpolate=_INTERPOLATE.value,
-            walk_dimension=_WALK_DIMENSION.value,
-            walk_steps=_WALK_STEPS.value,
-            prior_samples=_PRIOR_SAMPLES.value,
-            window=_WINDOW.value,
-            sample_rate_hz=_SAMPLE_RATE.value,
-            format=_FORMAT.value,
-            subtype=_SUBTYPE.value,
-            loudness_db=_LOUDNESS_DB.value,
-            trim_db=_TRIM_DB.value,
-        )
-    elif _MODE.value == "evaluate":
-        from qvae_jax.evaluate import evaluate
 
-        _use_compilation_cache()
-        evaluate(
-            workdir=_WORKDIR.value,
-            checkpoint=_CHECKPOINT.value,
-            from_split=_FROM_SPLIT.value,
-            pairs=_PAIRS.value,
-            embedder=_EMBEDDER.value,
-            output_dir=_OUTPUT_DIR.value,
-        )
+def _diagnose() -> None:
+    _require(_WORKDIR)
+    from qvae_jax.diagnose import diagnose
+
+    diagnose(_WORKDIR.value)
+
+
+def _generate() -> None:
+    instead = (_FROM_SPLIT, _WALK_DIMENSION, _PRIOR_SAMPLES)
+    named = any(flag.value is not None for flag in instead)
+    _require(*(() if named else (_INPUTS,)), _OUTPUT_DIR)
+    from qvae_jax.generate import generate
+    from qvae_jax.generation.inputs import split_inputs
+
+    _use_compilation_cache()
+    generate(
+        workdir=_WORKDIR.value,
+        checkpoint=_CHECKPOINT.value,
+        inputs=None if _INPUTS.value is None else split_inputs(_INPUTS.value),
+        from_split=_FROM_SPLIT.value,
+        output_dir=_OUTPUT_DIR.value,
+        variations=_VARIATIONS.value,
+        temperature=_TEMPERATURE.value,
+        seed=_SEED.value,
+        interpolate=_INTERPOLATE.value,
+        walk_dimension=_WALK_DIMENSION.value,
+        walk_steps=_WALK_STEPS.value,
+        prior_samples=_PRIOR_SAMPLES.value,
+        window=_WINDOW.value,
+        sample_rate_hz=_SAMPLE_RATE.value,
+        format=_FORMAT.value,
+        subtype=_SUBTYPE.value,
+        loudness_db=_LOUDNESS_DB.value,
+        trim_db=_TRIM_DB.value,
+    )
+
+
+def _evaluate() -> None:
+    from qvae_jax.evaluate import evaluate
+
+    _use_compilation_cache()
+    evaluate(
+        workdir=_WORKDIR.value,
+        checkpoint=_CHECKPOINT.value,
+        from_split=_FROM_SPLIT.value,
+        pairs=_PAIRS.value,
+        embedder=_EMBEDDER.value,
+        output_dir=_OUTPUT_DIR.value,
+    )
+
+
+_RUN = {
+    "download": _download,
+    "doctor": _doctor,
+    "prepare": _prepare,
+    "train": _train,
+    "diagnose": _diagnose,
+    "generate": _generate,
+    "evaluate": _evaluate,
+}
 
 
 def _use_compilation_cache() -> None:

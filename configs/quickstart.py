@@ -28,4 +28,5 @@ def get_config():
     config.validation.every_epochs = 20
     config.checkpoints.every_epochs = 20
     config.logging.samples_every_epochs = 60
+    config.diagnostics.every_epochs = 20
     return config

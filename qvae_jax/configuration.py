@@ -73,6 +73,8 @@ RANGES = {
     "logging.every_steps": (1, LARGEST),
     "logging.samples_every_epochs": (1, LARGEST),
     "logging.num_samples": (0, LARGEST),
+    "diagnostics.every_epochs": (0, LARGEST),
+    "diagnostics.num_examples": (2, LARGEST),
 }
 CHOICES = {
     "data.split": ("seeded", "folds", "all"),

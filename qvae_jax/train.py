@@ -29,17 +29,21 @@ from qvae_jax.prepare import Prepared, prepare
 from qvae_jax.training import (
     checkpoints,
     devices,
+    diagnostics_files,
     environment,
     hosts,
     optimizer,
+    probe,
     reset,
     samples,
     schedules,
     start,
     summary,
+    wandb_log,
 )
 from qvae_jax.training import state as training_state
-from qvae_jax.training.metrics_log import METRICS_FILE, MetricsLog, open_log, read_metrics
+from qvae_jax.training.diagnostics import Snapshot
+from qvae_jax.training.metrics_log import METRICS_FILE, Logs, open_log, read_metrics
 from qvae_jax.training.state import Progress
 from qvae_jax.training.step import StepOptions, TrainState, make_eval_step, make_train_step
 
@@ -61,6 +65,7 @@ class Run:
     beta: optax.Schedule
     train_step: Callable
     eval_step: Callable
+    probe: probe.Probe
 
     @property
     def validated(self) -> list[str]:
@@ -90,6 +95,7 @@ def train(
 def _train(config: ml_collections.ConfigDict, workdir: pathlib.Path, reset_epoch: bool) -> None:
     configuration.check(config)
     start.check_devices(config)
+    wandb_log.check(config.logging.wandb)
     files.make_folder(workdir)
     if (workdir / configuration.CONFIG_FILE).exists():
         configuration.read_run(workdir)  # it is about to be replaced, so it must be a run's
@@ -138,7 +144,9 @@ def _train(config: ml_collections.ConfigDict, workdir: pathlib.Path, reset_epoch
             state = training_state.with_average(state, saved if resumed is not None else {})
         _describe(run, state)
         state = devices.put_state(state, run.spread)
-        with contextlib.closing(open_log(workdir, resumed or 0)) as log:
+        if hosts.is_writer():
+            diagnostics_files.forget_after(workdir, (resumed or 0) // run.steps_per_epoch)
+        with contextlib.closing(open_log(workdir, resumed or 0, config)) as log:
             finished = _loop(run, state, progress, kept, log, resumed or 0)
         if finished and hosts.is_writer():
             _summarise(run, kept)
@@ -224,6 +232,7 @@ def _set_up(
             make_train_step(graphdef, update_rule, options), spread
         ),
         eval_step=devices.compile_eval_step(eval_step, spread),
+        probe=probe.make_probe(graphdef, options, spread),
     )
     return run, update_rule
 
@@ -278,7 +287,7 @@ def _loop(
     state: TrainState,
     progress: Progress,
     kept: checkpoints.RunCheckpoints,
-    log: MetricsLog,
+    log: Logs,
     first_step: int,
 ) -> bool:
     """All remaining steps; false where a signal ended them early."""
@@ -344,6 +353,8 @@ def _end_of_epoch(run, state, progress, kept, log, report, step: int) -> None:
         report.say(_epoch_line(run, epoch, results))
     if stop or due(config.logging.samples_every_epochs):
         _write_samples(run, state.averaged(), log, epoch, step)
+    if config.diagnostics.every_epochs and (stop or due(config.diagnostics.every_epochs)):
+        _write_diagnostics(run, state, epoch, step)
     if stop or due(config.checkpoints.every_epochs):
         # Metrics first: a run that goes on from this checkpoint does not write them again.
         log.flush()
@@ -404,7 +415,7 @@ def _evaluate(run: Run, model_variables: Variables, examples: Examples, step: in
 
 
 def _write_samples(
-    run: Run, model_variables: Variables, log: MetricsLog, epoch: int, step: int
+    run: Run, model_variables: Variables, log: Logs, epoch: int, step: int
 ) -> None:
     if not run.config.logging.num_samples:
         return
@@ -417,6 +428,21 @@ def _write_samples(
         samples.write_samples(folder, part, run.prepared.index, examples, audio, title)
         for i, waveform in enumerate(audio):
             log.write_audio(step, f"{part}_{i + 1:02d}", waveform, SAMPLE_RATE_HZ)
+
+
+def _write_diagnostics(run: Run, state: TrainState, epoch: int, step: int) -> None:
+    parts = {part: run.prepared.parts[part] for part in run.validated}
+    found = probe.examine(
+        run.probe,
+        state,
+        parts,
+        run.prepared.parts["train"],
+        run.batch_size,
+        run.config.diagnostics.num_examples,
+    )
+    if hosts.is_writer():
+        snapshot = Snapshot(epoch, step, tuple(parts), found)
+        diagnostics_files.write(run.workdir, snapshot)
 
 
 def _first_samples(run: Run, model_variables: Variables, examples: Examples, step: int):
@@ -441,7 +467,7 @@ class _StepReport:
     Late, so that the device computes the next step while the host waits for the last one.
     """
 
-    def __init__(self, run: Run, log: MetricsLog, first_step: int, kept):
+    def __init__(self, run: Run, log: Logs, first_step: int, kept):
         self._run, self._log, self._kept = run, log, kept
         self._pending = None
         self._bar = _progress_bar(run.num_steps, first_step)
@@ -590,6 +616,8 @@ def _summarise(run: Run, kept: checkpoints.RunCheckpoints) -> None:
     }
     if run.config.logging.num_samples:
         places["audio and pictures"] = "samples"
+    if run.config.diagnostics.every_epochs:
+        places["diagnostics"] = f"{diagnostics_files.FOLDER} (see --mode=diagnose)"
     for what, where in places.items():
         print(f"{what + ':':20}{run.workdir / where}")
     print(

@@ -53,6 +53,7 @@ def config(
     config.training.batch_size = 2
     config.training.num_epochs = 2
     config.logging.num_samples = 0
+    config.diagnostics.every_epochs = 0
     with config.unlocked():
         config.update_from_flattened_dict(changes)
     return config

@@ -1,13 +1,15 @@
-"""Metrics to a JSONL file and to TensorBoard."""
+"""Metrics to a JSONL file, to TensorBoard and, where the config says so, to wandb."""
 
 import json
 import pathlib
 
+import ml_collections
 import numpy as np
 import tensorboardX
 
 from qvae_jax import files
 from qvae_jax.training import hosts
+from qvae_jax.training.wandb_log import WandbLog
 
 METRICS_FILE = "metrics.jsonl"
 
@@ -56,25 +58,41 @@ class MetricsLog:
         self._board.close()
 
 
-class SilentLog:
-    """The log of a process that does not write."""
+class Logs:
+    """Several logs as one; none at all in a process that does not write."""
+
+    def __init__(self, *logs: MetricsLog | WandbLog):
+        self._logs = logs
 
     def write(self, step: int, part: str, values: dict[str, float], **extra) -> None:
-        """Writes nothing."""
+        """Writes the values of one part to each."""
+        for log in self._logs:
+            log.write(step, part, values, **extra)
 
     def write_audio(self, step: int, name: str, samples: np.ndarray, sample_rate_hz: int) -> None:
-        """Writes nothing."""
+        """Writes a waveform [samples] to each."""
+        for log in self._logs:
+            log.write_audio(step, name, samples, sample_rate_hz)
 
     def flush(self) -> None:
-        """Nothing waits to be written."""
+        """Makes sure that all of it is on disk."""
+        for log in self._logs:
+            log.flush()
 
     def close(self) -> None:
-        """Nothing is open."""
+        """Ends each."""
+        for log in self._logs:
+            log.close()
 
 
-def open_log(workdir: pathlib.Path, step: int) -> MetricsLog | SilentLog:
+def open_log(workdir: pathlib.Path, step: int, config: ml_collections.ConfigDict) -> Logs:
     """The log of a run that begins or goes on at a step; only one process writes."""
-    return MetricsLog(workdir, step) if hosts.is_writer() else SilentLog()
+    if not hosts.is_writer():
+        return Logs()
+    metrics_log, project = MetricsLog(workdir, step), config.logging.wandb
+    if not project:
+        return Logs(metrics_log)
+    return Logs(metrics_log, WandbLog(workdir, project, config.to_dict()))
 
 
 def read_metrics(workdir: pathlib.Path) -> list[dict]:

@@ -13,7 +13,16 @@ from qvae_jax.training import checkpoints, environment
 
 START_FOLDER = "start"
 PENDING_FOLDER = "reset_pending"
-MOVED = ("checkpoints", "metrics.jsonl", "tensorboard", "samples", "split.json", START_FOLDER)
+MOVED = (
+    "checkpoints",
+    "metrics.jsonl",
+    "tensorboard",
+    "samples",
+    "split.json",
+    "diagnostics",
+    "wandb_run.json",  # the new run counts its steps anew, which wandb takes from a new run only
+    START_FOLDER,
+)
 
 
 def begin_reset(workdir: pathlib.Path, step: int, weights: Variables) -> None:

@@ -199,6 +199,33 @@ def make_eval_step(
     return eval_step
 
 
+def make_posterior_step(
+    graphdef: nnx.GraphDef, options: StepOptions, *, num_draws: int = 0
+) -> Callable[[Variables, dict, jax.Array], tuple[Metrics, dict[str, jax.Array]]]:
+    """The step (variables, batch, number) -> ({}, mu, logvar and audio) in evaluation mode.
+
+    mu and logvar are [batch, latent]; audio [batch, num_draws, 59049] is of draws from the
+    posterior, absent without any. Another number draws others.
+    """
+
+    def posterior_step(model_variables: Variables, batch: dict, number: jax.Array):
+        model = _merged(graphdef, model_variables, options)
+        mu, logvar = model.posterior(_features(model, batch["inputs"], options, train=False))
+        rows = {"mu": mu, "logvar": logvar}
+        if num_draws:
+            key = jax.random.fold_in(jax.random.key(options.seed), number)
+
+            def drawn(key: jax.Array) -> jax.Array:
+                z = sample_latent(mu, logvar, key, axis_name=options.axis_name)
+                return _decoded(model, z, options, train=False)
+
+            # One after the other: only their audio needs memory together.
+            rows["audio"] = jax.lax.map(drawn, jax.random.split(key, num_draws)).swapaxes(0, 1)
+        return {}, rows
+
+    return posterior_step
+
+
 def _features(
     model: QVAE, inputs: jax.Array, options: StepOptions, *, train: bool = True
 ) -> jax.Array:
