@@ -102,7 +102,7 @@ def main(arguments: list[str]) -> None:
         if len(arguments) > 1:
             flag = "mode" if arguments[1] in MODES else "inputs"
             raise UserError(f"{arguments[1]!r} is not a flag: write --{flag}={arguments[1]}.")
-        _RUN[_MODE.value]()
+        _run_mode()
     except UserError as error:
         _exit_with(str(error))
     except KeyboardInterrupt:
@@ -222,6 +222,10 @@ _RUN = {
     "generate": _generate,
     "evaluate": _evaluate,
 }
+
+
+def _run_mode() -> None:
+    _RUN[_MODE.value]()
 
 
 def _use_compilation_cache() -> None:

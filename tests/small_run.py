@@ -8,6 +8,7 @@ import numpy as np
 from configs import vimsketch
 from qvae_jax import train
 from qvae_jax.audio.files import write_wav
+from qvae_jax.training.metrics_log import read_metrics
 
 NUM_SOUNDS, NUM_IMITATIONS = 4, 3
 SAMPLE_RATE_HZ = 16_000
@@ -63,3 +64,8 @@ def trained(data_set: pathlib.Path, workdir: pathlib.Path, **changes: object) ->
     """The workdir of a run with this config, trained to its end."""
     train.train(config(data_set, **changes), workdir)
     return workdir
+
+
+def measured(workdir) -> list[dict]:
+    """All metrics of a run but those of speed, which are never twice the same."""
+    return [entry for entry in read_metrics(workdir) if entry["part"] != "speed"]

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 import killed_run
+import small_run
 from qvae_jax.training.checkpoints import RunCheckpoints
-from qvae_jax.training.metrics_log import METRICS_FILE
 
 REPOSITORY = pathlib.Path(__file__).parents[1]
 KILLS_IN_A_RUN = 12
@@ -44,7 +44,7 @@ def final(workdir) -> dict:
 
 def assert_same_run(found: pathlib.Path, expected: pathlib.Path) -> None:
     jax.tree.map(np.testing.assert_array_equal, final(found), final(expected))
-    assert (found / METRICS_FILE).read_bytes() == (expected / METRICS_FILE).read_bytes()
+    assert small_run.measured(found) == small_run.measured(expected)
     sounds = sorted(path.relative_to(expected) for path in expected.rglob("*.wav"))
     assert sounds and sounds == sorted(path.relative_to(found) for path in found.rglob("*.wav"))
     for sound in sounds:
@@ -58,6 +58,7 @@ def undisturbed(data_set, tmp_path_factory) -> pathlib.Path:
     return workdir
 
 
+@pytest.mark.slow
 def test_a_run_killed_in_a_step_and_in_a_save_ends_the_same(data_set, undisturbed, tmp_path):
     for moment in (("step", 5, 0.1), ("save", 2, 0.05), ("log", 1, 0.0)):
         assert start(data_set, tmp_path / "run", *moment) == -signal.SIGKILL, moment

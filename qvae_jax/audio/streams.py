@@ -86,9 +86,11 @@ def _ogg_crc(page: bytes) -> int:
 def mp3_fault(content: bytes | mmap.mmap) -> str | None:
     """What is wrong with an MP3 stream: bytes that are no frame, missing frames, a last one cut."""
     start = position = _end_of_id3(content)
-    promised = _promised_frames(content[start : start + 256])
+    promised, promised_bytes = _promised(content[start : start + 256])
     constant, num_frames = None, 0
     while position < len(content):
+        if len(content) - position < 4 and any(content[position:]):
+            return "is cut short in its last frame"
         header = int.from_bytes(content[position : position + 4].ljust(4, b"\0"))
         length = _mp3_frame_length(header)
         if length == 0:
@@ -105,10 +107,12 @@ def mp3_fault(content: bytes | mmap.mmap) -> str | None:
         constant = header & _MP3_CONSTANT_BITS
         num_frames += 1
         position += length
-    # The frame that holds the tag is counted by some programs and not by others.
-    if promised is not None and num_frames - 1 < promised - 1:
-        return f"is cut short: it holds {num_frames - 1} of {promised} frames"
-    return None
+    if promised is None or num_frames - 1 >= promised:
+        return None
+    # The frame that holds the tag is counted by some programs and not by others: of a single frame
+    # less, the count of bytes decides.
+    is_short = num_frames < promised or (promised_bytes or 0) > position - start
+    return f"is cut short: it holds {num_frames - 1} of {promised} frames" if is_short else None
 
 
 def _end_of_id3(content: bytes | mmap.mmap) -> int:
@@ -142,13 +146,14 @@ def _mp3_frame_length(header: int) -> int | None:
     return frame_samples // 8 * bits_per_s // rate_hz + padding
 
 
-def _promised_frames(first_frame: bytes) -> int | None:
-    """The count of frames in the length tag of a file's first frame, where it holds one."""
+def _promised(first_frame: bytes) -> tuple[int | None, int | None]:
+    """The counts of frames and of bytes in the length tag of a first frame, where it has them."""
     for tag in (b"Xing", b"Info"):
         start = first_frame.find(tag)
-        fields = first_frame[start + 4 : start + 12]
-        if start >= 0 and len(fields) == 8 and fields[3] & 1:
-            return int.from_bytes(fields[4:])
+        fields = first_frame[start + 4 : start + 16]
+        if start >= 0 and len(fields) == 12 and fields[3] & 1:
+            num_bytes = int.from_bytes(fields[8:]) if fields[3] & 2 else None
+            return int.from_bytes(fields[4:8]), num_bytes
     start = first_frame.find(b"VBRI")
     count = first_frame[start + 14 : start + 18]
-    return int.from_bytes(count) if start >= 0 and len(count) == 4 else None
+    return (int.from_bytes(count) if start >= 0 and len(count) == 4 else None), None

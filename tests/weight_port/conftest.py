@@ -25,12 +25,15 @@ class Finished(NamedTuple):
     err: str
 
 
-# The command line as a process that prints its peak memory in bytes last.
+# The command line as a process that prints its peak memory in bytes last. Not getrusage's, which a
+# child inherits from the process that started it.
 MEASURED = (
     "-c",
-    "import resource, runpy, sys; sys.argv = ['weight_port', *sys.argv[1:]]\n"
+    "import re, runpy, sys; sys.argv = ['weight_port', *sys.argv[1:]]\n"
     "try: runpy.run_module('weight_port', run_name='__main__')\n"
-    "finally: print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)",
+    "finally:\n"
+    "    status = open('/proc/self/status').read()\n"
+    "    print(int(re.search(r'VmHWM:\\s+(\\d+)', status)[1]) * 1024)",
 )
 
 

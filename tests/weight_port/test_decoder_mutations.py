@@ -24,7 +24,7 @@ from weight_port.__main__ import main  # noqa: E402
 
 LATENT_DIM = 4
 EXAMPLES = settings(
-    max_examples=3,
+    max_examples=2,
     derandomize=True,
     database=None,
     deadline=None,
