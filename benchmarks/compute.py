@@ -5,6 +5,7 @@ turns and prints the ratio of the medians, PyTorch's over ours. float32, on the 
 """
 
 import argparse
+import functools
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -17,7 +18,7 @@ import torch
 from benchmarks import timing, torch_peer
 from qvae_jax import losses
 from qvae_jax.audio.logmel import FrontEnd, log_mel
-from qvae_jax.models import decoders, variables
+from qvae_jax.models import decoders, layers, variables
 from qvae_jax.models.qvae import QVAE, QVAEConfig
 from qvae_jax.models.variables import Variables
 from qvae_jax.training import optimizer
@@ -79,8 +80,13 @@ def _check(name: str, ours: np.ndarray, theirs: np.ndarray) -> None:
         raise SystemExit(f"{name}: the two sides differ by {difference:.2e} of {largest:.2e}")
 
 
-def _model(decoder_type: str = "original-plus", width: float = 1.0):
-    """(structure, our variables, torch's state dict) of a QVAE with drawn weights."""
+def _model(decoder_type: str = "original-plus", width: float = 1.0, normalised_for=None):
+    """(structure, our variables, torch's state dict) of a QVAE with drawn weights.
+
+    The decoder's running statistics are those of the latents normalised_for, if given: without
+    them, drawn weights let the improved decoders' activations grow until tanh keeps their sign
+    alone, and that is rounding noise.
+    """
     config = QVAEConfig(
         encoder_width=width,
         latent_dim=LATENT_DIM,
@@ -88,8 +94,19 @@ def _model(decoder_type: str = "original-plus", width: float = 1.0):
         decoder_dropout=0.0,
     )
     graphdef, drawn = variables.split(QVAE(config, rng=np.random.default_rng(0)))
+    if normalised_for is not None:
+        drawn = Variables(drawn.params, _statistics(graphdef, drawn, normalised_for))
     state = to_torch.qvae_state_dict(drawn, width, decoder_type)
     return graphdef, drawn, state
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _statistics(graphdef, given: Variables, z: np.ndarray) -> dict:
+    """BatchNorm's statistics of one training pass, taken over whole."""
+    model = variables.merge(graphdef, given)
+    model.set_attributes(layers.BatchNorm, momentum=1.0)
+    model.decode(z, train=True)
+    return variables.batch_stats(model)
 
 
 def _waveforms(batch: int, num_samples: int) -> np.ndarray:
@@ -124,8 +141,8 @@ def _forward_row(function, arguments, peer: Callable, peer_arguments: tuple) -> 
 
 
 def decoder(decoder_type: str, batch: int) -> Row:
-    graphdef, ours, state = _model(decoder_type, width=0.1)
     z = np.random.default_rng(2).standard_normal((batch, LATENT_DIM)).astype(np.float32)
+    graphdef, ours, state = _model(decoder_type, width=0.1, normalised_for=z)
     weights = torch_peer.below(state, torch_peer.DECODER)
     return _forward_row(
         lambda given, z: variables.merge(graphdef, given).decode(z),

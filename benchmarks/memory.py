@@ -37,9 +37,11 @@ STEPS_PER_EPOCH = 5
 FIELDS = ("Rss", "Pss", "Anonymous")
 
 
-def run(mode: str, folder: pathlib.Path, num_steps: int) -> tuple[dict[str, float], float]:
+def run(
+    mode: str, folder: pathlib.Path, num_steps: int, accumulation_steps: int
+) -> tuple[dict[str, float], float]:
     """Peak memory in MB by field, and the seconds that it took, of one mode on folder/stand_in."""
-    command = [sys.executable, "main.py", *_arguments(mode, folder)]
+    command = [sys.executable, "main.py", *_arguments(mode, folder, accumulation_steps)]
     peaks = dict.fromkeys(FIELDS, 0.0)
     start_s = time.perf_counter()
     process = subprocess.Popen(command, cwd=REPOSITORY)
@@ -56,13 +58,15 @@ def run(mode: str, folder: pathlib.Path, num_steps: int) -> tuple[dict[str, floa
     return peaks, time.perf_counter() - start_s
 
 
-def _arguments(mode: str, folder: pathlib.Path) -> list[str]:
+def _arguments(mode: str, folder: pathlib.Path, accumulation_steps: int) -> list[str]:
     settings = {
         "data.dataset_dir": folder / "stand_in",
         "data.cache_dir": folder / "cache",
         "training.encoder": "frozen" if mode == "frozen" else "fine_tuned",
         "training.steps_per_epoch": STEPS_PER_EPOCH,
-        # Neither is part of a step, and both take minutes here.
+        "training.accumulation_steps": accumulation_steps,
+        # None of these is part of a step, and they take minutes here.
+        "diagnostics.every_epochs": 0,
         "validation.every_epochs": 10**6,
         "logging.samples_every_epochs": 10**6,
         "checkpoints.every_epochs": 10**6,
@@ -132,6 +136,7 @@ def main() -> None:
     parser.add_argument("--modes", default=",".join(MODES))
     parser.add_argument("--num_imitations", type=int, default=FULL_SIZE)
     parser.add_argument("--num_steps", type=int, default=3 * STEPS_PER_EPOCH)
+    parser.add_argument("--accumulation_steps", type=int, default=1, help="parts of a batch of 32")
     parser.add_argument("--folder", type=pathlib.Path, help="to keep; else a temporary one")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
@@ -141,7 +146,7 @@ def main() -> None:
         for mode in given.modes.split(","):
             if mode == "frozen":
                 fill_with_noise(folder)
-            peaks, taken_s = run(mode, folder, given.num_steps)
+            peaks, taken_s = run(mode, folder, given.num_steps, given.accumulation_steps)
             arrays = {path.name.partition("-")[0]: path for path in folder.glob("cache/*/*.npy")}
             read = ("targets.npy", "features" if mode == "frozen" else "logmels")
             in_memory_mb = sum(arrays[name].stat().st_size for name in read if name in arrays) / 1e6

@@ -8,7 +8,6 @@ from typing import NamedTuple
 
 import jax
 import numpy as np
-from tqdm import tqdm
 
 from qvae_jax import configuration, files, losses, metrics
 from qvae_jax.audio.files import fit_length, read_audio
@@ -21,6 +20,7 @@ from qvae_jax.generation.requests import SPLIT_PARTS
 from qvae_jax.losses import LossWeights
 from qvae_jax.models.decoders import NUM_SAMPLES, SAMPLE_RATE_HZ
 from qvae_jax.prepare import target_audio
+from qvae_jax.progress import progress_bar
 from qvae_jax.run_split import run_pairs
 
 BATCH_SIZE = 8
@@ -200,7 +200,8 @@ def _batches(
     """Examples, their targets [n, 59049], and features [BATCH_SIZE, …], of silence after n."""
     front_end = model.front_end
     target_of = functools.lru_cache(maxsize=64)(target_audio)
-    for first in tqdm(range(0, len(examples), BATCH_SIZE), desc="measuring", disable=None):
+    starts = range(0, len(examples), BATCH_SIZE)
+    for first in progress_bar("measuring", total=len(starts), unit="batch", over=starts):
         batch = examples[first : first + BATCH_SIZE]
         waveforms = np.zeros((BATCH_SIZE, front_end.num_samples), np.float32)
         for row, example in enumerate(batch):

@@ -27,6 +27,7 @@ from qvae_jax.generation.model import Model, load_model
 from qvae_jax.generation.requests import Posterior, Request, latents_of
 from qvae_jax.models.decoders import SAMPLE_RATE_HZ
 from qvae_jax.prepare import target_audio
+from qvae_jax.progress import progress_bar
 from qvae_jax.run_split import run_sources
 
 MANIFEST_FILE = "manifest.json"
@@ -102,7 +103,7 @@ def generate(
             )
         names = _names(found)
         _check_overwriting(found, names, output_dir, request, finish)
-        for source in tqdm(found, desc="checking", unit="file", disable=None, leave=False):
+        for source in progress_bar("checking", total=len(found), unit="file", over=found):
             probe(source, SAMPLE_RATE_HZ)
         model = load_model(workdir=workdir, checkpoint=checkpoint)
         requests.check_dimension(request, model.config.latent_dim)
@@ -186,7 +187,7 @@ def _write_sounds(
     names = _generated_names(heard.names, request, finish)
     drawn = latents_of(request, heard.posteriors(model), model.config.latent_dim)
     sounds = synthesise(model, drawn, min(BATCH_SIZE, len(names)))
-    progress = tqdm(sounds, total=len(names), desc="generating", unit="sound", disable=None)
+    progress = progress_bar("generating", total=len(names), unit="sound", over=sounds)
     entries = []
     for name, (latent, posterior, audio) in zip(names, progress, strict=True):
         if not np.isfinite(audio).all():

@@ -16,10 +16,11 @@ def progress_bar(
     initial: int = 0,
     unit_scale: bool = False,
     over: Iterable | None = None,
+    shown: bool = True,
 ) -> tqdm:
     """tqdm's bar on a terminal; elsewhere a line at times, and none of what is done sooner.
 
-    over: what to iterate over, if not counted by hand.
+    over: what to iterate over, if not counted by hand; shown: false for a bar that shows nothing.
     """
     options = {
         "iterable": over,
@@ -28,14 +29,15 @@ def progress_bar(
         "unit": unit,
         "initial": initial,
         "unit_scale": unit_scale,
+        "disable": not shown,
     }
     if sys.stderr.isatty():
         return tqdm(**options, dynamic_ncols=True)
-    shown = "{desc}: {n_fmt} of {total_fmt} {unit}, {rate_fmt}, {remaining} left"
+    line = "{desc}: {n_fmt} of {total_fmt} {unit}, {rate_fmt}, {remaining} left{postfix}"
     return tqdm(
         **options,
         file=_Lines(),
-        bar_format=shown,
+        bar_format=line,
         mininterval=LINES_EVERY_S,
         delay=LINES_EVERY_S,
     )

@@ -5,7 +5,6 @@ import dataclasses
 import math
 import pathlib
 import signal
-import sys
 import time
 from collections.abc import Callable, Iterator
 
@@ -26,6 +25,7 @@ from qvae_jax.models.mobilenet import LAST_LAYER
 from qvae_jax.models.qvae import QVAE
 from qvae_jax.models.variables import Variables
 from qvae_jax.prepare import Prepared, prepare
+from qvae_jax.progress import progress_bar
 from qvae_jax.training import (
     checkpoints,
     devices,
@@ -470,7 +470,13 @@ class _StepReport:
     def __init__(self, run: Run, log: Logs, first_step: int, kept):
         self._run, self._log, self._kept = run, log, kept
         self._pending = None
-        self._bar = _progress_bar(run.num_steps, first_step)
+        self._bar = progress_bar(
+            "training",
+            total=run.num_steps,
+            unit="step",
+            initial=first_step,
+            shown=hosts.is_writer(),
+        )
         self._waited_s = self._spent_s = 0.0
         self._last_s = None
 
@@ -518,32 +524,6 @@ class _StepReport:
 
     def close(self) -> None:
         self._bar.close()
-
-
-def _progress_bar(num_steps: int, first_step: int) -> tqdm:
-    """A bar on a terminal; elsewhere, where a bar would be one endless line, a line at times."""
-    options = dict(total=num_steps, initial=first_step, unit="step")
-    if not hosts.is_writer():
-        return tqdm(**options, disable=True)
-    if sys.stderr.isatty():
-        return tqdm(**options, dynamic_ncols=True, mininterval=1)
-    shown = "step {n_fmt}/{total_fmt}, {rate_fmt}, {remaining} left{postfix}"
-    return tqdm(**options, file=_Lines(), bar_format=shown, mininterval=15)
-
-
-class _Lines:
-    """Standard output for tqdm, with its redrawing turned into lines.
-
-    Not standard error: there the reason of a failure stands alone.
-    """
-
-    def write(self, text: str) -> None:
-        line = text.strip("\r\n ")
-        if line:
-            print(line, flush=True)
-
-    def flush(self) -> None:
-        """Nothing is left to flush; tqdm asks for it."""
 
 
 def _require_finite(

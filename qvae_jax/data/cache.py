@@ -22,11 +22,11 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
-from tqdm import tqdm
 
 from qvae_jax import files
 from qvae_jax.data import reading
 from qvae_jax.errors import UserError
+from qvae_jax.progress import progress_bar
 
 try:
     import fcntl
@@ -199,7 +199,7 @@ def _batches(
     recipe: Recipe,
 ) -> Iterator[tuple[list[str], np.ndarray, dict[str, str]]]:
     """Batch by batch, the names of files, their rows, and why others could not be read."""
-    with tqdm(total=len(sources), desc=description, unit="file", disable=None) as progress:
+    with progress_bar(description, total=len(sources), unit="file") as progress:
         for start in range(0, len(sources), recipe.batch_size):
             batch = sources[start : start + recipe.batch_size]
             read = dict(zip([source.name for source in batch], waveforms))
