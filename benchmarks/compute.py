@@ -5,7 +5,7 @@ turns and prints the ratio of the medians, PyTorch's over ours. float32, on the 
 """
 
 import argparse
-import functools
+import pathlib
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -18,14 +18,16 @@ import torch
 from benchmarks import timing, torch_peer
 from qvae_jax import losses
 from qvae_jax.audio.logmel import FrontEnd, log_mel
-from qvae_jax.models import decoders, layers, variables
+from qvae_jax.models import decoders, variables
 from qvae_jax.models.qvae import QVAE, QVAEConfig
 from qvae_jax.models.variables import Variables
 from qvae_jax.training import optimizer
 from qvae_jax.training import state as training_state
 from qvae_jax.training.step import StepOptions, make_train_step
-from tests import torch_reference
-from weight_port import names, to_torch
+from tests import golden_rules, torch_reference
+from weight_port import names, port, to_torch
+from weight_port.source import QVAE as QVAE_KIND
+from weight_port.source import Source
 
 BOUND = 1e-4  # largest difference over largest value, before anything is timed
 LATENT_DIM = 64
@@ -80,12 +82,11 @@ def _check(name: str, ours: np.ndarray, theirs: np.ndarray) -> None:
         raise SystemExit(f"{name}: the two sides differ by {difference:.2e} of {largest:.2e}")
 
 
-def _model(decoder_type: str = "original-plus", width: float = 1.0, normalised_for=None):
-    """(structure, our variables, torch's state dict) of a QVAE with drawn weights.
+def _model(decoder_type: str = "original-plus", width: float = 1.0):
+    """(structure, our variables, torch's state dict) of a QVAE, its decoder as the tests fill it.
 
-    The decoder's running statistics are those of the latents normalised_for, if given: without
-    them, drawn weights let the improved decoders' activations grow until tanh keeps their sign
-    alone, and that is rounding noise.
+    Drawn weights let the improved decoders' activations grow until tanh keeps their sign alone,
+    and that is rounding noise.
     """
     config = QVAEConfig(
         encoder_width=width,
@@ -94,19 +95,16 @@ def _model(decoder_type: str = "original-plus", width: float = 1.0, normalised_f
         decoder_dropout=0.0,
     )
     graphdef, drawn = variables.split(QVAE(config, rng=np.random.default_rng(0)))
-    if normalised_for is not None:
-        drawn = Variables(drawn.params, _statistics(graphdef, drawn, normalised_for))
-    state = to_torch.qvae_state_dict(drawn, width, decoder_type)
-    return graphdef, drawn, state
-
-
-@functools.partial(jax.jit, static_argnums=0)
-def _statistics(graphdef, given: Variables, z: np.ndarray) -> dict:
-    """BatchNorm's statistics of one training pass, taken over whole."""
-    model = variables.merge(graphdef, given)
-    model.set_attributes(layers.BatchNorm, momentum=1.0)
-    model.decode(z, train=True)
-    return variables.batch_stats(model)
+    arrays = {
+        key: golden_rules.filled(key.removeprefix("decoder."), tuple(tensor.shape))
+        if key.startswith("decoder.")
+        else tensor.numpy()
+        for key, tensor in to_torch.qvae_state_dict(drawn, width, decoder_type).items()
+    }
+    stated = {"config": {"decoder": {"type": decoder_type}}}
+    source = Source(pathlib.Path("filled"), "", QVAE_KIND, arrays, {}, stated)
+    state = {key: torch.from_numpy(np.array(array)) for key, array in arrays.items()}
+    return graphdef, port.port(source).variables, state
 
 
 def _waveforms(batch: int, num_samples: int) -> np.ndarray:
@@ -142,7 +140,7 @@ def _forward_row(function, arguments, peer: Callable, peer_arguments: tuple) -> 
 
 def decoder(decoder_type: str, batch: int) -> Row:
     z = np.random.default_rng(2).standard_normal((batch, LATENT_DIM)).astype(np.float32)
-    graphdef, ours, state = _model(decoder_type, width=0.1, normalised_for=z)
+    graphdef, ours, state = _model(decoder_type, width=0.1)
     weights = torch_peer.below(state, torch_peer.DECODER)
     return _forward_row(
         lambda given, z: variables.merge(graphdef, given).decode(z),
