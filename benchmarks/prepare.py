@@ -21,16 +21,16 @@ import time
 import librosa
 import numpy as np
 import torch
-from torch.nn import functional
 
+from benchmarks import torch_peer
 from benchmarks.stand_in import write_stand_in
 from qvae_jax.audio.logmel import FrontEnd
-from qvae_jax.audio.mel import kaldi_mel_bank
 from qvae_jax.data import reading, recipes
 from qvae_jax.data.cache import cached_array
 from qvae_jax.data.vimsketch import IMITATIONS_FOLDER
 
 FRONT_END = FrontEnd()
+LOG_MEL = torch_peer.log_mel_of(FRONT_END)
 
 
 def straightforward(paths: list[pathlib.Path], num_threads: int) -> np.ndarray:
@@ -40,39 +40,11 @@ def straightforward(paths: list[pathlib.Path], num_threads: int) -> np.ndarray:
     """
     torch.set_num_threads(num_threads)
     rows = np.empty((len(paths), FRONT_END.num_mels, FRONT_END.num_frames), np.float16)
-    bank = torch.from_numpy(
-        kaldi_mel_bank(
-            FRONT_END.num_mels,
-            FRONT_END.n_fft,
-            FRONT_END.sample_rate_hz,
-            FRONT_END.low_hz,
-            FRONT_END.high_hz,
-        )
-    )
-    window = torch.hann_window(FRONT_END.window_length, periodic=False)
     for row, path in zip(rows, paths):
         samples, _ = librosa.load(path, sr=FRONT_END.sample_rate_hz)
         samples = librosa.util.fix_length(samples, size=FRONT_END.num_samples)
-        row[:] = _torch_logmel(torch.from_numpy(samples)[None], bank, window)[0]
+        row[:] = LOG_MEL(torch.from_numpy(samples)[None])[0]
     return rows
-
-
-def _torch_logmel(
-    waveform: torch.Tensor, bank: torch.Tensor, window: torch.Tensor
-) -> torch.Tensor:
-    emphasis = torch.tensor([[[-0.97, 1.0]]])
-    emphasised = functional.conv1d(waveform[:, None], emphasis)[:, 0]
-    spectrum = torch.stft(
-        emphasised,
-        FRONT_END.n_fft,
-        FRONT_END.hop_length,
-        FRONT_END.window_length,
-        window=window,
-        center=True,
-        return_complex=True,
-    )
-    power = torch.view_as_real(spectrum).square().sum(-1)
-    return ((bank.T @ power + 1e-5).log() + 4.5) / 5
 
 
 def ours(paths: list[pathlib.Path], folder: pathlib.Path, num_processes: int) -> np.ndarray:

@@ -1,7 +1,6 @@
 """The published EfficientAT checkpoints: names, addresses, digests, and their download."""
 
 import dataclasses
-import os
 import pathlib
 
 from qvae_jax import fetch as downloads
@@ -104,12 +103,6 @@ def name_of(file: str, sha256: str) -> str | None:
     return next(by_digest, None) or next(by_name, None)
 
 
-def cache_folder() -> pathlib.Path:
-    """Where downloads are kept: $XDG_CACHE_HOME/qvae_jax, or ~/.cache/qvae_jax."""
-    base = os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache"
-    return pathlib.Path(base) / "qvae_jax"
-
-
 def fetch(name: str) -> pathlib.Path:
     """The file of a published checkpoint, downloaded unless the cache holds it already.
 
@@ -119,7 +112,7 @@ def fetch(name: str) -> pathlib.Path:
     cannot be downloaded, or has another digest.
     """
     entry = PUBLISHED[name]
-    path = cache_folder() / entry.file
+    path = files.user_cache_folder() / entry.file
     digest = entry.sha256 or _stored_digest(path)
     checksum = f"sha256:{digest}" if digest else None
     downloads.fetch_file(

@@ -1,12 +1,13 @@
 """Compiled programs kept on disk, so that a second start of the same run need not wait for XLA."""
 
 import hashlib
-import os
 import pathlib
 import platform
 import warnings
 
 import jax
+
+from qvae_jax import files
 
 
 def use_compilation_cache() -> None:
@@ -30,8 +31,7 @@ def use_compilation_cache() -> None:
 
 def cache_folder() -> pathlib.Path:
     """`qvae_jax/xla` in the user's cache folder, and there a folder for each kind of processor."""
-    base = os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache"
-    return pathlib.Path(base) / "qvae_jax" / "xla" / _processor()
+    return files.user_cache_folder() / "xla" / _processor()
 
 
 def _processor() -> str:

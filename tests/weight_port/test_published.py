@@ -116,13 +116,3 @@ def test_the_released_file_has_the_digest_known_here(shared_dir):
     if not path.is_file():
         pytest.skip(f"needs {path}")
     assert hashlib.sha256(path.read_bytes()).hexdigest() == entry.sha256
-
-
-def test_the_cache_lies_in_the_home_folder_unless_the_environment_says_otherwise(
-    monkeypatch, tmp_path
-):
-    monkeypatch.setenv("HOME", str(tmp_path))
-    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
-    assert published.cache_folder() == tmp_path / ".cache" / "qvae_jax"
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "elsewhere"))
-    assert published.cache_folder() == tmp_path / "elsewhere" / "qvae_jax"
