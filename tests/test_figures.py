@@ -66,6 +66,7 @@ def test_rows_and_columns_make_the_picture_larger(tmp_path):
 def test_no_name_breaks_a_picture(tmp_path, name):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
+        warnings.simplefilter("ignore", ResourceWarning)  # of what other tests left to be collected
         pixels = saved(tmp_path, [[Sound(tone(440), RATE_HZ, name)]], title=name)
     assert pixels.shape[2] == 4
 

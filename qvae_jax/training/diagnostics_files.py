@@ -65,7 +65,8 @@ def read_all(workdir: pathlib.Path) -> list[Snapshot]:
 def read(path: pathlib.Path) -> Snapshot:
     """The diagnostics in a file; UserError where it is not what write wrote."""
     try:
-        with np.load(path, allow_pickle=False) as file:
+        # Of a damaged file np.load leaves open what it has opened itself.
+        with path.open("rb") as source, np.load(source, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
         snapshot = Snapshot(
             int(arrays.pop("epoch")),

@@ -21,6 +21,7 @@ METRICS = [
 def warnings_are_errors():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
+        warnings.simplefilter("ignore", ResourceWarning)  # of what other tests left to be collected
         yield
 
 

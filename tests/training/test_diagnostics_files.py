@@ -1,7 +1,9 @@
 """Diagnostics on disk: written whole, read back, and refused in a line when damaged."""
 
+import gc
 import io
 import os
+import warnings
 
 import numpy as np
 import pytest
@@ -105,6 +107,18 @@ def test_a_file_that_would_run_code_is_refused(tmp_path):
     changed(tmp_path, pca_shares=np.array([os.getcwd, None], dtype=object))
     with pytest.raises(UserError, match="damaged"):
         read_all(tmp_path)
+
+
+def test_a_damaged_file_is_closed(tmp_path):
+    write(tmp_path, snapshot())
+    path = file_of(tmp_path)
+    os.truncate(path, 1000)
+    with warnings.catch_warnings(record=True) as complaints:
+        warnings.simplefilter("always", ResourceWarning)
+        with pytest.raises(UserError, match="damaged"):
+            read_all(tmp_path)
+        gc.collect()
+    assert not [complaint for complaint in complaints if path.name in str(complaint.message)]
 
 
 @settings(derandomize=True, deadline=None, max_examples=80)

@@ -168,6 +168,7 @@ def test_code_in_a_bare_pickle_is_not_run(tmp_path, protocol):
     path.write_bytes(pickle.dumps(RunsCode(made), protocol))
     with warnings.catch_warnings():
         warnings.simplefilter("error")
+        warnings.simplefilter("ignore", ResourceWarning)  # of what other tests left to be collected
         with pytest.raises(UserError, match=r"evil\.pkl"):
             read_source(path)
     assert not made.exists()
@@ -234,6 +235,7 @@ def test_torchscript_is_refused_without_a_warning(tmp_path):
         torch.jit.save(torch.jit.script(torch.nn.Linear(2, 2)), path)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
+        warnings.simplefilter("ignore", ResourceWarning)  # of what other tests left to be collected
         with pytest.raises(UserError, match="TorchScript"):
             read_source(path)
 
