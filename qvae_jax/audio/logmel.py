@@ -1,10 +1,12 @@
 """EfficientAT's log-mel front-end: what the encoder sees of a sound."""
 
 import dataclasses
+import functools
 
 import jax
 import jax.numpy as jnp
 
+from qvae_jax import platforms
 from qvae_jax.audio import mel, stft
 
 PRE_EMPHASIS = 0.97
@@ -41,6 +43,10 @@ def log_mel(waveform: jax.Array, front_end: FrontEnd = FrontEnd()) -> jax.Array:
     (x + 4.5) / 5. Silence maps to about -1.40. Source: EfficientAT (Schmid et al., 2023),
     after PaSST's front-end.
     """
+    return platforms.each_sample(functools.partial(_log_mel, front_end=front_end), waveform)
+
+
+def _log_mel(waveform: jax.Array, front_end: FrontEnd) -> jax.Array:
     emphasised = waveform[..., 1:] - PRE_EMPHASIS * waveform[..., :-1]
     half = front_end.n_fft // 2
     padded = jnp.pad(emphasised, [(0, 0), (half, half)], mode="reflect")

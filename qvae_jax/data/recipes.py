@@ -82,7 +82,7 @@ def maps(model_config: QVAEConfig, model_variables: Variables, first_layer: int)
     @jax.jit
     def compute(model_variables, logmel):
         encoder = variables.merge(graphdef, model_variables).encoder
-        return encoder.maps(logmel, last_layer=first_layer - 1)[-1]
+        return encoder.last_map(logmel, last_layer=first_layer - 1)
 
     def transform(waveforms: list[np.ndarray]) -> np.ndarray:
         batch = np.zeros((ENCODER_BATCH_SIZE, *of_logmel.row_shape), np.float32)

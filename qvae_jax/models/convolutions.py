@@ -3,14 +3,27 @@
 Every fast form gives what its plain form gives, up to rounding; the tests hold the two together.
 """
 
+import functools
+
 import jax
 import jax.numpy as jnp
 from jax import lax
 
+from qvae_jax import platforms
+
+FEW_OUTPUTS = 8  # on CPU, XLA's own convolution is the faster one where there are more
+
+# What a convolution's output samples read. It writes len(Reads) samples, its phases, for each input
+# sample t; each phase is the sum over its (tap, shift) of input sample t + shift times that tap.
+Reads = tuple[tuple[tuple[int, int], ...], ...]
+
 
 def conv1d(x: jax.Array, kernel: jax.Array, *, dilation: int = 1) -> jax.Array:
     """Same-length convolution: [batch, time, in] with odd [taps, in, out] -> [batch, time, out]."""
-    padding = dilation * (kernel.shape[0] - 1) // 2
+    num_taps, _, num_out = kernel.shape
+    if platforms.on_cpu() and num_out <= FEW_OUTPUTS:
+        return convolve(x, kernel, same_length(num_taps, dilation))
+    padding = dilation * (num_taps - 1) // 2
     return lax.conv_general_dilated(
         x,
         kernel,
@@ -21,58 +34,88 @@ def conv1d(x: jax.Array, kernel: jax.Array, *, dilation: int = 1) -> jax.Array:
     )
 
 
-@jax.custom_vjp
 def upsample3_conv1d(x: jax.Array, kernel: jax.Array) -> jax.Array:
     """Nearest ×3 upsampling, then conv1d: [batch, time, in] -> [batch, 3·time, out].
 
     Upsampling commutes with the product of a single tap, so each tap is multiplied once per input
-    sample, a third of the plain form's arithmetic; the three output phases are sums of shifted
-    products. The gradient is written out because JAX's own, a chain of pads and scatters, takes
-    about twice as long on CPU.
+    sample, a third of the plain form's arithmetic.
     """
-    taps, num_in, num_out = kernel.shape
-    batch, time, _ = x.shape
-    products = (x @ _side_by_side(kernel)).reshape(batch, time, taps, num_out)
-    shifts = _input_shifts(taps)
-    padded = jnp.pad(products, [(0, 0), (_reach(taps), _reach(taps)), (0, 0), (0, 0)])
-    phases = [
-        sum(_shifted(padded[:, :, tap], shifts[phase][tap], time, taps) for tap in range(taps))
+    return convolve(x, kernel, upsampling3(len(kernel)))
+
+
+def transposed_conv1d_stride3(x: jax.Array, kernel: jax.Array) -> jax.Array:
+    """Transposed convolution of kernel and stride 3: [batch, time, in] -> [batch, 3·time, out].
+
+    Its output windows do not overlap: one matrix product with [3, in, out] and a reshape.
+    """
+    return convolve(x, kernel, TRANSPOSED3)
+
+
+def same_length(num_taps: int, dilation: int = 1) -> Reads:
+    """The reads of conv1d."""
+    return (tuple((tap, dilation * (tap - num_taps // 2)) for tap in range(num_taps)),)
+
+
+def upsampling3(num_taps: int) -> Reads:
+    """The reads of upsample3_conv1d."""
+    return tuple(
+        tuple((tap, (phase + tap - num_taps // 2) // 3) for tap in range(num_taps))
         for phase in range(3)
+    )
+
+
+TRANSPOSED3: Reads = tuple(((phase, 0),) for phase in range(3))
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
+def convolve(x: jax.Array, kernel: jax.Array, reads: Reads) -> jax.Array:
+    """[…, time, in] with [taps, in, out] -> […, phases·time, out], zeros beyond the edges.
+
+    One product by all taps side by side, then sums of shifted products. The gradient is written
+    out because JAX's own, a chain of pads and scatters, takes about twice as long on CPU.
+    """
+    num_taps, _, num_out = kernel.shape
+    time, reach = x.shape[-2], _reach(reads)
+    products = _with_edges(x, reach) @ _side_by_side(kernel)
+    phases = [
+        sum(
+            products[..., reach + shift : reach + shift + time, tap * num_out : (tap + 1) * num_out]
+            for tap, shift in phase
+        )
+        for phase in reads
     ]
-    return jnp.stack(phases, axis=2).reshape(batch, 3 * time, num_out)
+    return jnp.concatenate(phases, -1).reshape(*x.shape[:-2], len(reads) * time, num_out)
 
 
-def _upsample3_conv1d_forward(x, kernel):
-    return upsample3_conv1d(x, kernel), (x, kernel)
-
-
-def _upsample3_conv1d_backward(saved, gradient):
-    x, kernel = saved
-    taps, num_in, num_out = kernel.shape
-    batch, time, _ = x.shape
-    phases = gradient.reshape(batch, time, 3 * num_out)
-    padded = jnp.pad(phases, [(0, 0), (_reach(taps), _reach(taps)), (0, 0)])
-    shifts = _input_shifts(taps)
+def convolve_gradients(
+    x: jax.Array, kernel: jax.Array, cotangent: jax.Array, reads: Reads
+) -> tuple[jax.Array, jax.Array]:
+    """The gradients of convolve by x and by kernel, given that by its result."""
+    num_taps, num_in, num_out = kernel.shape
+    time, reach = x.shape[-2], _reach(reads)
+    padded = _with_edges(cotangent.reshape(*x.shape[:-1], len(reads) * num_out), reach)
     of_tap = [
         sum(
-            _shifted(
-                padded[..., phase * num_out : (phase + 1) * num_out],
-                -shifts[phase][tap],
-                time,
-                taps,
-            )
-            for phase in range(3)
+            padded[
+                ..., reach - shift : reach - shift + time, phase * num_out : (phase + 1) * num_out
+            ]
+            for phase, of_phase in enumerate(reads)
+            for read, shift in of_phase
+            if read == tap
         )
-        for tap in range(taps)
+        for tap in range(num_taps)
     ]
     # Fused into the two products below, these sums would be computed anew for every block of them.
     products = lax.optimization_barrier(jnp.concatenate(of_tap, axis=-1))
-    x_gradient = products @ _side_by_side(kernel).T
-    kernel_gradient = x.reshape(-1, num_in).T @ products.reshape(-1, taps * num_out)
-    return x_gradient, kernel_gradient.reshape(num_in, taps, num_out).transpose(1, 0, 2)
+    by_kernel = x.reshape(-1, num_in).T @ products.reshape(-1, num_taps * num_out)
+    by_kernel = by_kernel.reshape(num_in, num_taps, num_out).transpose(1, 0, 2)
+    return products @ _side_by_side(kernel).T, by_kernel
 
 
-upsample3_conv1d.defvjp(_upsample3_conv1d_forward, _upsample3_conv1d_backward)
+convolve.defvjp(
+    lambda x, kernel, reads: (convolve(x, kernel, reads), (x, kernel)),
+    lambda reads, saved, cotangent: convolve_gradients(*saved, cotangent, reads),
+)
 
 
 def _side_by_side(kernel: jax.Array) -> jax.Array:
@@ -80,28 +123,14 @@ def _side_by_side(kernel: jax.Array) -> jax.Array:
     return kernel.transpose(1, 0, 2).reshape(kernel.shape[1], -1)
 
 
-def _input_shifts(taps: int) -> list[list[int]]:
-    """Output sample 3t + phase reads input sample t + shifts[phase][tap] through each tap."""
-    return [[(phase + tap - taps // 2) // 3 for tap in range(taps)] for phase in range(3)]
-
-
-def _reach(taps: int) -> int:
+def _reach(reads: Reads) -> int:
     """The farthest that any output sample reads from its own input sample."""
-    return max(abs(shift) for row in _input_shifts(taps) for shift in row)
+    return max(abs(shift) for phase in reads for _, shift in phase)
 
 
-def _shifted(padded: jax.Array, shift: int, time: int, taps: int) -> jax.Array:
-    """The time steps shift … shift + time − 1 of an array padded by _reach at both ends."""
-    return lax.slice_in_dim(padded, _reach(taps) + shift, _reach(taps) + shift + time, axis=1)
-
-
-def transposed_conv1d_stride3(x: jax.Array, kernel: jax.Array) -> jax.Array:
-    """Transposed convolution of kernel and stride 3: [batch, time, in] -> [batch, 3·time, out].
-
-    Its output windows do not overlap, so it is one matrix product with [3, in, out] and a reshape.
-    """
-    batch, time, _ = x.shape
-    return (x @ _side_by_side(kernel)).reshape(batch, 3 * time, kernel.shape[-1])
+def _with_edges(x: jax.Array, reach: int) -> jax.Array:
+    """[…, time, C] with reach zeros before and after."""
+    return jnp.pad(x, [(0, 0)] * (x.ndim - 2) + [(reach, reach), (0, 0)])
 
 
 def upsample3_linear(x: jax.Array) -> jax.Array:
@@ -133,7 +162,7 @@ def depthwise_conv2d(x: jax.Array, kernel: jax.Array, *, stride: int = 1) -> jax
     products, which it fuses into one loop, is several times as fast. Other backends keep the
     grouped convolution.
     """
-    if jax.default_backend() != "cpu":
+    if not platforms.on_cpu():
         return _conv2d(x, kernel, stride, groups=x.shape[-1])
     return depthwise_as_shifted_sum(x, kernel, stride)
 

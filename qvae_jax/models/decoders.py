@@ -11,24 +11,26 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from qvae_jax.models import convolutions, layers
+from qvae_jax import platforms
+from qvae_jax.models import by_sample, convolutions, layers
 
 NUM_SAMPLES = 3**10
 SAMPLE_RATE_HZ = 22_050
 STAGE_WIDTHS = (512, 256, 256, 256, 256, 256, 256, 128, 128, 128)
 FINAL_WIDTHS = (32, 8)
+FIRST_LONG_STAGE = 6  # its result has 729 time steps
 # The stages whose input is added: those that the original numbers 8, 7, 6, 5 and 2.
 RESIDUAL_STAGES = frozenset({3, 4, 5, 6, 9})
 
 
 class Stage(nnx.Module):
-    """Upsampling ×3 or none, convolution, BatchNorm, maybe the input added, activation."""
+    """Upsampling ×3 or none, convolution, BatchNorm, maybe the input added, (leaky) ReLU."""
 
-    def __init__(self, num_in, num_out, taps, *, activation, upsampling, residual=False, **parts):
+    def __init__(self, num_in, num_out, taps, *, slope=0.0, upsampling, residual=False, **parts):
         self.upsample = layers.Upsample3(num_in, **parts) if upsampling == "learned" else None
         self.conv = layers.Conv1d(num_in, num_out, taps, upsample=upsampling == "nearest", **parts)
         self.norm = _batch_norm(num_out)
-        self.activation = activation
+        self.slope = slope
         self.residual = residual
 
     def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
@@ -37,7 +39,7 @@ class Stage(nnx.Module):
         y = self.norm(self.conv(inner), train=train)
         if self.residual:
             y = y + jnp.repeat(x, 3, axis=1)
-        return self.activation(y)
+        return layers.leaky_relu(y, self.slope)
 
 
 class Decoder(nnx.Module):
@@ -45,8 +47,12 @@ class Decoder(nnx.Module):
 
     def __call__(self, z: jax.Array, *, train: bool = False, key=None) -> jax.Array:
         """Latents [batch, latent] -> audio [batch, 59049]; key is for dropout in training."""
-        *_, (_, audio) = self.trace(z, train=train, key=key)
-        return audio
+
+        def audio(z: jax.Array) -> jax.Array:
+            *_, (_, last) = self.trace(z, train=train, key=key)
+            return last
+
+        return audio(z) if train else platforms.each_sample(audio, z)
 
 
 class SampleCNN(Decoder):
@@ -77,7 +83,6 @@ class SampleCNN(Decoder):
                 num_in,
                 num_out,
                 3,
-                activation=jax.nn.relu,
                 upsampling="none" if i == 0 else upsampling,
                 residual=i in residual_stages,
                 **stage_parts,
@@ -85,18 +90,42 @@ class SampleCNN(Decoder):
             for i, (num_in, num_out) in enumerate(zip(widths, widths[1:]))
         )
         first, second = _scaled(FINAL_WIDTHS, width)
-        leaky = layers.leaky_relu
+        leaky = layers.LEAKY_SLOPE
         if not final_convolutions:
             self.final = nnx.List([])
             self.output = layers.Upsample3(widths[-1], 1, **parts)
         else:
             self.final = nnx.List(
                 [
-                    Stage(widths[-1], first, 5, activation=leaky, upsampling=upsampling, **parts),
-                    Stage(first, second, 5, activation=leaky, upsampling="none", **parts),
+                    Stage(widths[-1], first, 5, slope=leaky, upsampling=upsampling, **parts),
+                    Stage(first, second, 5, slope=leaky, upsampling="none", **parts),
                 ]
             )
             self.output = layers.Conv1d(second, 1, 3, **parts)
+
+    def __call__(self, z: jax.Array, *, train: bool = False, key=None) -> jax.Array:
+        """As every decoder's; key is for none."""
+        if train and self._trains_by_sample(z):
+            return self._by_sample(z)
+        return super().__call__(z, train=train, key=key)
+
+    def _trains_by_sample(self, z: jax.Array) -> bool:
+        """Whether each stage needs no more of the one before it than its convolution's result."""
+        whole_batch_is_here = self.stages[0].norm.axis_name is None
+        plain_chain = not any(stage.residual or stage.upsample for stage in self.stages)
+        wide = jnp.finfo(z.dtype).bits >= 32  # BatchNorm's statistics want float32 at least
+        return platforms.samples_apart() and whole_batch_is_here and plain_chain and wide
+
+    def _by_sample(self, z: jax.Array) -> jax.Array:
+        """trace's audio in training, from the first long stage on one sample after the other."""
+        x = z[:, None, :]
+        for stage in self.stages[:FIRST_LONG_STAGE]:
+            x = stage(x, train=True)
+        chain = [*self.stages[FIRST_LONG_STAGE:], *self.final]
+        y = by_sample.unnormalised(chain[0].conv(x))
+        for stage, conv in zip(chain, [*(stage.conv for stage in chain[1:]), self.output]):
+            y = by_sample.convolve(y, stage.norm, stage.slope, conv)
+        return jnp.tanh(y.values[..., 0])
 
     def trace(self, z: jax.Array, *, train: bool, key) -> Iterator[tuple[str, jax.Array]]:
         """(name, [batch, time, channels]) of each stage, then ("audio", [batch, 59049])."""
@@ -182,9 +211,7 @@ class Improved(Decoder):
             for num_in, num_out in zip(widths, widths[1:])
         )
         self.final = layers.Conv1d(widths[-1], final, 9, **parts)
-        self.branches = nnx.List(
-            layers.Conv1d(final, branch, taps, **parts) for taps in (3, 7, 15)
-        )
+        self.branches = nnx.List(layers.Conv1d(final, branch, taps, **parts) for taps in (3, 7, 15))
         self.output = layers.Conv1d(3 * branch, 1, 1, **parts)
 
     def trace(self, z: jax.Array, *, train: bool, key) -> Iterator[tuple[str, jax.Array]]:

@@ -48,9 +48,13 @@ class BatchNorm(nnx.Module):
             raise ValueError("BatchNorm cannot train on a single value per channel.")
         mean = global_batch.mean(x, axes, self.axis_name)
         var = global_batch.mean(jnp.square(x - mean), axes, self.axis_name)
+        self.track(mean, var, count)
+        return mean, var
+
+    def track(self, mean: jax.Array, var: jax.Array, count: int) -> None:
+        """Moves the running statistics by a batch's mean and biased variance of count values."""
         self._move(self.mean, mean)
         self._move(self.var, var * count / (count - 1))
-        return mean, var
 
     def _move(self, running: nnx.BatchStat, batch: jax.Array) -> None:
         batch = jax.lax.stop_gradient(batch)
@@ -73,6 +77,7 @@ class Conv1d(nnx.Module):
     """Same-length convolution [batch, time, in] -> [batch, time, out], taps odd.
 
     With upsample, the input is first repeated three times in time: [batch, 3·time, out].
+    reads is what convolutions.convolve is to be given for the same result.
     """
 
     def __init__(
@@ -90,6 +95,9 @@ class Conv1d(nnx.Module):
         self.bias = nnx.Param(jnp.zeros(num_out))
         self.upsample = upsample
         self.dilation = dilation
+        self.reads = (
+            convolutions.upsampling3(taps) if upsample else convolutions.same_length(taps, dilation)
+        )
 
     def __call__(self, x: jax.Array) -> jax.Array:
         """Applies the convolution."""
@@ -102,8 +110,10 @@ class Conv1d(nnx.Module):
 class Upsample3(nnx.Module):
     """Learned ×3 upsampling, a transposed convolution of kernel and stride 3.
 
-    [batch, time, in] -> [batch, 3·time, out], out = in unless given.
+    [batch, time, in] -> [batch, 3·time, out], out = in unless given. reads as in Conv1d.
     """
+
+    reads = convolutions.TRANSPOSED3
 
     def __init__(self, num_in: int, num_out: int | None = None, *, kernel_init, rng):
         num_out = num_in if num_out is None else num_out
@@ -138,6 +148,7 @@ class Dropout(nnx.Module):
         return jnp.where(keep, x / (1.0 - self.rate), 0.0)
 
 
-def leaky_relu(x: jax.Array) -> jax.Array:
-    """LeakyReLU with the slope every decoder uses, 0.1."""
-    return jnp.where(x >= 0, x, LEAKY_SLOPE * x)
+def leaky_relu(x: jax.Array, slope: float = LEAKY_SLOPE) -> jax.Array:
+    """LeakyReLU, by default with the slope every decoder uses, 0.1; ReLU at slope 0."""
+    # 0 · −∞ is no number.
+    return jnp.where(x > 0, x, slope * x if slope else jnp.zeros_like(x))

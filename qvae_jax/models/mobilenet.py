@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from qvae_jax import platforms
 from qvae_jax.models import convolutions, initializers, layers
 
 NUM_CLASSES = 527  # AudioSet's
@@ -221,6 +222,27 @@ class MobileNetV3(nnx.Module):
             maps.append(x)
         return maps
 
+    def last_map(
+        self,
+        inputs: jax.Array,
+        *,
+        first_layer: int = 0,
+        last_layer: int = LAST_LAYER,
+        train_layers: frozenset[int] = frozenset(),
+    ) -> jax.Array:
+        """The last one of maps; layers before the first of train_layers see sample after sample."""
+        reached = [layer for layer in train_layers if first_layer <= layer <= last_layer]
+        trained = min(reached, default=last_layer + 1)
+        x = inputs
+        if first_layer < trained:
+            frozen = lambda x: self.maps(x, first_layer=first_layer, last_layer=trained - 1)[-1]  # noqa: E731
+            x = platforms.each_sample(frozen, x)
+        if trained > last_layer:
+            return x
+        return self.maps(x, first_layer=trained, last_layer=last_layer, train_layers=train_layers)[
+            -1
+        ]
+
     def pooled(
         self,
         inputs: jax.Array,
@@ -229,7 +251,7 @@ class MobileNetV3(nnx.Module):
         train_layers: frozenset[int] = frozenset(),
     ) -> jax.Array:
         """Features averaged over mel and time, [batch, C]; inputs and layers as in maps."""
-        last = self.maps(inputs, first_layer=first_layer, train_layers=train_layers)[-1]
+        last = self.last_map(inputs, first_layer=first_layer, train_layers=train_layers)
         return jnp.mean(last, (1, 2))
 
     def logits(self, logmel: jax.Array) -> jax.Array:

@@ -153,12 +153,12 @@ class QVAE(nnx.Module):
                 inputs, first_layer=first_layer, train_layers=train_layers
             )
         else:
-            last = self.encoder.maps(
+            last = self.encoder.last_map(
                 inputs,
                 first_layer=first_layer,
                 last_layer=self.config.last_layer,
                 train_layers=train_layers,
-            )[-1]
+            )
             # torch flattens its maps with channels first; the heads' weights expect that order.
             features = last.transpose(0, 3, 1, 2).reshape(last.shape[0], -1)
         features = features.astype(jnp.promote_types(features.dtype, jnp.float32))
