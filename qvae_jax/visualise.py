@@ -1,6 +1,7 @@
 """`--mode=visualise`: a run's sounds beside what they should be, to hear, see and read."""
 
 import pathlib
+import shlex
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
@@ -91,12 +92,13 @@ def visualise(
             about = f"{ABOUT[part]} {len(sources)} of {num_pairs}, evenly spread."
             parts.append(_part(part, about, _samples(model, part, sources), folder, step))
         diagnostics_figures.save_losses(folder / LOSSES_FILE, logged)
-        tables, about_tables = _tables(evaluated, logged, step, workdir)
+        tables, about_tables, command = _tables(evaluated, logged, step, workdir)
         shown = Page(
             title=f"Imitations and sounds of {workdir.resolve().name}",
             facts=_facts(config, model, _epoch(logged, step)),
             tables=tables,
             about_tables=about_tables,
+            command=command,
             losses=Picture(folder / LOSSES_FILE, "Curves of each loss over the steps of training."),
             parts=parts,
         )
@@ -233,9 +235,9 @@ def _description(samples: np.ndarray) -> str:
     if found is None:
         return "silent"
     return (
-        f"RMS {found.rms_db:.1f} dB, centroid {found.centroid_hz / 1000:.2f} kHz, "
-        f"flatness {found.flatness:.2f}"
-    )
+        f"RMS {found.rms_db:.1f} dBFS, centroid {found.centroid_hz / 1000:.2f} kHz, "
+        f"flatness {found.flatness:.3f}"
+    ).replace("-", "\N{MINUS SIGN}")
 
 
 # --- What else the page says
@@ -245,23 +247,21 @@ def _facts(
     config: ml_collections.ConfigDict, model: Model, epoch: int | None
 ) -> list[tuple[str, str]]:
     shape = model.config
-    step = f"step {model.source['step']}"
-    origin = config.model.get("checkpoint") or config.model.get("encoder_checkpoint")
+    step = f"step {model.source['step']}" + ("" if epoch is None else f", epoch {epoch}")
+    weights = (config.model.get(name) for name in ("checkpoint", "encoder_checkpoint"))
+    origin = next(filter(None, weights), "random weights")
+    layer = "its last layer" if shape.feature_space == "final" else f"layer {shape.feature_space}"
     trained = str(config.training.get("encoder", "")).replace("_", " ")
     return [
-        ("checkpoint", step if epoch is None else f"{step}, epoch {epoch}; the best one kept"),
+        ("checkpoint", f"{step}: the best one kept"),
         ("latent", f"{shape.latent_dim} dimensions; sounds are made of its mean, z = μ"),
         ("decoder", f"{shape.decoder_type}, width {shape.decoder_width:g}"),
         (
             "encoder",
-            f"MobileNetV3, width {shape.encoder_width:g}, {trained}, from "
-            f"{origin or 'random weights'}; features of {_layer(shape.feature_space)}",
+            f"MobileNetV3, width {shape.encoder_width:g}, {trained}, from {origin}; features of "
+            f"{layer}",
         ),
     ]
-
-
-def _layer(feature_space: str) -> str:
-    return "its last layer" if feature_space == "final" else f"layer {feature_space}"
 
 
 def _epoch(logged: Sequence[dict], step: int) -> int | None:
@@ -276,53 +276,47 @@ def _evaluated(workdir: pathlib.Path) -> list[dict]:
 
 def _tables(
     evaluated: Sequence[dict], logged: Sequence[dict], step: int, workdir: pathlib.Path
-) -> tuple[list[Table], str]:
-    """The run's measures, and a sentence on where they come from."""
-    command = f"python3 main.py --mode=evaluate --workdir={workdir}"
+) -> tuple[list[Table], str, str]:
+    """The run's measures, a sentence on where they come from, and how to get more."""
+    command = f"python3 main.py --mode=evaluate --workdir={shlex.quote(str(workdir))}"
     if evaluated:
+        stale = any(found["model"].get("step") != step for found in evaluated)
         about = (
             "Measured by --mode=evaluate, beside baselines; an arrow says which way is better, "
             "brackets hold 95 % intervals. evaluation/PART.md says how each is measured."
         )
-        return [_evaluation_table(found, step, command) for found in evaluated], about
-    table = _validation_table(logged, step)
-    if table is None:
-        return [], f"This run has not been validated. For its measures: {command}"
+        again = " Not all are of the checkpoint whose sounds are shown; to measure it:"
+        tables = [_evaluation_table(found) for found in evaluated]
+        return tables, about + again * stale, command * stale
+    tables = _validation_tables(logged, step)
     about = (
-        "The losses of the last validation before this checkpoint, or the first after it; lower is "
-        f"better. For more measures, intervals and baselines: {command}, and then this page again."
+        "Losses of the last validation up to this checkpoint; lower is better. "
+        if tables
+        else "This run has not been validated. "
     )
-    return [table], about
+    more = "More measures, with intervals and baselines, stand here after this command:"
+    return tables, about + more, command
 
 
-def _evaluation_table(found: dict, step: int, command: str) -> Table:
+def _evaluation_table(found: dict) -> Table:
     systems, rows = report.table(found)
-    measured_at = found["model"].get("step")
-    stale = f" Measured at step {measured_at}, not {step}: again with {command}."
-    return Table(
-        f"{found['part']}: {found['num_pairs']} pairs, {found['num_references']} references",
-        systems,
-        rows,
-        report.about_silence(found) + ("" if measured_at == step else stale),
-    )
+    where = f"{found['num_pairs']} pairs, {found['num_references']} references"
+    caption = f"{found['part']}, step {found['model'].get('step', '?')}: {where}"
+    return Table(caption, systems, rows, report.about_silence(found))
 
 
-def _validation_table(logged: Sequence[dict], step: int) -> Table | None:
-    """The losses of each validated part nearest before a step, else after it; None without any."""
-    validated = [entry for entry in logged if entry["part"] not in ("train", "speed")]
+def _validation_tables(logged: Sequence[dict], step: int) -> list[Table]:
+    """A table of the losses of each part at the last validation up to a step; none without any."""
+    validated = [e for e in logged if e["part"] not in ("train", "speed") and e["step"] <= step]
     if not validated:
-        return None
-    steps = sorted({entry["step"] for entry in validated})
-    nearest = max((s for s in steps if s <= step), default=steps[0])
-    entries = {entry["part"]: entry for entry in validated if entry["step"] == nearest}
-    return Table(
-        f"losses at step {nearest}",
-        list(entries),
-        [
-            [title, *(_number(entry.get(name)) for entry in entries.values())]
-            for name, title in LOSS_TITLES.items()
-        ],
-    )
+        return []
+    last = max(entry["step"] for entry in validated)
+    entries = {entry["part"]: entry for entry in validated if entry["step"] == last}
+    rows = [
+        [title, *(_number(entry.get(name)) for entry in entries.values())]
+        for name, title in LOSS_TITLES.items()
+    ]
+    return [Table(f"losses at step {last}", list(entries), rows)]
 
 
 def _number(value: float | None) -> str:

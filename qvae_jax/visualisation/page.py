@@ -12,8 +12,8 @@ from qvae_jax import files
 
 TEMPLATE = pathlib.Path(__file__).with_name("page.html")
 PICTURE_QUALITY = 86  # of WebP, 0 to 100: no difference to see, in a third of the bytes
-# Browsers hold only so many open players, Chromium 75; beyond, each opens when it is played.
-MOST_OPEN_PLAYERS = 72
+# Chromium opens 1000 on a page and no more; on a page with more than these, each opens when played.
+MOST_OPEN_PLAYERS = 900
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,12 +70,16 @@ class Table:
 
 @dataclasses.dataclass(frozen=True)
 class Page:
-    """Everything that the page of a run shows; any text may hold any character."""
+    """Everything that the page of a run shows; any text may hold any character.
+
+    command makes measures that the tables lack; empty where there are none to make.
+    """
 
     title: str
     facts: Sequence[tuple[str, str]]
     tables: Sequence[Table]
     about_tables: str
+    command: str
     losses: Picture
     parts: Sequence[Part]
 
