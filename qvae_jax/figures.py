@@ -250,7 +250,7 @@ def _is_first(axis) -> bool:
 
 def _wrapped(text: str, width_inches: float, points: int) -> str:
     """The text in lines as wide as that, about, and no more than two for each of its own."""
-    num_characters = int(width_inches * 72 / (0.58 * points))
+    num_characters = int(width_inches * 72 / (0.6 * points))
     return "\n".join(
         line
         for paragraph in _drawable(text).split("\n")

@@ -42,6 +42,7 @@ ABOUT = {
     "interpolation": "Imitations that the model never heard, of sounds that it learnt.",
     "extrapolation": "Imitations of sounds that the model never met, neither in voice nor itself.",
 }
+ABOUT_LOSSES = "Curves of each loss over the steps of training, and of its schedules."
 
 
 class Sample(NamedTuple):
@@ -89,7 +90,7 @@ def visualise(
     with files.filling_folder(output_dir) as folder:
         parts = []
         for part, (num_pairs, sources) in chosen.items():
-            about = f"{ABOUT[part]} {len(sources)} of {num_pairs}, evenly spread."
+            about = f"{ABOUT[part]} {_how_many(len(sources), num_pairs)}"
             parts.append(_part(part, about, _samples(model, part, sources), folder, step))
         diagnostics_figures.save_losses(folder / LOSSES_FILE, logged)
         tables, about_tables, command = _tables(evaluated, logged, step, workdir)
@@ -99,7 +100,7 @@ def visualise(
             tables=tables,
             about_tables=about_tables,
             command=command,
-            losses=Picture(folder / LOSSES_FILE, "Curves of each loss over the steps of training."),
+            losses=Picture(folder / LOSSES_FILE, ABOUT_LOSSES, lossless=True),
             parts=parts,
         )
         num_bytes = page.write(folder / PAGE_FILE, shown)
@@ -132,6 +133,12 @@ def _spread(items: Sequence, count: int) -> list:
     """So many items, evenly spread from the first to the last; all where there are no more."""
     places = np.linspace(0, len(items) - 1, min(count, len(items))).round().astype(int)
     return [items[place] for place in places]
+
+
+def _how_many(num_shown: int, num_pairs: int) -> str:
+    if num_shown == num_pairs:
+        return "All of them are here." if num_pairs > 1 else "There is one."
+    return f"{num_shown} of {num_pairs} are here, evenly spread."
 
 
 # --- Samples and their pictures

@@ -156,7 +156,7 @@ def _draw_losses(axis, metrics, name: str) -> None:
 
     The axis shows what most steps are like: a high start, or a wild step, must not hide the rest.
     """
-    colours = {"train": "silver", "interpolation": COLOURS[0], "extrapolation": COLOURS[1]}
+    colours = {"train": "darkgrey", "interpolation": COLOURS[0], "extrapolation": COLOURS[1]}
     parts = {entry["part"] for entry in metrics if _is_finite(entry.get(name))}
     highest = []
     for part in sorted(parts, key=lambda part: list(colours).index(part) if part in colours else 9):

@@ -34,10 +34,14 @@ class Player:
 
 @dataclasses.dataclass(frozen=True)
 class Picture:
-    """A picture in a file, and what it shows, for those who cannot see it."""
+    """A picture in a file, and what it shows, for those who cannot see it.
+
+    lossless is for drawings of thin lines, which compression would blur; they are small.
+    """
 
     path: pathlib.Path
     description: str
+    lossless: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -88,7 +92,7 @@ def write(path: pathlib.Path, page: Page) -> int:
     """Writes the page as an HTML file; gives its size in bytes."""
     cards = [card for part in page.parts for card in part.cards]
     pictures = [page.losses, *(card.picture for card in cards)]
-    images = {picture: _image(picture.path) for picture in pictures}
+    images = {picture: _image(picture) for picture in pictures}
     num_players = sum(len(card.players) for card in cards)
     environment = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
@@ -114,14 +118,15 @@ class _Image:
     height: int
 
 
-def _image(path: pathlib.Path) -> _Image:
+def _image(picture: Picture) -> _Image:
     # Imported here because it takes a second that nothing else should wait for.
     from PIL import Image
 
-    with Image.open(path) as picture:
+    how = {"lossless": True} if picture.lossless else {"quality": PICTURE_QUALITY}
+    with Image.open(picture.path) as image:
         content = io.BytesIO()
-        picture.convert("RGB").save(content, format="webp", quality=PICTURE_QUALITY)
-        return _Image(_data_address("image/webp", content.getvalue()), *picture.size)
+        image.convert("RGB").save(content, format="webp", **how)
+        return _Image(_data_address("image/webp", content.getvalue()), *image.size)
 
 
 def _data_address(kind: str, content: bytes) -> str:
