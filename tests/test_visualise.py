@@ -129,9 +129,15 @@ def browser():
         pytest.skip(f"needs {' and '.join(absent)} (apt install chromium chromium-driver)")
     options = webdriver.ChromeOptions()
     options.binary_location = programs["chromium"]
-    for flag in ("headless=new", "no-sandbox", "disable-gpu", "disable-dev-shm-usage"):
+    for flag in (
+        "headless=new",
+        "no-sandbox",
+        "disable-gpu",
+        "disable-dev-shm-usage",
+        "disable-background-networking",
+        "autoplay-policy=no-user-gesture-required",  # a script presses play
+    ):
         options.add_argument(f"--{flag}")
-    options.add_argument("--autoplay-policy=no-user-gesture-required")  # a script presses play
     options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
     driver = webdriver.Chrome(options, service(programs["chromedriver"]))
     driver.set_script_timeout(60)
