@@ -307,6 +307,7 @@ def _tables(
 
 def _evaluation_table(found: dict) -> Table:
     systems, rows = report.table(found)
+    rows = [[title, *(cell.replace(" [", "\n[") for cell in cells)] for title, *cells in rows]
     where = f"{found['num_pairs']} pairs, {found['num_references']} references"
     caption = f"{found['part']}, step {found['model'].get('step', '?')}: {where}"
     return Table(caption, systems, rows, report.about_silence(found))

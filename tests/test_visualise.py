@@ -352,7 +352,7 @@ def test_results_of_an_evaluation_are_shown_where_there_are_any(run, tmp_path, q
     [shown] = quick
     [table] = shown.tables
     assert table.caption == f"extrapolation, step {measured_at or step}: 3 pairs, 2 references"
-    assert ["mel loss ↓", "1.500 [1.000, 2.000]", "1.000 [0.500, 1.250]"] in table.rows
+    assert ["mel loss ↓", "1.500\n[1.000, 2.000]", "1.000\n[0.500, 1.250]"] in table.rows
     assert table.note == "A silent output beats the model in: mel loss."
     assert ("Not all are of the checkpoint" in shown.about_tables) == (measured_at is not None)
     assert ("--mode=evaluate" in shown.command) == (measured_at is not None)
