@@ -81,18 +81,14 @@ def test_the_folder_has_a_page_and_a_picture_of_each_sample_and_part(shown):
 
 def test_the_same_run_gives_the_same_bytes(run, shown, tmp_path, capsys):
     again = tmp_path / "again"
-    visualise(run, from_split="extrapolation", num_samples=2, output_dir=again)
+    visualise(run, from_split="extrapolation", num_samples=1, output_dir=again)
     size_mb = (again / "index.html").stat().st_size / 1e6
-    told = f"2 samples: {again / 'index.html'} ({size_mb:.1f} MB)"
+    told = f"1 samples: {again / 'index.html'} ({size_mb:.1f} MB)"
     assert told in capsys.readouterr().out
-    pictures = sorted(again.glob("*.png"))
-    assert [path.name for path in pictures] == [
-        "extrapolation.png", "extrapolation_01.png", "extrapolation_02.png", "losses.png",
-    ]  # fmt: skip
-    for path in pictures:
-        assert path.read_bytes() == (shown / path.name).read_bytes(), path.name
+    for name in ("extrapolation_01.png", "losses.png"):
+        assert (again / name).read_bytes() == (shown / name).read_bytes(), name
     whole, part = (sources_in(folder / "index.html") for folder in (shown, again))
-    assert len(part) == 2 * 4 + 1 and set(part) < set(whole)
+    assert len(part) == 3 + 1 + 1 and set(part) < set(whole)
 
 
 def sources_in(path: pathlib.Path) -> list[str]:

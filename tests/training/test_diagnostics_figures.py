@@ -61,7 +61,7 @@ ENTRY = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=5, deadline=None)
+@settings(max_examples=3, deadline=None)
 @given(entries=st.lists(ENTRY, max_size=4))
 def test_any_losses_are_drawn(tmp_path_factory, entries):
     path = tmp_path_factory.mktemp("losses") / "losses.png"
