@@ -79,7 +79,7 @@ def test_a_name_is_read_as_it_is(tmp_path, picture, name):
 
 
 @settings(max_examples=30, deadline=None)
-@given(name=st.lists(PIECES | ANYTHING, min_size=1).map("".join).filter(None))
+@given(name=st.lists(PIECES | ANYTHING, min_size=1).map("".join).filter(bool))
 def test_any_text_adds_no_tag(tmp_path_factory, picture, name):
     path = tmp_path_factory.mktemp("page") / "page.html"
     plain = [tag for tag, _ in written(path, "name", picture).tags]
