@@ -1,7 +1,6 @@
 """`--mode=visualise`: a run's sounds beside what they should be, to hear, see and read."""
 
 import pathlib
-import shlex
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
@@ -12,7 +11,6 @@ import soxr
 from qvae_jax import configuration, figures, files, metrics
 from qvae_jax.audio.files import fit_length
 from qvae_jax.errors import UserError
-from qvae_jax.evaluation import report
 from qvae_jax.generation import finishing
 from qvae_jax.generation.finishing import Finish
 from qvae_jax.generation.inputs import Heard, Source, hear, probe
@@ -24,19 +22,12 @@ from qvae_jax.progress import progress_bar
 from qvae_jax.run_split import run_sources_by_part
 from qvae_jax.training import diagnostics_figures
 from qvae_jax.training.metrics_log import checked_metrics
-from qvae_jax.visualisation import page
-from qvae_jax.visualisation.page import Card, Page, Part, Picture, Player, Table
+from qvae_jax.visualisation import measures, page
+from qvae_jax.visualisation.page import Card, Page, Part, Picture, Player
 
 PAGE_FILE, LOSSES_FILE = "index.html", "losses.png"
 NUM_SAMPLES = 8
 BATCH_SIZE = 8
-LOSS_TITLES = {
-    "total": "loss that training minimises",
-    "spectral": "spectral loss",
-    "mel": "mel loss",
-    "waveform": "waveform loss",
-    "kl": "KL divergence (nats)",
-}
 ABOUT = {
     "train": "Imitations that the model learnt from: how well it remembers.",
     "interpolation": "Imitations that the model never heard, of sounds that it learnt.",
@@ -82,7 +73,7 @@ def visualise(
     chosen = _chosen(workdir, from_split, num_samples)
     config = configuration.read_run(workdir)
     logged = checked_metrics(workdir)
-    evaluated = _evaluated(workdir)
+    evaluated = measures.read_evaluations(workdir)
     for source in [source for _, sources in chosen.values() for source in sources]:
         probe(source, SAMPLE_RATE_HZ)
     model = load_model(workdir=str(workdir))
@@ -93,7 +84,7 @@ def visualise(
             about = f"{ABOUT[part]} {_how_many(len(sources), num_pairs)}"
             parts.append(_part(part, about, _samples(model, part, sources), folder, step))
         diagnostics_figures.save_losses(folder / LOSSES_FILE, logged)
-        tables, about_tables, command = _tables(evaluated, logged, step, workdir)
+        tables, about_tables, command = measures.tables(evaluated, logged, step, workdir)
         shown = Page(
             title=f"Imitations and sounds of {workdir.resolve().name}",
             facts=_facts(config, model, _epoch(logged, step)),
@@ -265,67 +256,11 @@ def _facts(
         ("decoder", f"{shape.decoder_type}, width {shape.decoder_width:g}"),
         (
             "encoder",
-            f"MobileNetV3, width {shape.encoder_width:g}, {trained}, from {origin}; features of "
-            f"{layer}",
+            f"MobileNetV3, width {shape.encoder_width:g}, {trained}, from {origin}; "
+            f"features of {layer}",
         ),
     ]
 
 
 def _epoch(logged: Sequence[dict], step: int) -> int | None:
     return next((e["epoch"] for e in logged if e["step"] == step and "epoch" in e), None)
-
-
-def _evaluated(workdir: pathlib.Path) -> list[dict]:
-    """The results of --mode=evaluate that lie in the run's folder."""
-    paths = [workdir / "evaluation" / f"{part}.json" for part in SPLIT_PARTS]
-    return [report.read(path) for path in paths if path.is_file()]
-
-
-def _tables(
-    evaluated: Sequence[dict], logged: Sequence[dict], step: int, workdir: pathlib.Path
-) -> tuple[list[Table], str, str]:
-    """The run's measures, a sentence on where they come from, and how to get more."""
-    command = f"python3 main.py --mode=evaluate --workdir={shlex.quote(str(workdir))}"
-    if evaluated:
-        stale = any(found["model"].get("step") != step for found in evaluated)
-        about = (
-            "Measured by --mode=evaluate, beside baselines; an arrow says which way is better, "
-            "brackets hold 95 % intervals. evaluation/PART.md says how each is measured."
-        )
-        again = " Not all are of the checkpoint whose sounds are shown; to measure it:"
-        tables = [_evaluation_table(found) for found in evaluated]
-        return tables, about + again * stale, command * stale
-    tables = _validation_tables(logged, step)
-    about = (
-        "Losses of the last validation up to this checkpoint; lower is better. "
-        if tables
-        else "This run has not been validated. "
-    )
-    more = "More measures, with intervals and baselines, stand here after this command:"
-    return tables, about + more, command
-
-
-def _evaluation_table(found: dict) -> Table:
-    systems, rows = report.table(found)
-    rows = [[title, *(cell.replace(" [", "\n[") for cell in cells)] for title, *cells in rows]
-    where = f"{found['num_pairs']} pairs, {found['num_references']} references"
-    caption = f"{found['part']}, step {found['model'].get('step', '?')}: {where}"
-    return Table(caption, systems, rows, report.about_silence(found))
-
-
-def _validation_tables(logged: Sequence[dict], step: int) -> list[Table]:
-    """A table of the losses of each part at the last validation up to a step; none without any."""
-    validated = [e for e in logged if e["part"] not in ("train", "speed") and e["step"] <= step]
-    if not validated:
-        return []
-    last = max(entry["step"] for entry in validated)
-    entries = {entry["part"]: entry for entry in validated if entry["step"] == last}
-    rows = [
-        [title, *(_number(entry.get(name)) for entry in entries.values())]
-        for name, title in LOSS_TITLES.items()
-    ]
-    return [Table(f"losses at step {last}", list(entries), rows)]
-
-
-def _number(value: float | None) -> str:
-    return "–" if value is None else f"{value:.3f}"
