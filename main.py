@@ -12,7 +12,9 @@ from ml_collections import config_flags
 
 from qvae_jax.errors import UserError
 
-MODES = ("download", "doctor", "prepare", "train", "diagnose", "generate", "evaluate")
+MODES = (
+    "download", "doctor", "prepare", "train", "diagnose", "generate", "evaluate", "visualise",
+)  # fmt: skip
 
 _MODE = flags.DEFINE_enum("mode", "train", MODES, "What to do.")
 _CONFIG = config_flags.DEFINE_config_file(
@@ -27,7 +29,9 @@ _INPUTS = flags.DEFINE_string(
     "inputs", None, "generate: audio files and folders, separated by commas; - is standard input."
 )
 _OUTPUT_DIR = flags.DEFINE_string(
-    "output_dir", None, "generate, evaluate: where to write; doctor: where to write report.json."
+    "output_dir",
+    None,
+    "generate, evaluate, visualise: where to write; doctor: where to write report.json.",
 )
 _TEMPERATURE = flags.DEFINE_float(
     "temperature",
@@ -57,7 +61,8 @@ _SEED = flags.DEFINE_integer("seed", 0, "generate: of the latent's noise.")
 _FROM_SPLIT = flags.DEFINE_string(
     "from_split",
     None,
-    "generate: train, interpolation or extrapolation, instead of --inputs; evaluate: which one.",
+    "generate: train, interpolation or extrapolation, instead of --inputs; evaluate, visualise: "
+    "which one.",
 )
 _VARIATIONS = flags.DEFINE_integer("variations", 1, "generate: sounds of each input.")
 _INTERPOLATE = flags.DEFINE_integer(
@@ -91,6 +96,9 @@ _PAIRS = flags.DEFINE_string(
 )
 _EMBEDDER = flags.DEFINE_string(
     "embedder", None, "evaluate: a ported encoder's folder; default: the model's own encoder."
+)
+_NUM_SAMPLES = flags.DEFINE_integer(
+    "num_samples", 8, "visualise: samples of each part of the split, evenly spread over it."
 )
 
 
@@ -213,6 +221,19 @@ def _evaluate() -> None:
     )
 
 
+def _visualise() -> None:
+    _require(_WORKDIR)
+    from qvae_jax.visualise import visualise
+
+    _use_compilation_cache()
+    visualise(
+        _WORKDIR.value,
+        from_split=_FROM_SPLIT.value,
+        num_samples=_NUM_SAMPLES.value,
+        output_dir=_OUTPUT_DIR.value,
+    )
+
+
 _RUN = {
     "download": _download,
     "doctor": _doctor,
@@ -221,6 +242,7 @@ _RUN = {
     "diagnose": _diagnose,
     "generate": _generate,
     "evaluate": _evaluate,
+    "visualise": _visualise,
 }
 
 

@@ -6,7 +6,7 @@ from qvae_jax import configuration
 from qvae_jax.errors import UserError
 from qvae_jax.training import diagnostics_figures, diagnostics_files, verdicts
 from qvae_jax.training.diagnostics import Snapshot
-from qvae_jax.training.metrics_log import METRICS_FILE, read_metrics
+from qvae_jax.training.metrics_log import checked_metrics
 
 HISTORY_PICTURE = "history.png"
 
@@ -19,7 +19,7 @@ def diagnose(workdir: str | pathlib.Path) -> list[str]:
     workdir = pathlib.Path(workdir)
     clip_norm = _clip_norm(workdir)
     snapshots = diagnostics_files.read_all(workdir)
-    metrics = _metrics(workdir)
+    metrics = checked_metrics(workdir)
     said = verdicts.verdicts(snapshots, clip_norm)
     path = workdir / diagnostics_files.FOLDER / HISTORY_PICTURE
     diagnostics_figures.save_history(path, snapshots, metrics, " ".join(said))
@@ -39,18 +39,6 @@ def _clip_norm(workdir: pathlib.Path) -> float:
             f"{workdir / configuration.CONFIG_FILE} holds no number optimizer.clip_norm: it may be "
             "damaged."
         ) from error
-
-
-def _metrics(workdir: pathlib.Path) -> list[dict]:
-    """The run's metrics; UserError where there are none to be read."""
-    path = workdir / METRICS_FILE
-    try:
-        metrics = read_metrics(workdir)
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path} cannot be read ({error}): diagnose needs it.") from error
-    if not all(isinstance(entry, dict) and {"step", "part"} <= entry.keys() for entry in metrics):
-        raise UserError(f"{path} is damaged: it holds lines that are no metrics; remove these.")
-    return metrics
 
 
 def _table(snapshots: list[Snapshot]) -> str:

@@ -5,6 +5,7 @@ each of the same length and rate, and give a number for that pair.
 """
 
 import functools
+from typing import NamedTuple
 
 import numpy as np
 import scipy.signal
@@ -20,8 +21,17 @@ FRAME_LENGTH, HOP_LENGTH = 1024, 256  # of the measures below that name no other
 ENVELOPE_FLOOR_DB = -80.0
 ONSET_SHARE = 0.1  # of a sound's peak, -20 dB
 AUDIBLE_DB = -60.0  # of frames, relative to the loudest of the reference
+FLATNESS_FLOOR = 1e-10
 KERNEL_DISTANCE_SCALE = 100.0
 ACTIVE_VARIANCE = 0.01
+
+
+class Description(NamedTuple):
+    """RMS in dBFS, spectral centroid in Hz, and spectral flatness, 0 to 1; see describe."""
+
+    rms_db: float
+    centroid_hz: float
+    flatness: float
 
 
 def multi_resolution_stft(prediction: np.ndarray, target: np.ndarray) -> float:
@@ -88,8 +98,7 @@ def centroid_correlation(prediction: np.ndarray, target: np.ndarray, sample_rate
     The centroid is the mean frequency weighted by magnitude (Peeters 2004), 0 Hz for silence. Only
     frames count in which the target lies within 60 dB of its loudest frame.
     """
-    levels = _envelope_db(target)
-    audible = levels >= max(levels.max() + AUDIBLE_DB, ENVELOPE_FLOOR_DB + 1e-9)
+    audible = _audible(target)
     if audible.sum() < 2:
         return 0.0
     centroids = (spectral_centroid_hz(samples, sample_rate_hz) for samples in (prediction, target))
@@ -103,6 +112,32 @@ def spectral_centroid_hz(samples: np.ndarray, sample_rate_hz: int) -> np.ndarray
     frequencies = np.linspace(0, sample_rate_hz / 2, magnitudes.shape[-1])
     silent = sums < np.finfo(np.float32).tiny
     return np.where(silent, 0.0, magnitudes @ frequencies / np.where(silent, 1.0, sums))
+
+
+def spectral_flatness(samples: np.ndarray) -> np.ndarray:
+    """Geometric over arithmetic mean of each frame's power spectrum, [frames], 0 to 1.
+
+    Near 0 for a tone, near 1 for white noise (Peeters 2004); power is at least 1e-10, so silence
+    has 1.
+    """
+    power = np.maximum(_power(samples, pad_mode="constant"), FLATNESS_FLOOR)
+    return np.exp(np.log(power).mean(axis=-1)) / power.mean(axis=-1)
+
+
+def describe(samples: np.ndarray, sample_rate_hz: int) -> Description | None:
+    """Level and colour of one sound [samples]; None where no frame of it reaches -80 dBFS.
+
+    The level is of the whole sound. Centroid and flatness are means over the frames within 60 dB of
+    the loudest, for silence after a sound's end would move them.
+    """
+    audible = _audible(samples)
+    if not audible.any():
+        return None
+    return Description(
+        rms_db=float(10 * np.log10(np.square(samples, dtype=np.float64).mean())),
+        centroid_hz=float(spectral_centroid_hz(samples, sample_rate_hz)[audible].mean()),
+        flatness=float(spectral_flatness(samples)[audible].mean()),
+    )
 
 
 def onset_s(samples: np.ndarray, sample_rate_hz: int) -> float:
@@ -250,6 +285,12 @@ def _envelope_db(samples: np.ndarray) -> np.ndarray:
     frames = np.lib.stride_tricks.sliding_window_view(padded, FRAME_LENGTH)[::HOP_LENGTH]
     mean_squares = np.square(frames).mean(axis=-1)
     return 10 * np.log10(np.maximum(mean_squares, 10 ** (ENVELOPE_FLOOR_DB / 10)))
+
+
+def _audible(samples: np.ndarray) -> np.ndarray:
+    """Which frames lie above -80 dBFS, and within 60 dB of the loudest."""
+    levels = _envelope_db(samples)
+    return levels >= max(levels.max() + AUDIBLE_DB, ENVELOPE_FLOOR_DB + 1e-9)
 
 
 def _correlation(first: np.ndarray, second: np.ndarray) -> float:

@@ -72,6 +72,7 @@ def assert_refused(message: str, process: subprocess.Popen) -> None:
         (["--batch_size=3"], "'batch_size'"),
         (["--mode=generate"], "--mode=generate needs --inputs and --output_dir"),
         (["--mode=diagnose"], "--mode=diagnose needs --workdir"),
+        (["--mode=visualise"], "--mode=visualise needs --workdir"),
         (["--mode=diagnose", "--workdir=no/such"], "no/such is not a run's folder"),
         (["--mode=generate", "--inputs=a.wav"], "--mode=generate needs --output_dir"),
         (["--mode=generate", "--prior_samples=2"], "--mode=generate needs --output_dir"),

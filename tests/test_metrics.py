@@ -106,6 +106,36 @@ def test_centroid_and_envelope_are_librosas():
     assert metrics.envelope_correlation(*SOUNDS[:2]) == pytest.approx(expected, rel=1e-6)
 
 
+def test_flatness_is_librosas():
+    for samples in SOUNDS:
+        expected = librosa.feature.spectral_flatness(
+            y=samples.astype(np.float64), n_fft=1024, hop_length=256
+        )[0]
+        np.testing.assert_allclose(metrics.spectral_flatness(samples), expected, rtol=1e-6)
+
+
+def test_a_description_tells_level_and_colour():
+    time_s = np.arange(RATE_HZ) / RATE_HZ
+    tone = metrics.describe(0.1 * np.sin(2 * np.pi * 2_000 * time_s), RATE_HZ)
+    noise = metrics.describe(0.1 * RNG.standard_normal(RATE_HZ), RATE_HZ)
+    assert tone.rms_db == pytest.approx(-23.01, abs=0.01)
+    assert tone.centroid_hz == pytest.approx(2_000, rel=0.02)
+    assert noise.rms_db == pytest.approx(-20, abs=0.1)
+    assert noise.centroid_hz == pytest.approx(RATE_HZ / 4, rel=0.02)
+    assert tone.flatness < 0.01 and noise.flatness > 0.4
+
+
+def test_silence_after_a_sound_moves_its_level_alone():
+    burst = 0.1 * RNG.standard_normal(RATE_HZ)
+    longer = np.concatenate([burst, np.zeros(3 * RATE_HZ)])
+    alone, before_silence = (metrics.describe(x, RATE_HZ) for x in (burst, longer))
+    assert before_silence.rms_db == pytest.approx(alone.rms_db - 6.02, abs=0.01)
+    assert before_silence.centroid_hz == pytest.approx(alone.centroid_hz, rel=0.02)
+    assert before_silence.flatness == pytest.approx(alone.flatness, rel=0.05)
+    assert metrics.describe(np.full(RATE_HZ, 1e-6), RATE_HZ) is None
+    assert metrics.describe(np.zeros(1), RATE_HZ) is None
+
+
 def test_correlations_of_equal_and_of_silent_sounds():
     loud, _, silent = SOUNDS
     for correlation in (

@@ -5,6 +5,7 @@ import pathlib
 from typing import NamedTuple
 
 from qvae_jax import files
+from qvae_jax.errors import UserError
 from qvae_jax.evaluation.embedding import Embedder
 from qvae_jax.evaluation.statistics import NUM_GROUPS, NUM_RESAMPLES, Estimate
 
@@ -37,6 +38,7 @@ MEASURES = {
     "diversity": Measure("diversity between sounds", 0),
     "active_dimensions": Measure("active latent dimensions", 0, 0),
 }
+LARGEST_COUNT = 2**53  # whole numbers beyond it are not those of any evaluation
 ARROWS = {-1: " ↓", 0: "", 1: " ↑"}
 
 
@@ -84,15 +86,61 @@ def silence_wins(estimates: dict[str, dict[str, Estimate]]) -> list[str]:
     ]
 
 
-def write_markdown(path: pathlib.Path, found: dict) -> None:
-    """Writes a result as a table, with what must be known to read it."""
+def table(found: dict) -> tuple[list[str], list[list[str]]]:
+    """The systems of a result, and a row for each measure: its title and, by system, its value."""
     systems = list(found["systems"])
-    rows = [
-        f"| {measure.title}{ARROWS[measure.better]} | "
-        + " | ".join(_cell(found["systems"][s].get(name), measure.digits) for s in systems)
-        + " |"
+    return systems, [
+        [
+            f"{measure.title}{ARROWS[measure.better]}",
+            *(_cell(found["systems"][s].get(name), measure.digits) for s in systems),
+        ]
         for name, measure in MEASURES.items()
     ]
+
+
+def read(path: pathlib.Path) -> dict:
+    """A result that was written as JSON; UserError where the file holds no such thing."""
+    found = files.read_json(path)
+    if not _is_result(found):
+        raise UserError(
+            f"{path} holds no result of an evaluation: remove it, or run --mode=evaluate again."
+        )
+    return found
+
+
+def _is_result(found) -> bool:
+    if not isinstance(found, dict):
+        return False
+    systems, model = found.get("systems"), found.get("model")
+    beaten = found.get("silence_beats_the_model")
+    return (
+        isinstance(found.get("part"), str)
+        and _is_count(found.get("num_pairs"))
+        and _is_count(found.get("num_references"))
+        and isinstance(model, dict)
+        and isinstance(beaten, list)
+        and all(isinstance(name, str) and name in MEASURES for name in beaten)
+        and isinstance(systems, dict)
+        and all(isinstance(measures, dict) for measures in systems.values())
+        and all(_is_estimate(e) for measures in systems.values() for e in measures.values())
+    )
+
+
+def _is_estimate(found) -> bool:
+    return isinstance(found, dict) and all(
+        name in found
+        and (found[name] is None or type(found[name]) is float or _is_count(found[name]))
+        for name in Estimate._fields
+    )
+
+
+def _is_count(number) -> bool:
+    return type(number) is int and 0 <= number <= LARGEST_COUNT
+
+
+def write_markdown(path: pathlib.Path, found: dict) -> None:
+    """Writes a result as a table, with what must be known to read it."""
+    systems, rows = table(found)
     lines = [
         f"# {found['part']}: {found['num_pairs']} pairs, {found['num_references']} references",
         "",
@@ -100,9 +148,9 @@ def write_markdown(path: pathlib.Path, found: dict) -> None:
         "",
         f"| measure | {' | '.join(systems)} |",
         f"|---|{'---:|' * len(systems)}",
-        *rows,
+        *(f"| {' | '.join(row)} |" for row in rows),
         "",
-        _about_silence(found["silence_beats_the_model"]),
+        f"**{about_silence(found)}**" if found["silence_beats_the_model"] else about_silence(found),
         "",
         *_notes(found),
     ]
@@ -134,11 +182,13 @@ def _notes(found: dict) -> list[str]:
     ]
 
 
-def _about_silence(names: list[str]) -> str:
+def about_silence(found: dict) -> str:
+    """A sentence on the measures in which a silent output is better than the model's."""
+    names = found["silence_beats_the_model"]
     if not names:
         return "A silent output beats the model in none of these."
     titles = "; ".join(MEASURES[name].title for name in names)
-    return f"**A silent output beats the model in: {titles}.**"
+    return f"A silent output beats the model in: {titles}."
 
 
 def _cell(found: dict | None, digits: int) -> str:

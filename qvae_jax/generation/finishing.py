@@ -109,9 +109,9 @@ def trimmed(samples: np.ndarray, trim_db: float) -> np.ndarray:
 
 def write(path: pathlib.Path, samples: np.ndarray, finish: Finish) -> None:
     """Writes a finished sound; the same samples always give the same bytes."""
-    encoded = _encoded(samples, finish)
+    content = encoded(samples, finish)
     with files.explaining_write_errors(path):
-        path.write_bytes(encoded)
+        path.write_bytes(content)
 
 
 def _gain(samples: np.ndarray, finish: Finish) -> tuple[float, bool, float | None]:
@@ -135,20 +135,21 @@ def _meter(sample_rate_hz: int) -> pyloudnorm.Meter:
 
 def _can_encode(finish: Finish) -> bool:
     try:
-        _encoded(np.zeros(1024, np.float32), finish)
+        encoded(np.zeros(1024, np.float32), finish)
         return True
     except (soundfile.SoundFileError, ValueError):
         return False
 
 
-def _encoded(samples: np.ndarray, finish: Finish) -> bytes:
-    encoded = io.BytesIO()
+def encoded(samples: np.ndarray, finish: Finish) -> bytes:
+    """A finished sound as a file's bytes, always the same of the same samples."""
+    content = io.BytesIO()
     if finish.format == "wav" and finish.subtype in FLOAT_SUBTYPES:
         # libsndfile would put the time of day into a float file.
         as_float = samples.astype(FLOAT_SUBTYPES[finish.subtype])
-        scipy.io.wavfile.write(encoded, finish.sample_rate_hz, as_float)
+        scipy.io.wavfile.write(content, finish.sample_rate_hz, as_float)
     else:
         soundfile.write(
-            encoded, samples, finish.sample_rate_hz, subtype=finish.subtype, format=finish.format
+            content, samples, finish.sample_rate_hz, subtype=finish.subtype, format=finish.format
         )
-    return encoded.getvalue()
+    return content.getvalue()

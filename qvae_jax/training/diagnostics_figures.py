@@ -11,7 +11,15 @@ from qvae_jax.training.diagnostics import ACTIVE_VARIANCE, NUM_GENERATIONS, Snap
 COLOURS = ("tab:blue", "tab:orange", "tab:green")
 MARKERS = ("o", "^", "s")
 SMALLEST_SHOWN = 1e-12  # on logarithmic axes, in place of zero
+LARGEST_SHOWN = 1e30  # beyond it an axis has no ticks
 BINS = 24
+LOSSES = (
+    ("total", "loss", "total"),
+    ("spectral", "spectral loss", "before its weight"),
+    ("mel", "mel loss", "before its weight"),
+    ("waveform", "waveform loss", "mean |difference|, before its weight"),
+    ("kl", "KL divergence", "nats, mean over samples"),
+)
 
 
 def save_snapshot(path: pathlib.Path, snapshot: Snapshot) -> None:
@@ -38,7 +46,8 @@ def save_history(
 ) -> None:
     """A PNG of how all of it evolved; the verdict stands above it."""
     figure, axes = _page(2, 4)
-    _draw_losses(axes[0, 0], metrics)
+    _draw_losses(axes[0, 0], metrics, "total")
+    _label(axes[0, 0], "loss", "step", "total")
     _draw_kl_history(axes[0, 1], snapshots)
     _draw_active_history(axes[0, 2], snapshots)
     _draw_dimension_history(axes[0, 3], snapshots)
@@ -47,6 +56,16 @@ def save_history(
     _draw_step_gradients(axes[1, 2], metrics)
     _draw_part_gradients(axes[1, 3], snapshots)
     figure.suptitle(verdict, fontsize=10, wrap=True)
+    _save(figure, path)
+
+
+def save_losses(path: pathlib.Path, metrics: Sequence[dict]) -> None:
+    """A PNG of a run's losses, its learning rate and its weight of the KL term at each step."""
+    figure, axes = _page(2, 3)
+    for axis, (name, title, unit) in zip(axes.flat, LOSSES):
+        _draw_losses(axis, metrics, name)
+        _label(axis, title, "step", unit)
+    _draw_schedules(axes.flat[-1], metrics)
     _save(figure, path)
 
 
@@ -132,16 +151,37 @@ def _draw_spread(axis, snapshot) -> None:
 # --- A run
 
 
-def _draw_losses(axis, metrics) -> None:
-    parts = {entry["part"] for entry in metrics}
-    colours = {"train": "silver", "interpolation": COLOURS[0], "extrapolation": COLOURS[1]}
+def _draw_losses(axis, metrics, name: str) -> None:
+    """One term of the loss at each step of training, and at each validation of each part.
+
+    The axis shows what most steps are like: a high start, or a wild step, must not hide the rest.
+    """
+    colours = {"train": "darkgrey", "interpolation": COLOURS[0], "extrapolation": COLOURS[1]}
+    parts = {entry["part"] for entry in metrics if _is_finite(entry.get(name))}
+    highest = []
     for part in sorted(parts, key=lambda part: list(colours).index(part) if part in colours else 9):
-        entries = [entry for entry in metrics if entry["part"] == part and "total" in entry]
-        points = [entry["step"] for entry in entries], [entry["total"] for entry in entries]
-        width = 0.6 if part == "train" else 1.5
-        axis.plot(*points, color=colours.get(part, COLOURS[2]), linewidth=width, label=part)
+        entries = [e for e in metrics if e["part"] == part and _is_finite(e.get(name))]
+        steps, values = ([entry[key] for entry in entries] for key in ("step", name))
+        marker, width = ("", 0.6) if part == "train" else (".", 1.5)
+        colour = colours.get(part, COLOURS[2])
+        axis.plot(steps, values, marker=marker, color=colour, linewidth=width, label=part)
+        highest.append(np.percentile(values, 98) if part == "train" else max(values))
+    if highest and 0 < max(highest) < axis.get_ylim()[1]:
+        axis.set_ylim(top=1.05 * max(highest))
     _legend(axis)
-    _label(axis, "loss", "step", "total")
+
+
+def _draw_schedules(axis, metrics) -> None:
+    for name, title, colour in (
+        ("learning_rate", "learning rate", COLOURS[0]),
+        ("beta", "β, weight of KL", COLOURS[1]),
+    ):
+        entries = [e for e in metrics if e["part"] == "train" and _is_finite(e.get(name))]
+        steps, values = ([entry[key] for entry in entries] for key in ("step", name))
+        axis.plot(steps, values, color=colour, label=title)
+    axis.ticklabel_format(axis="y", style="sci", scilimits=(0, 0))
+    _legend(axis)
+    _label(axis, "schedules", "step", "value")
 
 
 def _draw_kl_history(axis, snapshots) -> None:
@@ -315,6 +355,10 @@ def _kl_limits(snapshot) -> tuple[float, float]:
     if not kl.size:
         return 0.0, 1.0
     return kl.min(), max(kl.max(), kl.min() + 0.01 * max(1.0, kl.min()))
+
+
+def _is_finite(value: float | None) -> bool:
+    return value is not None and abs(value) < LARGEST_SHOWN
 
 
 def _finite(values: np.ndarray) -> np.ndarray:

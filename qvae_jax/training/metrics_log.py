@@ -8,10 +8,12 @@ import numpy as np
 import tensorboardX
 
 from qvae_jax import files
+from qvae_jax.errors import UserError
 from qvae_jax.training import hosts
 from qvae_jax.training.wandb_log import WandbLog
 
 METRICS_FILE = "metrics.jsonl"
+LARGEST_COUNT = 2**53  # whole numbers beyond it are not those of any run
 
 
 class MetricsLog:
@@ -104,6 +106,50 @@ def read_metrics(workdir: pathlib.Path) -> list[dict]:
         except ValueError:
             continue
     return entries
+
+
+def checked_metrics(workdir: pathlib.Path) -> list[dict]:
+    """All entries of a run's metrics.jsonl, each with an int step, a str part, and numbers.
+
+    Raises UserError where there is none, and for lines that training does not write, but for a last
+    one that a kill cut short.
+    """
+    path = workdir / METRICS_FILE
+    try:
+        lines = path.read_text("utf-8").splitlines()
+    except (OSError, ValueError) as error:
+        raise UserError(
+            f"{path} cannot be read ({error}): name the workdir of a run that has trained."
+        ) from error
+    entries = []
+    for number, line in enumerate(lines, start=1):
+        try:
+            entry = json.loads(line)
+        except (ValueError, RecursionError):
+            if number == len(lines):
+                break
+            entry = None
+        if not _is_entry(entry):
+            raise UserError(
+                f"{path} is damaged: line {number} is not a line of metrics; remove it."
+            )
+        entries.append(entry)
+    return entries
+
+
+def _is_entry(entry) -> bool:
+    if not isinstance(entry, dict) or not {"step", "part"} <= entry.keys():
+        return False
+    if not isinstance(entry["part"], str) or not _is_count(entry["step"]):
+        return False
+    numbers = (value for name, value in entry.items() if name != "part")
+    return _is_count(entry.get("epoch", 0)) and all(
+        type(n) is float or (type(n) is int and abs(n) <= LARGEST_COUNT) for n in numbers
+    )
+
+
+def _is_count(value) -> bool:
+    return type(value) is int and 0 <= value <= LARGEST_COUNT
 
 
 def _line(entry: dict) -> str:

@@ -1,0 +1,1 @@
+"""Showing a model: its page, which holds everything that it shows."""
