@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-import scipy.io.wavfile
 import soundfile
 import soxr
 
@@ -180,6 +179,9 @@ def write_wav(path: str | os.PathLike, samples: np.ndarray, sample_rate_hz: int)
         raise ValueError(f"samples must be one-dimensional, not of shape {samples.shape}")
     if not np.isfinite(samples).all():
         raise ValueError(f"samples for {path} are not all finite")
+    # Imported here because processes that only read need not wait for it.
+    import scipy.io.wavfile
+
     # Encoded in memory: libsndfile would put the time of day into the file, and its short writes
     # on a full disk are not reliably reported.
     encoded = io.BytesIO()
