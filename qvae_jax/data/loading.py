@@ -16,7 +16,5 @@ def load_logmel(path: str | os.PathLike, front_end: FrontEnd) -> np.ndarray:
 
     Raises UserError as read_audio does.
     """
-    waveform = read_audio(
-        path, front_end.sample_rate_hz, max_duration_s=front_end.duration_s
-    )
+    waveform = read_audio(path, front_end.sample_rate_hz, max_duration_s=front_end.duration_s)
     return host_log_mel(waveform, front_end).astype(LOGMEL_DTYPE)
