@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import functools
+import itertools
 import os
 import pathlib
 from collections.abc import Iterator, Sequence
@@ -34,7 +35,7 @@ from qvae_jax.run_split import run_sources
 
 MANIFEST_FILE = "manifest.json"
 BATCH_SIZE = 8
-NUM_THREADS = 2  # that read, finish and write
+NUM_THREADS = 3  # that read, decode, finish and write beside the one that encodes
 # Bytes of an input's name that its outputs keep: a file system allows 255 in all.
 LONGEST_STEM = 200
 
@@ -130,14 +131,24 @@ def generate(
 
 
 def synthesise(
-    model: Model, drawn: Iterator[tuple[Latent, Posterior | None]], batch_size: int
+    model: Model,
+    drawn: Iterator[tuple[Latent, Posterior | None]],
+    batch_size: int,
+    threads: ThreadPoolExecutor,
 ) -> Iterator[tuple[Latent, Posterior | None, np.ndarray]]:
-    """Yields each latent, its posterior and its audio [59049], decoded in batches of one size."""
-    for batch in _batches(drawn, batch_size):
+    """Yields each latent, its posterior and its audio [59049], decoded in batches of one size.
+
+    A thread decodes one batch while the latents of the next are made: where the encoder leaves a
+    core idle, the decoder does not, and the reverse.
+    """
+
+    def decode(batch: list) -> list:
         z = np.zeros((batch_size, model.config.latent_dim), np.float32)
         z[: len(batch)] = [latent.z for latent, _ in batch]
-        for (latent, posterior), audio in zip(batch, model.decode(z)):
-            yield latent, posterior, audio
+        return [(*pair, audio) for pair, audio in zip(batch, model.decode(z))]
+
+    batches = _batches(drawn, batch_size)
+    return itertools.chain.from_iterable(ahead.in_order(threads, decode, batches, num_ahead=1))
 
 
 class _HeardInputs:
@@ -212,7 +223,7 @@ def _write_sounds(
         threads.submit(model.compile_decoder, batch_size)  # while the encoder is
         posteriors = heard.posteriors(model, threads)
         drawn = latents_of(request, posteriors, model.config.latent_dim)
-        sounds = zip(names, synthesise(model, drawn, batch_size), strict=True)
+        sounds = zip(names, synthesise(model, drawn, batch_size, threads), strict=True)
         entries = ahead.in_order(threads, write, sounds)
         return list(progress_bar("generating", total=len(names), unit="sound", over=entries))
 
