@@ -18,6 +18,7 @@ from qvae_jax.evaluation.embedding import Embedder, load_embedder
 from qvae_jax.generation.model import Model, load_model
 from qvae_jax.generation.requests import SPLIT_PARTS
 from qvae_jax.losses import LossWeights
+from qvae_jax.metrics import Sound
 from qvae_jax.models.decoders import NUM_SAMPLES, SAMPLE_RATE_HZ
 from qvae_jax.prepare import target_audio
 from qvae_jax.progress import progress_bar
@@ -97,21 +98,22 @@ def evaluate_part(
     references = list(dict.fromkeys(example.reference for example in examples))
     mean_sound = baselines.mean_spectrum([target_audio(p) for p in training or references], SEED)
     nearest = baselines.nearest_reference(model, training, target_audio) if training else None
+    silence, mean = Sound(np.zeros(NUM_SAMPLES, np.float32)), Sound(mean_sound)
     systems: dict[str, Measured] = {}
     posteriors = []
     for batch, targets, features in _batches(model, examples):
         mu, logvar = model.heads(features)
         posteriors.append((mu[: len(batch)], logvar[: len(batch)]))
         sounds = {
-            "model": _generated(model, mu, batch),
-            "silence": np.zeros_like(targets),
-            "mean spectrum": np.broadcast_to(mean_sound, targets.shape),
-            **({"nearest": nearest(features[: len(batch)])} if nearest else {}),
+            "model": list(map(Sound, _generated(model, mu, batch))),
+            "silence": [silence] * len(batch),
+            "mean spectrum": [mean] * len(batch),
+            **({"nearest": list(map(Sound, nearest(features[: len(batch)])))} if nearest else {}),
             "oracle": targets,
         }
         for system, made in sounds.items():
             measured = systems.setdefault(system, Measured({}, []))
-            measured.embeddings.extend(embedder.embed(made))
+            measured.embeddings.extend(embedder.embed(_stacked(made)))
             for score, values in _scores(made, targets, weights).items():
                 measured.scores.setdefault(score, []).extend(values)
     gallery = np.concatenate([embedder.embed(target_audio(p)[None]) for p in references])
@@ -196,10 +198,11 @@ def _training_references(workdir: str) -> list[pathlib.Path]:
 
 def _batches(
     model: Model, examples: Sequence[Example]
-) -> Iterator[tuple[Sequence[Example], np.ndarray, np.ndarray]]:
-    """Examples, their targets [n, 59049], and features [BATCH_SIZE, …], of silence after n."""
+) -> Iterator[tuple[Sequence[Example], list[Sound], np.ndarray]]:
+    """Examples, their n targets, and features [BATCH_SIZE, …], of silence after n."""
     front_end = model.front_end
-    target_of = functools.lru_cache(maxsize=64)(target_audio)
+    # Imitations of one sound often follow each other. Each takes 20 MB with all its spectra.
+    target_of = functools.lru_cache(maxsize=BATCH_SIZE)(lambda path: Sound(target_audio(path)))
     starts = range(0, len(examples), BATCH_SIZE)
     for first in progress_bar("measuring", total=len(starts), unit="batch", over=starts):
         batch = examples[first : first + BATCH_SIZE]
@@ -209,7 +212,7 @@ def _batches(
                 example.imitation, front_end.sample_rate_hz, max_duration_s=front_end.duration_s
             )
             waveforms[row] = fit_length(heard, front_end.num_samples)
-        targets = np.stack([target_of(example.reference) for example in batch])
+        targets = [target_of(example.reference) for example in batch]
         yield batch, targets, model.features(waveforms)
 
 
@@ -224,11 +227,15 @@ def _generated(model: Model, mu: np.ndarray, batch: Sequence[Example]) -> np.nda
     return sounds
 
 
+def _stacked(sounds: Sequence[Sound]) -> np.ndarray:
+    return np.stack([sound.samples for sound in sounds])
+
+
 def _scores(
-    sounds: np.ndarray, targets: np.ndarray, weights: LossWeights
+    sounds: Sequence[Sound], targets: Sequence[Sound], weights: LossWeights
 ) -> dict[str, list[float]]:
-    """Every measure of single sounds, for each of [n, 59049]."""
-    pair_metrics: dict[str, Callable[[np.ndarray, np.ndarray], float]] = {
+    """Every measure of single sounds, for each of n of 59,049 samples."""
+    pair_metrics: dict[str, Callable[[Sound, Sound], float]] = {
         "multi_resolution_stft": metrics.multi_resolution_stft,
         "multi_scale_mel": lambda p, t: metrics.multi_scale_mel(p, t, SAMPLE_RATE_HZ),
         "log_spectral_distance": metrics.log_spectral_distance,
@@ -237,7 +244,7 @@ def _scores(
         "onset_error": lambda p, t: metrics.onset_error_s(p, t, SAMPLE_RATE_HZ),
     }
     filled = np.zeros((2, BATCH_SIZE, NUM_SAMPLES), np.float32)
-    filled[0, : len(sounds)], filled[1, : len(targets)] = sounds, targets
+    filled[0, : len(sounds)], filled[1, : len(targets)] = _stacked(sounds), _stacked(targets)
     terms = {
         name: np.asarray(values, np.float64)[: len(sounds)].tolist()
         for name, values in _loss_terms(weights)(*filled).items()

@@ -3,17 +3,20 @@
 import contextlib
 import dataclasses
 import functools
+import itertools
 import os
 import pathlib
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 from tqdm import tqdm
 
 from qvae_jax import files
 from qvae_jax.audio.files import fit_length, write_wav
+from qvae_jax.audio.front_end import FrontEnd
 from qvae_jax.errors import UserError
-from qvae_jax.generation import finishing, requests
+from qvae_jax.generation import ahead, finishing, requests
 from qvae_jax.generation.finishing import Finish
 from qvae_jax.generation.inputs import (
     Heard,
@@ -32,6 +35,7 @@ from qvae_jax.run_split import run_sources
 
 MANIFEST_FILE = "manifest.json"
 BATCH_SIZE = 8
+NUM_THREADS = 3  # that read, decode, finish and write beside the one that encodes
 # Bytes of an input's name that its outputs keep: a file system allows 255 in all.
 LONGEST_STEM = 200
 
@@ -127,14 +131,24 @@ def generate(
 
 
 def synthesise(
-    model: Model, drawn: Iterator[tuple[Latent, Posterior | None]], batch_size: int
+    model: Model,
+    drawn: Iterator[tuple[Latent, Posterior | None]],
+    batch_size: int,
+    threads: ThreadPoolExecutor,
 ) -> Iterator[tuple[Latent, Posterior | None, np.ndarray]]:
-    """Yields each latent, its posterior and its audio [59049], decoded in batches of one size."""
-    for batch in _batches(drawn, batch_size):
+    """Yields each latent, its posterior and its audio [59049], decoded in batches of one size.
+
+    A thread decodes one batch while the latents of the next are made: where the encoder leaves a
+    core idle, the decoder does not, and the reverse.
+    """
+
+    def decode(batch: list) -> list:
         z = np.zeros((batch_size, model.config.latent_dim), np.float32)
         z[: len(batch)] = [latent.z for latent, _ in batch]
-        for (latent, posterior), audio in zip(batch, model.decode(z)):
-            yield latent, posterior, audio
+        return [(*pair, audio) for pair, audio in zip(batch, model.decode(z))]
+
+    batches = _batches(drawn, batch_size)
+    return itertools.chain.from_iterable(ahead.in_order(threads, decode, batches, num_ahead=1))
 
 
 class _HeardInputs:
@@ -148,25 +162,34 @@ class _HeardInputs:
         # Imitations of one sound often follow each other; not all references fit into memory.
         self._reference = functools.lru_cache(maxsize=16)(target_audio)
 
-    def posteriors(self, model: Model) -> Iterator[Posterior]:
-        """Yields what the encoder makes of each input, in order, computed in batches."""
+    def posteriors(self, model: Model, threads: ThreadPoolExecutor) -> Iterator[Posterior]:
+        """Yields what the encoder makes of each input, in order, computed in batches.
+
+        threads read the inputs, and write what was heard.
+        """
         batch_size = min(BATCH_SIZE, len(self.sources))
-        for batch in _batches(zip(self.sources, self.names), batch_size):
+        read = functools.partial(self._read, front_end=model.front_end)
+        inputs = ahead.in_order(threads, read, zip(self.sources, self.names))
+        for batch in _batches(zip(self.sources, inputs), batch_size):
             waveforms = np.zeros((batch_size, model.front_end.num_samples), np.float32)
-            for row, (source, name) in enumerate(batch):
-                heard = hear(source, model.front_end, self._window)
+            for row, (source, heard) in enumerate(batch):
                 waveforms[row] = fit_length(heard.samples, model.front_end.num_samples)
-                self._record(source, name, heard, model.front_end.sample_rate_hz)
+                self._record(source, heard, model.front_end.sample_rate_hz)
             for (source, _), mu, logvar in zip(batch, *model.posterior(waveforms)):
                 if not (np.isfinite(mu).all() and np.isfinite(logvar).all()):
                     raise UserError(_not_finite(f"of {source.name}"))
                 yield Posterior(mu, logvar)
 
-    def _record(self, source: Source, name: str, heard: Heard, sample_rate_hz: int) -> None:
-        write_wav(self._folder / f"{name}_input.wav", heard.samples, sample_rate_hz)
+    def _read(self, named: tuple[Source, str], front_end: FrontEnd) -> Heard:
+        source, name = named
+        heard = hear(source, front_end, self._window)
+        write_wav(self._folder / f"{name}_input.wav", heard.samples, front_end.sample_rate_hz)
         if source.reference is not None:
             target = self._reference(source.reference)
             write_wav(self._folder / f"{name}_reference.wav", target, SAMPLE_RATE_HZ)
+        return heard
+
+    def _record(self, source: Source, heard: Heard, sample_rate_hz: int) -> None:
         if heard.silent:
             tqdm.write(f"warning: {source.name} is silent where it is heard")
         self.facts.append(
@@ -185,18 +208,24 @@ def _write_sounds(
 ) -> list[dict]:
     """Writes all sounds into folder; gives their entries of the manifest."""
     names = _generated_names(heard.names, request, finish)
-    drawn = latents_of(request, heard.posteriors(model), model.config.latent_dim)
-    sounds = synthesise(model, drawn, min(BATCH_SIZE, len(names)))
-    progress = progress_bar("generating", total=len(names), unit="sound", over=sounds)
-    entries = []
-    for name, (latent, posterior, audio) in zip(names, progress, strict=True):
+    batch_size = min(BATCH_SIZE, len(names))
+
+    def write(sound: tuple[str, tuple[Latent, Posterior | None, np.ndarray]]) -> dict:
+        name, (latent, posterior, audio) = sound
         if not np.isfinite(audio).all():
             of = "" if latent.place is None else f"of {heard.sources[latent.place - 1].name}"
             raise UserError(_not_finite(of))
         samples, done = finishing.finished(audio, finish)
         finishing.write(folder / name, samples, finish)
-        entries.append(_entry(name, heard, latent, posterior, done))
-    return entries
+        return _entry(name, heard, latent, posterior, done)
+
+    with ThreadPoolExecutor(NUM_THREADS) as threads:
+        threads.submit(model.compile_decoder, batch_size)  # while the encoder is
+        posteriors = heard.posteriors(model, threads)
+        drawn = latents_of(request, posteriors, model.config.latent_dim)
+        sounds = zip(names, synthesise(model, drawn, batch_size, threads), strict=True)
+        entries = ahead.in_order(threads, write, sounds)
+        return list(progress_bar("generating", total=len(names), unit="sound", over=entries))
 
 
 def _entry(

@@ -1,13 +1,16 @@
 """What is only measured, never minimised: distances of sounds, of sets of sounds, and retrieval.
 
 All are pure functions of NumPy arrays. Those of two sounds take (prediction, target), [samples]
-each of the same length and rate, and give a number for that pair.
+each of the same length and rate, and give a number for that pair. Either may be a Sound, of which
+spectra are computed once, however many others it is compared with.
 """
 
 import functools
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
+import scipy.fft
 import scipy.signal
 
 # Of auraloss's MultiResolutionSTFTLoss.
@@ -34,7 +37,22 @@ class Description(NamedTuple):
     flatness: float
 
 
-def multi_resolution_stft(prediction: np.ndarray, target: np.ndarray) -> float:
+class Sound:
+    """Samples, and what has been computed of them."""
+
+    def __init__(self, samples: np.ndarray):
+        self.samples = samples
+        self._known: dict[tuple, object] = {}
+
+    def known(self, analysis: Callable, *settings):
+        """analysis(samples, *settings)."""
+        key = (analysis, *settings)
+        if key not in self._known:
+            self._known[key] = analysis(self.samples, *settings)
+        return self._known[key]
+
+
+def multi_resolution_stft(prediction: np.ndarray | Sound, target: np.ndarray | Sound) -> float:
     """Multi-resolution STFT distance, lower is better; 0 for equal sounds.
 
     Mean over three resolutions of the spectral convergence ‖|T| − |P|‖_F / ‖|T|‖_F plus
@@ -43,17 +61,16 @@ def multi_resolution_stft(prediction: np.ndarray, target: np.ndarray) -> float:
     WaveGAN".
     """
     distances = []
-    for n_fft, hop, window_length in MULTI_RESOLUTION:
-        p, t = (
-            np.sqrt(np.maximum(_power(samples, n_fft, hop, window_length), POWER_FLOOR))
-            for samples in (prediction, target)
-        )
+    for resolution in MULTI_RESOLUTION:
+        (p, log_p), (t, log_t) = _of_each(_magnitudes, (prediction, target), resolution)
         convergence = np.linalg.norm(t - p) / np.linalg.norm(t)
-        distances.append(convergence + np.abs(np.log(p) - np.log(t)).mean())
+        distances.append(convergence + np.abs(log_p - log_t).mean())
     return float(np.mean(distances))
 
 
-def multi_scale_mel(prediction: np.ndarray, target: np.ndarray, sample_rate_hz: int) -> float:
+def multi_scale_mel(
+    prediction: np.ndarray | Sound, target: np.ndarray | Sound, sample_rate_hz: int
+) -> float:
     """Multi-scale mel distance, lower is better; 0 for equal sounds.
 
     Sum over seven window lengths from 32 to 2048 (hop a quarter, 5 to 320 Slaney mel bands of
@@ -62,46 +79,43 @@ def multi_scale_mel(prediction: np.ndarray, target: np.ndarray, sample_rate_hz: 
     RVQGAN", settings of its base configuration).
     """
     total = 0.0
-    for window_length, num_mels in MEL_SCALES:
-        bank = _slaney_bank(sample_rate_hz, window_length, num_mels)
-        p, t = (
-            np.sqrt(_power(samples, window_length, window_length // 4, window_length)) @ bank.T
-            for samples in (prediction, target)
-        )
-        total += np.abs(np.log10(np.maximum(p, MEL_FLOOR) / np.maximum(t, MEL_FLOOR))).mean()
+    for scale in MEL_SCALES:
+        p, t = _of_each(_log10_mels, (prediction, target), sample_rate_hz, scale)
+        total += np.abs(p - t).mean()
     return float(total)
 
 
-def log_spectral_distance(prediction: np.ndarray, target: np.ndarray) -> float:
+def log_spectral_distance(prediction: np.ndarray | Sound, target: np.ndarray | Sound) -> float:
     """Log-spectral distance in dB, lower is better.
 
     Mean over frames of the root mean square over frequencies of the difference of the power spectra
     in dB (Gray & Markel 1976), which are at least -80 dB; periodic Hann window of 1024, hop 256.
     """
-    p, t = (
-        10 * np.log10(np.maximum(_power(samples), POWER_FLOOR)) for samples in (prediction, target)
-    )
+    p, t = _of_each(_power_db, (prediction, target))
     return float(np.sqrt(np.square(p - t).mean(axis=-1)).mean())
 
 
-def envelope_correlation(prediction: np.ndarray, target: np.ndarray) -> float:
+def envelope_correlation(prediction: np.ndarray | Sound, target: np.ndarray | Sound) -> float:
     """Pearson's correlation of the loudness envelopes, -1 to 1; 0 where one of them is constant.
 
     An envelope is the RMS of frames of 1024 samples, hop 256, in dB re full scale, at least -80.
     """
-    return _correlation(*(_envelope_db(samples) for samples in (prediction, target)))
+    return _correlation(*_of_each(_envelope_db, (prediction, target)))
 
 
-def centroid_correlation(prediction: np.ndarray, target: np.ndarray, sample_rate_hz: int) -> float:
+def centroid_correlation(
+    prediction: np.ndarray | Sound, target: np.ndarray | Sound, sample_rate_hz: int
+) -> float:
     """Pearson's correlation of the spectral centroids, -1 to 1; 0 where one of them is constant.
 
     The centroid is the mean frequency weighted by magnitude (Peeters 2004), 0 Hz for silence. Only
     frames count in which the target lies within 60 dB of its loudest frame.
     """
-    audible = _audible(target)
+    (levels,) = _of_each(_envelope_db, (target,))
+    audible = _audible(levels)
     if audible.sum() < 2:
         return 0.0
-    centroids = (spectral_centroid_hz(samples, sample_rate_hz) for samples in (prediction, target))
+    centroids = _of_each(spectral_centroid_hz, (prediction, target), sample_rate_hz)
     return _correlation(*(centroid[audible] for centroid in centroids))
 
 
@@ -130,7 +144,7 @@ def describe(samples: np.ndarray, sample_rate_hz: int) -> Description | None:
     The level is of the whole sound. Centroid and flatness are means over the frames within 60 dB of
     the loudest, for silence after a sound's end would move them.
     """
-    audible = _audible(samples)
+    audible = _audible(_envelope_db(samples))
     if not audible.any():
         return None
     return Description(
@@ -148,9 +162,12 @@ def onset_s(samples: np.ndarray, sample_rate_hz: int) -> float:
     return first / sample_rate_hz
 
 
-def onset_error_s(prediction: np.ndarray, target: np.ndarray, sample_rate_hz: int) -> float:
+def onset_error_s(
+    prediction: np.ndarray | Sound, target: np.ndarray | Sound, sample_rate_hz: int
+) -> float:
     """How far the beginnings of two sounds lie apart, in seconds."""
-    return abs(onset_s(prediction, sample_rate_hz) - onset_s(target, sample_rate_hz))
+    first, second = _of_each(onset_s, (prediction, target), sample_rate_hz)
+    return abs(first - second)
 
 
 def frechet_distance(first: np.ndarray, second: np.ndarray) -> float:
@@ -249,6 +266,33 @@ def active_dimensions(mu: np.ndarray) -> int:
     return int((np.var(mu, axis=0) > ACTIVE_VARIANCE).sum())
 
 
+def _of_each(analysis: Callable, sounds: Sequence[np.ndarray | Sound], *settings) -> list:
+    """analysis(samples, *settings) of each sound."""
+    return [
+        sound.known(analysis, *settings) if isinstance(sound, Sound) else analysis(sound, *settings)
+        for sound in sounds
+    ]
+
+
+def _magnitudes(
+    samples: np.ndarray, resolution: tuple[int, int, int]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Magnitudes above the floor, and their logarithms."""
+    magnitudes = np.sqrt(np.maximum(_power(samples, *resolution), POWER_FLOOR))
+    return magnitudes, np.log(magnitudes)
+
+
+def _log10_mels(samples: np.ndarray, sample_rate_hz: int, scale: tuple[int, int]) -> np.ndarray:
+    window_length, num_mels = scale
+    bank = _slaney_bank(sample_rate_hz, window_length, num_mels)
+    power = _power(samples, window_length, window_length // 4, window_length)
+    return np.log10(np.maximum(np.sqrt(power) @ bank.T, MEL_FLOOR))
+
+
+def _power_db(samples: np.ndarray) -> np.ndarray:
+    return 10 * np.log10(np.maximum(_power(samples), POWER_FLOOR))
+
+
 def _power(
     samples: np.ndarray,
     n_fft: int = FRAME_LENGTH,
@@ -263,7 +307,7 @@ def _power(
     window = np.pad(window, (margin, n_fft - window_length - margin))
     padded = np.pad(np.asarray(samples, np.float64), n_fft // 2, mode=pad_mode)
     frames = np.lib.stride_tricks.sliding_window_view(padded, n_fft)[::hop]
-    spectrum = np.fft.rfft(frames * window)
+    spectrum = scipy.fft.rfft(frames * window)
     return np.square(spectrum.real) + np.square(spectrum.imag)
 
 
@@ -287,9 +331,8 @@ def _envelope_db(samples: np.ndarray) -> np.ndarray:
     return 10 * np.log10(np.maximum(mean_squares, 10 ** (ENVELOPE_FLOOR_DB / 10)))
 
 
-def _audible(samples: np.ndarray) -> np.ndarray:
-    """Which frames lie above -80 dBFS, and within 60 dB of the loudest."""
-    levels = _envelope_db(samples)
+def _audible(levels: np.ndarray) -> np.ndarray:
+    """Which frames of an envelope in dB lie above -80 dBFS, and within 60 dB of the loudest."""
     return levels >= max(levels.max() + AUDIBLE_DB, ENVELOPE_FLOOR_DB + 1e-9)
 
 

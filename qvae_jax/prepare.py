@@ -12,7 +12,7 @@ import numpy as np
 from qvae_jax import configuration, files
 from qvae_jax.audio.files import fit_length, read_audio
 from qvae_jax.audio.logmel import FrontEnd
-from qvae_jax.data import folds, reading, recipes, splits, synthetic
+from qvae_jax.data import folds, reading, recipes, splits
 from qvae_jax.data.batches import Examples
 from qvae_jax.data.cache import CachedArray, cached_array
 from qvae_jax.data.vimsketch import IMITATIONS_FOLDER, REFERENCES_FOLDER, Index, Pair, read_index
@@ -158,6 +158,9 @@ def _index(config: ml_collections.ConfigDict, workdir: pathlib.Path | None) -> I
     else:
         directory = _inside_workdir(workdir, "data.dataset_dir", "dataset")
     if config.data.synthesize:
+        # Imported here because SciPy's filters take a second that nothing else should wait for.
+        from qvae_jax.data import synthetic
+
         with files.explaining_write_errors(directory):
             synthetic.write_synthetic_data_set(directory)
     return read_index(directory)

@@ -99,7 +99,8 @@ def test_the_models_numbers_are_those_of_its_sounds(frozen_run, interpolation):
 def test_the_loss_of_a_pair_is_that_of_a_batch_of_one():
     rng = np.random.default_rng(0)
     sounds, targets = (0.1 * rng.standard_normal((2, 2, 59_049))).astype(np.float32)
-    found = mode._scores(sounds, targets, losses.LossWeights())
+    pair = (list(map(metrics.Sound, sounds)), list(map(metrics.Sound, targets)))
+    found = mode._scores(*pair, losses.LossWeights())
     zero = np.zeros((1, 1), np.float32)
     loss = jax.jit(lambda p, t: losses.qvae_loss(p, t, zero, zero, beta=0.0))
     for i in range(2):

@@ -17,7 +17,7 @@ import small_run
 from qvae_jax import configuration, prepare
 from qvae_jax.audio.files import read_audio
 from qvae_jax.audio.logmel import log_mel
-from qvae_jax.data import folds, recipes
+from qvae_jax.data import folds, loading, recipes
 from qvae_jax.errors import UserError
 from qvae_jax.models import variables
 from qvae_jax.models.qvae import QVAE
@@ -42,7 +42,8 @@ def reads(monkeypatch) -> list[str]:
         names.append(path.name)
         return read_audio(path, *arguments, **options)
 
-    monkeypatch.setattr(recipes, "read_audio", counted)
+    for module in (recipes, loading):
+        monkeypatch.setattr(module, "read_audio", counted)
     return names
 
 

@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-import scipy.io.wavfile
 import soundfile
 import soxr
 
@@ -95,7 +94,7 @@ def read_audio(
     decoded, native_rate_hz = _decode(path, sample_rate_hz, max_samples)
     # Damaged float files hold values whose sums overflow; the check below refuses them.
     with np.errstate(over="ignore", invalid="ignore"):
-        mono = decoded.mean(axis=1)
+        mono = decoded[:, 0] if decoded.shape[1] == 1 else decoded.mean(axis=1)
     samples = _resample(mono, native_rate_hz, sample_rate_hz)
     # Both, for resampling spreads one such value, and may overflow by itself.
     if not (is_plausible(mono) and is_plausible(samples)):
@@ -108,8 +107,9 @@ def read_audio(
 
 def is_plausible(samples: np.ndarray) -> bool:
     """Whether all samples are finite and of a size that some program may have written."""
-    # A comparison with NaN is false.
-    return bool((np.abs(samples) <= _LARGEST_SAMPLE).all())
+    # A comparison with NaN is false, and NaN is the extreme of all that hold one.
+    extremes = samples.min(initial=0.0), samples.max(initial=0.0)
+    return bool(-_LARGEST_SAMPLE <= extremes[0] and extremes[1] <= _LARGEST_SAMPLE)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -180,6 +180,9 @@ def write_wav(path: str | os.PathLike, samples: np.ndarray, sample_rate_hz: int)
         raise ValueError(f"samples must be one-dimensional, not of shape {samples.shape}")
     if not np.isfinite(samples).all():
         raise ValueError(f"samples for {path} are not all finite")
+    # Imported here because processes that only read need not wait for it.
+    import scipy.io.wavfile
+
     # Encoded in memory: libsndfile would put the time of day into the file, and its short writes
     # on a full disk are not reliably reported.
     encoded = io.BytesIO()
@@ -227,9 +230,16 @@ def _decode(path: Path, sample_rate_hz: int, max_samples: int | None) -> tuple[n
         if max_samples is not None:
             needed = _num_needed_frames(max_samples, sample_rate_hz, source.samplerate)
             num_wanted = min(num_wanted, needed)
-        decoded = source.read(num_wanted, dtype="float32", always_2d=True)
+        decoded = _read(source, num_wanted)
         _require_complete(path, source, len(decoded), num_wanted)
         return decoded, source.samplerate
+
+
+def _read(source: soundfile.SoundFile, num_frames: int) -> np.ndarray:
+    if source.subtype != "PCM_16":
+        return source.read(num_frames, dtype="float32", always_2d=True)
+    # The same numbers as libsndfile's own conversion, in a third of its time.
+    return source.read(num_frames, dtype="int16", always_2d=True) * np.float32(2**-15)
 
 
 @contextlib.contextmanager

@@ -1,6 +1,5 @@
 """EfficientAT's log-mel front-end: what the encoder sees of a sound."""
 
-import dataclasses
 import functools
 
 import jax
@@ -8,32 +7,7 @@ import jax.numpy as jnp
 
 from qvae_jax import platforms
 from qvae_jax.audio import mel, stft
-
-PRE_EMPHASIS = 0.97
-
-
-@dataclasses.dataclass(frozen=True)
-class FrontEnd:
-    """Parameters of the log-mel front-end; by default those of the published mn*_as models."""
-
-    sample_rate_hz: int = 32_000
-    duration_s: float = 10.0
-    n_fft: int = 1024
-    window_length: int = 800  # samples, 25 ms
-    hop_length: int = 320  # samples, 10 ms
-    num_mels: int = 128
-    low_hz: float = 0.0
-    high_hz: float = 15_000.0
-
-    @property
-    def num_samples(self) -> int:
-        """Length of the waveform the front-end expects, in samples."""
-        return round(self.duration_s * self.sample_rate_hz)
-
-    @property
-    def num_frames(self) -> int:
-        """Frames it gives: pre-emphasis takes one sample, the centred STFT adds one frame."""
-        return 1 + (self.num_samples - 1) // self.hop_length
+from qvae_jax.audio.front_end import ENERGY_FLOOR, PRE_EMPHASIS, SCALE, SHIFT, FrontEnd
 
 
 def log_mel(waveform: jax.Array, front_end: FrontEnd = FrontEnd()) -> jax.Array:
@@ -68,4 +42,4 @@ def _log_mel(waveform: jax.Array, front_end: FrontEnd) -> jax.Array:
         front_end.high_hz,
     )
     energies = jnp.matmul(stft.power(spectrum), bank, precision=jax.lax.Precision.HIGHEST)
-    return (jnp.log(jnp.swapaxes(energies, -1, -2) + 1e-5) + 4.5) / 5.0
+    return (jnp.log(jnp.swapaxes(energies, -1, -2) + ENERGY_FLOOR) + SHIFT) / SCALE

@@ -45,10 +45,9 @@ Rows = dict[str, list[int]]
 class Recipe:
     """How the rows of one array are made from audio files.
 
-    load gives the waveform [samples] of a file, or raises UserError; it is sent to other
-    processes, so it must pickle. transform turns up to batch_size waveforms, each of its own
-    length, into rows [waveforms, *row_shape]. parameters (JSON values) say everything else that a
-    row depends on.
+    load gives what is made of a file by itself, such as its waveform, or raises UserError; it is
+    sent to other processes, so it must pickle. transform turns up to batch_size of these into rows
+    [files, *row_shape]. parameters (JSON values) say everything else that a row depends on.
     """
 
     load: Callable[[pathlib.Path], np.ndarray]
@@ -97,9 +96,9 @@ def cached_array(
             places = _places(wanted, finished)
             _make_room(path, recipe, finished, places)
             unread = [source for source in sources if source.name in places]
-            waveforms = reading.read_all(recipe.load, unread, num_processes)
-            with contextlib.closing(waveforms), _kept(path, recipe, finished) as keep:
-                for names, rows, reasons in _batches(path.stem, unread, waveforms, recipe):
+            loaded = reading.read_all(recipe.load, unread, num_processes)
+            with contextlib.closing(loaded), _kept(path, recipe, finished) as keep:
+                for names, rows, reasons in _batches(path.stem, unread, loaded, recipe):
                     if reasons and stop_on_bad_file:
                         raise UserError(next(iter(reasons.values())))
                     bad |= reasons
@@ -195,16 +194,16 @@ def _kept(path: pathlib.Path, recipe: Recipe, finished: Rows) -> Iterator[Callab
 def _batches(
     description: str,
     sources: Sequence[pathlib.Path],
-    waveforms: Iterator[np.ndarray | UserError],
+    loaded: Iterator[np.ndarray | UserError],
     recipe: Recipe,
 ) -> Iterator[tuple[list[str], np.ndarray, dict[str, str]]]:
     """Batch by batch, the names of files, their rows, and why others could not be read."""
     with progress_bar(description, total=len(sources), unit="file") as progress:
         for start in range(0, len(sources), recipe.batch_size):
             batch = sources[start : start + recipe.batch_size]
-            read = dict(zip([source.name for source in batch], waveforms))
+            read = dict(zip([source.name for source in batch], loaded))
             reasons = {name: str(e) for name, e in read.items() if isinstance(e, UserError)}
-            readable = {name: w for name, w in read.items() if name not in reasons}
+            readable = {name: r for name, r in read.items() if name not in reasons}
             rows = recipe.transform(list(readable.values())) if readable else np.zeros((0,))
             yield list(readable), rows, reasons
             progress.update(len(batch))

@@ -29,6 +29,11 @@ _START = (
 )
 
 
+# glibc gives each large array back to the system when it is done with, and a fresh one begins with a
+# page fault every 4 kB: an eighth of a reader's work.
+_KEEPING_MEMORY = {"MALLOC_MMAP_THRESHOLD_": str(2**25), "MALLOC_TRIM_THRESHOLD_": str(2**26)}
+
+
 def default_num_processes() -> int:
     """One for each core that this process may use, within reason."""
     usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
@@ -70,7 +75,12 @@ def read_all(
 def _reader() -> Iterator[subprocess.Popen]:
     """A process that runs _serve, and is ended with the block."""
     command = [sys.executable, "-c", _START]
-    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    process = subprocess.Popen(
+        command,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        env=_KEEPING_MEMORY | os.environ,
+    )
     try:
         yield process
     finally:

@@ -12,14 +12,12 @@ import numpy as np
 from qvae_jax.audio.files import fit_length, read_audio
 from qvae_jax.audio.logmel import FrontEnd, log_mel
 from qvae_jax.data.cache import Recipe
+from qvae_jax.data.loading import LOGMEL_DTYPE, load_logmel
 from qvae_jax.models import decoders, variables
 from qvae_jax.models.qvae import QVAE, QVAEConfig
 from qvae_jax.models.variables import Variables
 
-LOGMEL_DTYPE = np.float16  # 11 bits of values around ±2: errors of 0.001, in half the space
 ENCODER_BATCH_SIZE = 16
-# Of a sound that ends early, only so many of the front-end's samples are framed; see padded_length.
-LENGTHS = 5
 
 
 def targets() -> Recipe:
@@ -36,10 +34,9 @@ def targets() -> Recipe:
 
 def logmels(front_end: FrontEnd) -> Recipe:
     """Imitations as log-mels: float16 [mels, frames]."""
-    compute = logmel_of_padded(front_end)
     return Recipe(
-        load=_loader(front_end.sample_rate_hz, front_end.duration_s),
-        transform=lambda waveforms: np.stack([compute(waveform) for waveform in waveforms]),
+        load=functools.partial(load_logmel, front_end=front_end),
+        transform=np.stack,
         row_shape=(front_end.num_mels, front_end.num_frames),
         dtype=LOGMEL_DTYPE,
         parameters={"front_end": dataclasses.asdict(front_end)},
@@ -74,7 +71,7 @@ def features(model_config: QVAEConfig, model_variables: Variables) -> Recipe:
 def maps(model_config: QVAEConfig, model_variables: Variables, first_layer: int) -> Recipe:
     """Imitations as the map before an encoder layer: float32 [mels, frames, channels].
 
-    Made from log-mels rounded as `logmels` rounds them, so that training from either is the same.
+    Made from the log-mels of `logmels`, so that training from either is the same.
     """
     graphdef, _ = variables.split(QVAE(model_config, rng=None))
     of_logmel = logmels(model_config.front_end)
@@ -84,10 +81,10 @@ def maps(model_config: QVAEConfig, model_variables: Variables, first_layer: int)
         encoder = variables.merge(graphdef, model_variables).encoder
         return encoder.last_map(logmel, last_layer=first_layer - 1)
 
-    def transform(waveforms: list[np.ndarray]) -> np.ndarray:
+    def transform(loaded: list[np.ndarray]) -> np.ndarray:
         batch = np.zeros((ENCODER_BATCH_SIZE, *of_logmel.row_shape), np.float32)
-        batch[: len(waveforms)] = of_logmel.transform(waveforms).astype(LOGMEL_DTYPE)
-        return np.asarray(compute(model_variables, batch))[: len(waveforms)]
+        batch[: len(loaded)] = loaded
+        return np.asarray(compute(model_variables, batch))[: len(loaded)]
 
     return Recipe(
         load=of_logmel.load,
@@ -107,35 +104,6 @@ def maps(model_config: QVAEConfig, model_variables: Variables, first_layer: int)
 def digest(parameters: dict) -> str:
     """A short name for parameters, so that arrays of different ones lie side by side."""
     return hashlib.sha256(json.dumps(parameters, sort_keys=True).encode()).hexdigest()[:12]
-
-
-def logmel_of_padded(front_end: FrontEnd) -> Callable[[np.ndarray], np.ndarray]:
-    """log_mel of one waveform [samples] as if padded with zeros: -> [mels, front_end.num_frames].
-
-    Silence that is padded on gives the same value in each of its frames, so what follows the
-    sound's end is not computed but repeated: the same to float32's rounding. One program is
-    compiled for each padded length.
-    """
-
-    compute = jax.jit(lambda waveform: log_mel(waveform[None], front_end)[0])
-
-    def logmel(waveform: np.ndarray) -> np.ndarray:
-        padded = fit_length(waveform, padded_length(len(waveform), front_end))
-        found = np.asarray(compute(padded))
-        num_missing = front_end.num_frames - found.shape[1]
-        return np.pad(found, [(0, 0), (0, num_missing)], mode="edge")
-
-    return logmel
-
-
-def padded_length(num_samples: int, front_end: FrontEnd) -> int:
-    """How much of a padded sound has to be framed: one of LENGTHS lengths, in samples.
-
-    The last frame lies in silence, reflection at the edge included, unless it is the last of all.
-    """
-    step = -(-front_end.num_samples // LENGTHS)
-    needed = num_samples + front_end.n_fft + front_end.hop_length
-    return min(front_end.num_samples, -(-needed // step) * step)
 
 
 def _loader(sample_rate_hz: int, duration_s: float) -> Callable:

@@ -6,7 +6,6 @@ import io
 import pathlib
 
 import numpy as np
-import pyloudnorm
 import scipy.io.wavfile
 import soundfile
 import soxr
@@ -128,7 +127,10 @@ def _gain(samples: np.ndarray, finish: Finish) -> tuple[float, bool, float | Non
 
 
 @functools.cache
-def _meter(sample_rate_hz: int) -> pyloudnorm.Meter:
+def _meter(sample_rate_hz: int):
+    # Imported here because it takes most of a second, and few sounds are brought to a loudness.
+    import pyloudnorm
+
     # Of the library's filters those that follow the standard's coefficients, at any rate.
     return pyloudnorm.Meter(sample_rate_hz, filter_class="DeMan")
 

@@ -64,6 +64,11 @@ class Model:
         """Audio [batch, 59049] in (-1, 1) at 22,050 Hz of latents [batch, latent]."""
         return np.asarray(self._decode(self.variables, np.asarray(z, np.float32)))
 
+    def compile_decoder(self, batch_size: int) -> None:
+        """Compiles what decode runs for batches of this size; for a thread beside other work."""
+        z = jax.ShapeDtypeStruct((batch_size, self.config.latent_dim), np.float32)
+        self._decode.lower(self.variables, z).compile()
+
     def generate(
         self,
         imitation: np.ndarray,

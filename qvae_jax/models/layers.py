@@ -1,10 +1,12 @@
 """Layers that agree with torch where it matters: BatchNorm, Linear and convolutions.
 
-A layer computes in the type of its input; parameters and running statistics stay as they are.
+A layer computes in the type of its input; parameters and running statistics stay as they are. They
+begin as NumPy arrays, for JAX would compile a program for each shape.
 """
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 
 from qvae_jax.models import convolutions, global_batch
@@ -24,10 +26,10 @@ class BatchNorm(nnx.Module):
     axis_name: str | None = None
 
     def __init__(self, num_channels: int, *, epsilon: float, momentum: float):
-        self.scale = nnx.Param(jnp.ones(num_channels))
-        self.bias = nnx.Param(jnp.zeros(num_channels))
-        self.mean = nnx.BatchStat(jnp.zeros(num_channels))
-        self.var = nnx.BatchStat(jnp.ones(num_channels))
+        self.scale = nnx.Param(np.ones(num_channels, np.float32))
+        self.bias = nnx.Param(np.zeros(num_channels, np.float32))
+        self.mean = nnx.BatchStat(np.zeros(num_channels, np.float32))
+        self.var = nnx.BatchStat(np.ones(num_channels, np.float32))
         self.epsilon = epsilon
         self.momentum = momentum
 
@@ -66,7 +68,7 @@ class Linear(nnx.Module):
 
     def __init__(self, num_in: int, num_out: int, *, kernel_init, rng):
         self.kernel = nnx.Param(kernel_init(rng, (num_in, num_out)))
-        self.bias = nnx.Param(jnp.zeros(num_out))
+        self.bias = nnx.Param(np.zeros(num_out, np.float32))
 
     def __call__(self, x: jax.Array) -> jax.Array:
         """Applies the map."""
@@ -92,7 +94,7 @@ class Conv1d(nnx.Module):
         rng,
     ):
         self.kernel = nnx.Param(kernel_init(rng, (taps, num_in, num_out)))
-        self.bias = nnx.Param(jnp.zeros(num_out))
+        self.bias = nnx.Param(np.zeros(num_out, np.float32))
         self.upsample = upsample
         self.dilation = dilation
         self.reads = (
@@ -120,7 +122,7 @@ class Upsample3(nnx.Module):
         # torch's initialisers take a transposed convolution's outputs for its inputs.
         kernel = kernel_init(rng, (3, num_out, num_in)).swapaxes(1, 2)
         self.kernel = nnx.Param(kernel)
-        self.bias = nnx.Param(jnp.zeros(num_out))
+        self.bias = nnx.Param(np.zeros(num_out, np.float32))
 
     def __call__(self, x: jax.Array) -> jax.Array:
         """Applies the upsampling."""

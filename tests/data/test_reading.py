@@ -75,13 +75,13 @@ def test_the_default_is_a_process_for_each_core_up_to_a_limit(monkeypatch, cores
 
 # Reads without end, and has JAX itself; prints a line when the readers are at work.
 READ_FOR_EVER = """
-import functools, pathlib, sys
+import pathlib, sys
 import jax
-from qvae_jax.audio.files import read_audio
-from qvae_jax.data import reading
+from qvae_jax.audio.logmel import FrontEnd
+from qvae_jax.data import reading, recipes
 
 path = pathlib.Path(sys.argv[1])
-load = functools.partial(read_audio, sample_rate_hz=32_000, max_duration_s=1.0)
+load = recipes.logmels(FrontEnd(duration_s=1.0)).load
 for number, _ in enumerate(reading.read_all(load, [path] * 100_000, 2)):
     if number == 100:
         print("reading", flush=True)

@@ -1,0 +1,31 @@
+"""What EfficientAT's log-mel front-end is; logmel.py and host_logmel.py compute it."""
+
+import dataclasses
+
+PRE_EMPHASIS = 0.97
+ENERGY_FLOOR = 1e-5
+SHIFT, SCALE = 4.5, 5.0  # (x + 4.5) / 5 of the logarithms
+
+
+@dataclasses.dataclass(frozen=True)
+class FrontEnd:
+    """Parameters of the log-mel front-end; by default those of the published mn*_as models."""
+
+    sample_rate_hz: int = 32_000
+    duration_s: float = 10.0
+    n_fft: int = 1024
+    window_length: int = 800  # samples, 25 ms
+    hop_length: int = 320  # samples, 10 ms
+    num_mels: int = 128
+    low_hz: float = 0.0
+    high_hz: float = 15_000.0
+
+    @property
+    def num_samples(self) -> int:
+        """Length of the waveform the front-end expects, in samples."""
+        return round(self.duration_s * self.sample_rate_hz)
+
+    @property
+    def num_frames(self) -> int:
+        """Frames it gives: pre-emphasis takes one sample, the centred STFT adds one frame."""
+        return 1 + (self.num_samples - 1) // self.hop_length
