@@ -19,6 +19,8 @@ import jax.numpy as jnp
 from configs import quickstart
 from qvae_jax import train
 from qvae_jax.data import batches
+from qvae_jax.training import loop
+from qvae_jax.training.run import Run
 
 GOAL = 0.03
 
@@ -31,7 +33,7 @@ def main() -> None:
     options = parser.parse_args()
     epochs = []
     with tempfile.TemporaryDirectory() as folder:
-        with mock.patch.object(train, "_end_of_epoch", _timed(epochs)):
+        with mock.patch.object(loop, "end_of_epoch", _timed(epochs)):
             train.train(_config(options.steps, options.epochs), pathlib.Path(folder) / "run")
     shares = [real_s / bare_s - 1 for real_s, bare_s in epochs[1:-1]]
     for (real_s, bare_s), share in zip(epochs[1:-1], shares):
@@ -55,8 +57,8 @@ def _config(steps: int, epochs: int):
 
 
 def _timed(epochs: list):
-    """train's _end_of_epoch, after which the epoch's seconds and those of bare steps are noted."""
-    end_of_epoch = train._end_of_epoch
+    """The loop's end_of_epoch, after which the epoch's seconds and those of bare steps are noted."""
+    end_of_epoch = loop.end_of_epoch
     started_s = [time.perf_counter()]
 
     def timed(run, state, *others):
@@ -68,7 +70,7 @@ def _timed(epochs: list):
     return timed
 
 
-def _bare_seconds(run: train.Run, state) -> float:
+def _bare_seconds(run: Run, state) -> float:
     examples = run.prepared.parts["train"]
     indices = batches.training_indices(
         len(examples), run.batch_size, run.config.training.seed, 0
