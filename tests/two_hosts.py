@@ -2,12 +2,15 @@
 
     python tests/two_hosts.py DATA_SET WORKDIR COORDINATOR NUM_PROCESSES PROCESS_ID [STEP SIGNAL]
 
-With NUM_PROCESSES 1 the run trains alone. A process with STEP gets the signal there.
+With NUM_PROCESSES 1 the run trains alone. A process with STEP gets the signal there, SIGKILL once
+the first checkpoint is on disk.
 """
 
 import os
 import pathlib
+import signal
 import sys
+import time
 
 
 def main(data_set, workdir, coordinator, num_processes, process_id, step=None, number=None) -> None:
@@ -23,7 +26,8 @@ def main(data_set, workdir, coordinator, num_processes, process_id, step=None, n
     killed_run.shrink()
     jax.config.update("jax_default_matmul_precision", "highest")
     if step is not None:
-        killed_run.die = lambda: os.kill(os.getpid(), int(number))
+        first = pathlib.Path(workdir) / "checkpoints" / "30"
+        killed_run.die = lambda: die(int(number), first)
         killed_run.patch("step", int(step), 0.0)
     config = small_run.config(
         pathlib.Path(data_set),
@@ -39,6 +43,12 @@ def main(data_set, workdir, coordinator, num_processes, process_id, step=None, n
     several = (coordinator, int(num_processes), int(process_id))
     with hosts.joined(*(several if int(num_processes) > 1 else ())):
         train.train(config, workdir)
+
+
+def die(number: int, first: pathlib.Path) -> None:
+    while number == signal.SIGKILL and not first.exists():
+        time.sleep(0.01)
+    os.kill(os.getpid(), number)
 
 
 if __name__ == "__main__":

@@ -26,7 +26,7 @@ def require_finite_state(tree: Mapping[str, Arrays], step: int, kept: RunCheckpo
     """Raises UserError naming the first array of a checkpoint to be that is not finite."""
     for part in (part for part in tree if part != "progress"):
         for name, array in tree[part].items():
-            if not np.isfinite(np.asarray(array)).all():
+            if not np.isfinite(array).all():
                 raise UserError(
                     f"{name} ({part}) is not finite after step {step}; {_kept(kept)}: lower "
                     "optimizer.learning_rate and run again."

@@ -4,6 +4,8 @@ import contextlib
 import signal
 from collections.abc import Callable, Iterator
 
+import jax
+
 from qvae_jax import losses
 from qvae_jax.data import batches
 from qvae_jax.models.decoders import SAMPLE_RATE_HZ
@@ -60,6 +62,7 @@ def run_steps(
                 report.flush()
                 log.flush()
                 save(kept, step, devices.get_state(state, run.spread), progress, None)
+                kept.wait()
                 report.say(f"stopped and saved at step {step}; the same command goes on from it.")
                 return False
     return True
@@ -121,7 +124,7 @@ def save(
     validation_loss: float | None,
 ) -> None:
     """Saves a checkpoint, but never one from which no run could go on."""
-    tree = training_state.to_checkpoint(state, progress)
+    tree = jax.device_get(training_state.to_checkpoint(state, progress))
     finite.require_finite_state(tree, step, kept)
     kept.save(step, tree, validation_loss)
 
