@@ -3,9 +3,9 @@
     python tests/many_devices.py OUTPUT.npz NUM_STEPS PARALLEL:NUM_DEVICES:CHANGES...
 
 CHANGES are empty (then evaluation is compared too) or words: `per_device`, `parts` (two per batch),
-`dropout`, `no_log`: the spectral loss without its logarithms, which turn rounding into gradient
-where a prediction is nearly zero (test_step.py). Keys of OUTPUT are SPREAD/KIND/NAME.
-Precision is JAX_ENABLE_X64's.
+`dropout`, `no_noise`, `no_mel` (without the mel loss), `no_log`: the spectral loss without its
+logarithms, which turn rounding into gradient where a prediction is nearly zero (test_step.py).
+Keys of OUTPUT are SPREAD/KIND/NAME. Precision is JAX_ENABLE_X64's.
 """
 
 import sys
@@ -69,12 +69,12 @@ def run(parallel: str, num_devices: int, changes: str, num_steps: int) -> dict[s
         parallel, "per_device" if per_device else "global", jax.devices()[:num_devices]
     )
     options = StepOptions(
-        loss_weights=LossWeights(),
+        loss_weights=LossWeights(mel=0.0) if "no_mel" in changes else LossWeights(),
         beta=schedules.constant(0.01),
         learning_rate=schedules.constant(8e-4),
         precomputed_features=False,
         train_layers=LAYERS,
-        temperature=1.0,
+        temperature=0.0 if "no_noise" in changes else 1.0,
         seed=3,
         accumulation_steps=2 if "parts" in changes else 1,
         axis_name=how.axis_name,
