@@ -109,7 +109,7 @@ def test_gradients_without_logarithms_are_the_same_in_single_precision(tmp_path)
 
 @pytest.mark.slow
 def test_gradients_with_a_floor_below_all_logarithms_are_the_same_in_single_precision(tmp_path):
-    """ln(|P| + 1) has a slope of 1 where that of ln(|P| + 1e-7) is 1e7: bins near zero part them."""
+    """ln(|P| + 1) has a slope of 1 where that of ln(|P| + 1e-7) is 1e7: bins near 0 part them."""
     spreads = (f"{spread}:floor" for spread in ("jit:1", "jit:2", "jit:8", "pmap:8"))
     one, *others = results(tmp_path, 1, *spreads, x64=False).values()
     for other in others:
