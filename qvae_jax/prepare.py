@@ -1,6 +1,5 @@
 """`--mode=prepare`: a data set on disk into arrays that training reads."""
 
-import dataclasses
 import functools
 import hashlib
 import math
@@ -15,29 +14,13 @@ from qvae_jax.audio.logmel import FrontEnd
 from qvae_jax.data import folds, reading, recipes, splits
 from qvae_jax.data.batches import Examples
 from qvae_jax.data.cache import CachedArray, cached_array
+from qvae_jax.data.prepared import Prepared
 from qvae_jax.data.vimsketch import IMITATIONS_FOLDER, REFERENCES_FOLDER, Index, Pair, read_index
 from qvae_jax.errors import UserError
 from qvae_jax.models import decoders
 from qvae_jax.models.qvae import QVAEConfig
 from qvae_jax.models.variables import Variables
 from qvae_jax.training import optimizer, start
-
-
-@dataclasses.dataclass(frozen=True)
-class Prepared:
-    """A data set ready to train on.
-
-    Attributes:
-        index: what the data set holds.
-        parts: the examples of each part of its split that has any.
-        left_out: why files that belong to the split could not be read, by their names.
-        first_layer: the encoder layer whose input the examples' inputs are; 0 for log-mels.
-    """
-
-    index: Index
-    parts: dict[str, Examples]
-    left_out: dict[str, str]
-    first_layer: int = 0
 
 
 def run(config: ml_collections.ConfigDict, workdir: str | pathlib.Path | None = None) -> None:

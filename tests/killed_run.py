@@ -69,7 +69,7 @@ def shrink(set_attribute=setattr) -> None:
 
 def patch(phase: str, number: int, delay_s: float) -> None:
     from qvae_jax import train
-    from qvae_jax.training import devices, metrics_log
+    from qvae_jax.training import devices, loop, metrics_log, validation
     from qvae_jax.training.checkpoints import RunCheckpoints
 
     if phase == "step":
@@ -78,9 +78,9 @@ def patch(phase: str, number: int, delay_s: float) -> None:
         return
     owner, name = {
         "prepare": (train, "prepare"),
-        "validation": (train, "_validate"),
+        "validation": (validation, "validate"),
         "save": (RunCheckpoints, "save"),
-        "samples": (train, "_write_samples"),
+        "samples": (loop, "write_samples"),
         "log": (metrics_log.MetricsLog, "flush"),
     }[phase]
     setattr(owner, name, dying(getattr(owner, name), number, delay_s))

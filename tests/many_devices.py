@@ -3,9 +3,10 @@
     python tests/many_devices.py OUTPUT.npz NUM_STEPS PARALLEL:NUM_DEVICES:CHANGES...
 
 CHANGES are empty (then evaluation is compared too) or words: `per_device`, `parts` (two per batch),
-`dropout`, `no_log`: the spectral loss without its logarithms, which turn rounding into gradient
-where a prediction is nearly zero (test_step.py). Keys of OUTPUT are SPREAD/KIND/NAME.
-Precision is JAX_ENABLE_X64's.
+`dropout`, `no_mel` (without the mel loss), `no_log`: the spectral loss without its logarithms,
+which turn rounding into gradient where a prediction is nearly zero (test_step.py), `floor`: with
+them, but of magnitudes plus 1 instead of 1e-7, so that they do not. Keys of OUTPUT are
+SPREAD/KIND/NAME. Precision is JAX_ENABLE_X64's.
 """
 
 import sys
@@ -25,6 +26,7 @@ from qvae_jax.training import devices, optimizer, schedules, step
 from qvae_jax.training.step import StepOptions, TrainState
 
 BATCH_SIZE = 8
+LOG_FLOOR = losses.LOG_FLOOR
 LAYERS = frozenset({1})  # of the encoder, that learn
 KEEP_GRADIENT = optax.GradientTransformation(
     init=lambda params: jax.tree.map(jnp.zeros_like, params),
@@ -60,6 +62,7 @@ def batch(dtype) -> dict[str, np.ndarray]:
 def run(parallel: str, num_devices: int, changes: str, num_steps: int) -> dict[str, np.ndarray]:
     """Metrics, gradients and statistics of the first step, and the parameters after the last."""
     dtype = np.float64 if jax.config.jax_enable_x64 else np.float32
+    losses.LOG_FLOOR = 1.0 if "floor" in changes else LOG_FLOOR
     if "no_log" in changes:
         losses.spectral_loss = convergence
     graphdef, given = variables.split(model("dropout" in changes))
@@ -69,7 +72,7 @@ def run(parallel: str, num_devices: int, changes: str, num_steps: int) -> dict[s
         parallel, "per_device" if per_device else "global", jax.devices()[:num_devices]
     )
     options = StepOptions(
-        loss_weights=LossWeights(),
+        loss_weights=LossWeights(mel=0.0) if "no_mel" in changes else LossWeights(),
         beta=schedules.constant(0.01),
         learning_rate=schedules.constant(8e-4),
         precomputed_features=False,

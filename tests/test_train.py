@@ -4,7 +4,6 @@ import json
 import os
 import shutil
 import signal
-import types
 
 import jax
 import numpy as np
@@ -20,7 +19,7 @@ from qvae_jax.data.split_record import SPLIT_FILE
 from qvae_jax.errors import UserError
 from qvae_jax.generation.model import load_model
 from qvae_jax.models.variables import Variables
-from qvae_jax.training import checkpoints, environment, reset, start
+from qvae_jax.training import checkpoints, environment, loop, reset, start, step_report
 from qvae_jax.training import state as training_state
 from qvae_jax.training.checkpoints import RunCheckpoints
 from qvae_jax.training.metrics_log import METRICS_FILE, read_metrics
@@ -76,14 +75,14 @@ def assert_same_checkpoints(found: dict, expected: dict) -> None:
 
 def signal_after(monkeypatch, step: int) -> None:
     """Sends this process SIGTERM once it has taken a step."""
-    after_step = train._StepReport.after_step
+    after_step = step_report.StepReport.after_step
 
     def signalling(report, taken, metrics):
         after_step(report, taken, metrics)
         if taken == step:
             signal.raise_signal(signal.SIGTERM)
 
-    monkeypatch.setattr(train._StepReport, "after_step", signalling)
+    monkeypatch.setattr(step_report.StepReport, "after_step", signalling)
 
 
 @pytest.fixture(scope="module")
@@ -180,21 +179,6 @@ def test_the_wait_for_data_is_measured(fine_tuned_run):
     speeds = [entry for entry in read_metrics(fine_tuned_run) if entry["part"] == "speed"]
     assert [(entry["step"], entry["epoch"]) for entry in speeds] == [(2, 1), (4, 2), (6, 3)]
     assert all(0 <= entry["data_wait"] < 1 for entry in speeds)
-
-
-def test_the_share_of_waiting_leaves_out_the_first_step(monkeypatch):
-    """Steps end at these times, and each has waited so long; a pause comes after the third."""
-    monkeypatch.setattr(train.tqdm, "__init__", lambda *arguments, **options: None)
-    now_s = iter([100.0, 101.0, 103.0, 200.0, 204.0])
-    monkeypatch.setattr(train.time, "perf_counter", lambda: next(now_s))
-    report = train._StepReport(types.SimpleNamespace(num_steps=5), None, 0, None)
-    assert report.speed() == {}
-    for wait_s in (90.0, 0.5, 0.25):
-        report.add_wait(wait_s)
-    assert report.speed() == {"data_wait": 0.25}
-    for wait_s in (50.0, 1.0):
-        report.add_wait(wait_s)
-    assert report.speed() == {"data_wait": 0.25}
 
 
 def test_the_split_is_recorded(data_set, fine_tuned_run):
@@ -470,9 +454,9 @@ def test_a_state_from_which_no_run_could_go_on_is_not_saved(tmp_path, part):
     )
     broken = healthy._replace(**{part: jax.tree.map(lambda a: a * np.inf, getattr(healthy, part))})
     kept = RunCheckpoints(tmp_path)
-    train._save(kept, 1, healthy, Progress(), 1.0)
+    loop.save(kept, 1, healthy, Progress(), 1.0)
     with pytest.raises(UserError, match="not finite after step 2; step 1 is kept"):
-        train._save(kept, 2, broken, Progress(), 1.0)
+        loop.save(kept, 2, broken, Progress(), 1.0)
     assert kept.latest_step == 1
     kept.close()
 

@@ -23,15 +23,10 @@ from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
-from qvae_jax import files
+from qvae_jax import files, locks
 from qvae_jax.data import reading
 from qvae_jax.errors import UserError
 from qvae_jax.progress import progress_bar
-
-try:
-    import fcntl
-except ImportError:  # Windows: there two processes must not prepare one folder at once
-    fcntl = None
 
 VERSION = 2  # of what the rows mean; a change recomputes every cache
 COMMIT_INTERVAL_S = 10.0  # what a kill may cost
@@ -212,16 +207,12 @@ def _batches(
 @contextlib.contextmanager
 def _locked(folder: pathlib.Path) -> Iterator[None]:
     """Keeps other processes from preparing the same folder; waits while one does."""
+
+    def tell(holder: str) -> None:
+        print(f"waiting: {holder} is preparing {folder}", flush=True)
+
     files.make_folder(folder)
-    with files.explaining_write_errors(folder):
-        lock = open(folder / LOCK_FILE, "w")
-    with lock:
-        if fcntl is not None:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                print(f"waiting: another process is preparing {folder}", flush=True)
-                fcntl.flock(lock, fcntl.LOCK_EX)
+    with locks.locked(folder / LOCK_FILE, tell):
         for path in folder.glob(".*.tmp"):  # of a process that was killed
             path.unlink()
         yield

@@ -5,10 +5,11 @@ A run keeps its best checkpoints and its last. Arrays are read back as NumPy, so
 written on any number of devices can be placed on any other.
 """
 
+import contextlib
 import pathlib
 import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import jax
 import numpy as np
@@ -128,7 +129,8 @@ class RunCheckpoints:
 
     A checkpoint is a dict of the flat dicts RUN_PARTS, maybe AVERAGE, of arrays. Saving is atomic:
     a folder gets its final name only when all of it is on disk, so a kill or a full disk leaves the
-    earlier ones as they were.
+    earlier ones as they were. It happens in the background, one save at a time; whatever looks at
+    the checkpoints waits for it.
     """
 
     def __init__(self, workdir: pathlib.Path, *, keep_best: int = 3, read_only: bool = False):
@@ -157,17 +159,39 @@ class RunCheckpoints:
                 best_fn=_validation_loss,
                 best_mode="min",
                 read_only=read_only,
-                enable_async_checkpointing=False,
             ),
         )
+        self._saving: int | None = None  # the step that is being saved, or was last
 
     def save(self, step: int, tree: dict[str, Arrays], validation_loss: float | None) -> None:
-        """Saves the state after `step` steps; with a validation loss it competes for the best."""
+        """Saves the state after `step` steps; with a validation loss it competes for the best.
+
+        The arrays may change as soon as it returns. Raises UserError where this save, or the one
+        before it, fails; where the last one does, `wait` tells.
+        """
+        self.wait()
         if step in self._manager.all_steps():
             return
         metrics = None if validation_loss is None else {"validation_loss": float(validation_loss)}
+        # Copies, for the next step takes the memory of the state's own arrays.
+        arguments = ocp.args.PyTreeSave(jax.tree.map(np.array, tree))
+        with self._explaining(step):
+            self._manager.save(step, args=arguments, metrics=metrics, force=True)
+        self._saving = step
+
+    def wait(self) -> None:
+        """Waits until the last save is on disk; UserError where it cannot be saved."""
+        if self._saving is None:
+            return
+        step, self._saving = self._saving, None
+        with self._explaining(step):
+            self._manager.wait_until_finished()
+
+    @contextlib.contextmanager
+    def _explaining(self, step: int) -> Iterator[None]:
+        """Turns what goes wrong in saving a step into a UserError."""
         try:
-            self._manager.save(step, args=ocp.args.PyTreeSave(tree), metrics=metrics, force=True)
+            yield
         except Exception as error:  # OSError, or what TensorStore makes of it
             time.sleep(SETTLING_S)
             kept = self.latest_step
@@ -180,16 +204,19 @@ class RunCheckpoints:
     @property
     def latest_step(self) -> int | None:
         """The step of the last checkpoint, None without any."""
+        self.wait()
         return self._manager.latest_step()
 
     @property
     def best_step(self) -> int | None:
         """The step with the lowest validation loss; the last one where none has a loss."""
+        self.wait()
         best = self._manager.best_step()
         return self.latest_step if best is None else best
 
     def restore(self, step: int) -> dict[str, Arrays]:
         """The tree saved at a step, with NumPy leaves; UserError where it is damaged."""
+        self.wait()
         folder = self.directory / str(step)
         with ocp.PyTreeCheckpointer() as checkpointer:
             tree = _read(
@@ -201,8 +228,11 @@ class RunCheckpoints:
         return tree
 
     def close(self) -> None:
-        """Ends the manager's threads."""
-        self._manager.close()
+        """Waits for the last save, as `wait` does, and ends the manager's threads."""
+        try:
+            self.wait()
+        finally:
+            self._manager.close()
 
 
 def _remove_unfinished(directory: pathlib.Path) -> None:

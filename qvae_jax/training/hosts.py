@@ -5,8 +5,11 @@ speaks; checkpoints are written by all of them together.
 """
 
 import contextlib
+import ctypes
 import os
+import signal
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from typing import NoReturn
 
@@ -19,6 +22,8 @@ from qvae_jax.errors import UserError
 STEPS_BETWEEN_AGREEMENTS = 10
 JOINING_TIMEOUT_S = 300
 HEARTBEAT_TIMEOUT_S = 30  # a process that says nothing for so long has ended
+
+_leaving = threading.Lock()
 
 
 @contextlib.contextmanager
@@ -43,6 +48,23 @@ def joined(
     if coordinator_address is None and not _in_cluster():
         yield
         return
+    with _aborts_explained():
+        _initialize(*given)
+        if jax.process_count() == 1:
+            yield
+            return
+        try:
+            yield
+        except jax.errors.JaxRuntimeError as error:
+            _leave(_others_ended(_reason(error)))
+        except UserError as error:
+            _leave(str(error))
+        jax.distributed.shutdown()
+
+
+def _initialize(
+    coordinator_address: str | None, num_processes: int | None, process_id: int | None
+) -> None:
     # Ours saves at SIGTERM; JAX's would take the signal away from it.
     jax.config.update("jax_enable_preemption_service", False)
     try:
@@ -58,19 +80,35 @@ def joined(
             f"this process cannot join the others ({_reason(error)}): start all of them, with the "
             "same --coordinator_address and a --process_id each."
         )
-    if jax.process_count() == 1:
-        yield
-        return
+
+
+@contextlib.contextmanager
+def _aborts_explained() -> Iterator[None]:
+    """While the block lasts, an abort of this process ends it with our line and status 1.
+
+    JAX aborts in a thread of its own as soon as it hears that another process has ended. It offers
+    no way to be told first: the callback that its client takes fails on the status it is given.
+    """
+    # The handlers of the signal module run in the main thread, which abort leaves no time for.
+    # This one runs within abort.
+    handler = ctypes.CFUNCTYPE(None, ctypes.c_int)(
+        lambda number: _leave(_others_ended("JAX says why above"))
+    )
+    set_handler = ctypes.PYFUNCTYPE(ctypes.c_void_p, ctypes.c_int, ctypes.c_void_p)(
+        ("PyOS_setsig", ctypes.pythonapi)
+    )
+    previous = set_handler(signal.SIGABRT, ctypes.cast(handler, ctypes.c_void_p))
     try:
         yield
-    except jax.errors.JaxRuntimeError as error:
-        _leave(
-            f"another process has ended or cannot be reached ({_reason(error)}): run the same "
-            "command again in all of them, and they go on from the last checkpoint."
-        )
-    except UserError as error:
-        _leave(str(error))
-    jax.distributed.shutdown()
+    finally:
+        set_handler(signal.SIGABRT, previous)
+
+
+def _others_ended(reason: str) -> str:
+    return (
+        f"another process has ended or cannot be reached ({reason}): run the same command again "
+        "in all of them, and they go on from the last checkpoint."
+    )
 
 
 def is_writer() -> bool:
@@ -131,5 +169,6 @@ def _reason(error: Exception) -> str:
 
 def _leave(message: str) -> NoReturn:
     """Says why and ends at once: a regular exit would wait for the processes that are gone."""
+    _leaving.acquire()  # for good: of two threads with a reason, one tells it
     print("error: " + " ".join(message.splitlines()), file=sys.stderr, flush=True)
     os._exit(1)

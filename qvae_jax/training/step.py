@@ -99,17 +99,8 @@ def make_train_step(
         z = sample_latent(mu, logvar, noise_key, options.temperature, options.axis_name)
         audio = _decoded(model, z, options, train=True, key=dropout_key)
         beta = options.beta(state.step)
-        total, terms = losses.qvae_loss(
-            audio,
-            batch["targets"],
-            mu,
-            logvar,
-            beta=beta,
-            weights=options.loss_weights,
-            axis_name=options.axis_name,
-        )
-        terms = {"total": total, **terms, "beta": jnp.asarray(beta)}
-        return total, (terms, variables.batch_stats(model))
+        terms = _loss(audio, batch, mu, logvar, beta, options) | {"beta": jnp.asarray(beta)}
+        return terms["total"], (terms, variables.batch_stats(model))
 
     gradient_of = jax.grad(loss, has_aux=True)
 
@@ -184,17 +175,7 @@ def make_eval_step(
         model = _merged(graphdef, model_variables, options)
         mu, logvar = model.posterior(_features(model, batch["inputs"], options, train=False))
         audio = _decoded(model, mu, options, train=batch_statistics)
-        total, terms = losses.qvae_loss(
-            audio,
-            batch["targets"],
-            mu,
-            logvar,
-            beta=beta,
-            weights=options.loss_weights,
-            valid=batch.get("valid"),
-            axis_name=options.axis_name,
-        )
-        return {"total": total, **terms}, audio
+        return _loss(audio, batch, mu, logvar, beta, options), audio
 
     return eval_step
 
@@ -246,6 +227,28 @@ def _decoded(
 
 def _as_computed(x: jax.Array, options: StepOptions) -> jax.Array:
     return x if options.compute_dtype is None else x.astype(options.compute_dtype)
+
+
+def _loss(
+    audio: jax.Array,
+    batch: dict,
+    mu: jax.Array,
+    logvar: jax.Array,
+    beta: jax.Array | float,
+    options: StepOptions,
+) -> Metrics:
+    """The total loss and its terms."""
+    total, terms = losses.qvae_loss(
+        audio,
+        batch["targets"],
+        mu,
+        logvar,
+        beta=beta,
+        weights=options.loss_weights,
+        valid=batch.get("valid"),
+        axis_name=options.axis_name,
+    )
+    return {"total": total, **terms}
 
 
 def _merged(graphdef: nnx.GraphDef, model_variables: Variables, options: StepOptions) -> QVAE:

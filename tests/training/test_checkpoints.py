@@ -62,6 +62,7 @@ def saved_run(workdir: pathlib.Path, losses: list[float | None], **options) -> R
     kept = RunCheckpoints(workdir, **options)
     for step, loss in enumerate(losses, start=1):
         kept.save(step, run_tree(step), loss)
+    kept.wait()
     return kept
 
 
@@ -286,6 +287,35 @@ def test_a_full_disk_keeps_the_earlier_checkpoint(tmp_path, monkeypatch):
     again.close()
 
 
+def test_what_is_saved_is_what_was_there_when_it_was_given(tmp_path):
+    kept, tree = RunCheckpoints(tmp_path), run_tree(1, size=50_000)
+    given = {part: {name: np.array(a) for name, a in tree[part].items()} for part in tree}
+    kept.save(1, given, None)
+    for array in given["params"].values():
+        array[:] = 99  # as a step does that takes the memory over
+    assert_same_trees(kept.restore(1), tree)
+    kept.close()
+
+
+@COMPLAINTS
+def test_a_failed_save_shows_at_the_next_one_at_the_latest(tmp_path):
+    kept = saved_run(tmp_path, [1.0])
+    kept.wait()
+    tree = run_tree(2)
+    tree["params"]["a.kernel"] = np.random.default_rng(0).standard_normal(50_000)
+    old = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, old[1]))
+    try:
+        kept.save(2, tree, 0.5)
+        with pytest.raises(UserError, match="step 2 .*File too large.*step 1 is intact"):
+            kept.save(3, run_tree(3), 0.5)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, old)
+    kept.save(4, tree, 0.5)  # as there is room again
+    assert kept.latest_step == 4
+    kept.close()
+
+
 @COMPLAINTS
 def test_writes_that_really_fail_keep_the_earlier_checkpoint(tmp_path):
     kept = saved_run(tmp_path, [1.0])
@@ -295,8 +325,9 @@ def test_writes_that_really_fail_keep_the_earlier_checkpoint(tmp_path):
     # Every write beyond 20 kB of a file now fails, as on a full disk.
     resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, old[1]))
     try:
+        kept.save(2, tree, 0.5)
         with pytest.raises(UserError, match="step 2 .*File too large.*step 1 is intact") as raised:
-            kept.save(2, tree, 0.5)
+            kept.wait()
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, old)
     assert len(str(raised.value)) < 600
@@ -334,7 +365,8 @@ def test_a_kill_in_the_midst_of_saving_leaves_a_whole_checkpoint(tmp_path):
     process.send_signal(signal.SIGKILL)
     last_told = int((["4"] + process.communicate()[0].split())[-1])
     kept = RunCheckpoints(tmp_path)
-    assert kept.latest_step in (last_told, last_told + 1)
+    # A save waits for the one before it, and is in the background when it is told of.
+    assert kept.latest_step in (last_told - 1, last_told, last_told + 1)
     for step in (kept.latest_step, kept.best_step):
         params = kept.restore(step)["params"]
         assert len(params) == 20 and all((array == step).all() for array in params.values())

@@ -90,13 +90,30 @@ def test_a_step_with_every_term_is_the_same_on_any_number_of_devices(tmp_path):
 
 @pytest.mark.slow
 def test_losses_and_statistics_are_the_same_in_single_precision(tmp_path):
-    # Not the gradients: see many_devices.py.
+    # Not the gradients: see the tests below.
     spreads = (f"{spread}:" for spread in ("jit:1", *EVERY_SPREAD))
     one, *others = results(tmp_path, 1, *spreads, x64=False).values()
     for other in others:
         for name in ("total", "spectral", "mel", "waveform", "kl"):
             assert other[f"metrics/{name}"] == pytest.approx(one[f"metrics/{name}"], rel=1e-5)
         assert_same(other, one, 1e-5, "batch_stats", "evaluation")
+
+
+@pytest.mark.slow
+def test_gradients_without_logarithms_are_the_same_in_single_precision(tmp_path):
+    spreads = (f"{spread}:no_log,no_mel" for spread in ("jit:1", *EVERY_SPREAD))
+    one, *others = results(tmp_path, 1, *spreads, x64=False).values()
+    for other in others:
+        assert_same(other, one, 1e-5, "gradients")
+
+
+@pytest.mark.slow
+def test_gradients_with_a_floor_below_all_logarithms_are_the_same_in_single_precision(tmp_path):
+    """ln(|P| + 1) has a slope of 1 where that of ln(|P| + 1e-7) is 1e7: bins near 0 part them."""
+    spreads = (f"{spread}:floor" for spread in ("jit:1", "jit:2", "jit:8", "pmap:8"))
+    one, *others = results(tmp_path, 1, *spreads, x64=False).values()
+    for other in others:
+        assert_same(other, one, 1e-5, "gradients")
 
 
 @pytest.mark.slow

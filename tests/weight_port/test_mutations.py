@@ -1,83 +1,27 @@
 """Checkpoints changed at random: either an error of one line, or the very numbers of the source."""
 
-import contextlib
 import io
-import pathlib
-import tempfile
-from typing import NamedTuple
-from unittest import mock
 
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
 
-from qvae_jax import files
-from qvae_jax.training import checkpoints
 from weight_port import names
 
 torch = pytest.importorskip("torch", reason="reads and writes PyTorch checkpoints")
 
-from weight_port.__main__ import main  # noqa: E402
+from mutated_port import NAME, Outcome, Tensors, ported  # noqa: E402
 
 TABLE = names.mobilenet(0.1)
 KEYS = sorted(TABLE)
-
-
-class Tensors(dict):
-    """A state dict that does not fill the screen when a test fails."""
-
-    def __repr__(self):
-        return f"<{len(self)} tensors>"
-
-
-class Outcome(NamedTuple):
-    """What the command line made of one file."""
-
-    status: int
-    err: str
-    left: list[str]
-    saved: Tensors | None
-
-
-def _outcome(content: bytes) -> Outcome:
-    """Ports a file of these bytes, with the folder kept in memory: Orbax would take minutes."""
-    saved = []
-
-    def keep(directory, description, variables):
-        with files.new_folder(directory):
-            saved.append(Tensors(variables.params | variables.batch_stats))
-
-    err = io.StringIO()
-    with (
-        tempfile.TemporaryDirectory() as folder,
-        contextlib.redirect_stdout(io.StringIO()),
-        contextlib.redirect_stderr(err),
-        mock.patch.object(checkpoints, "save_model", keep),
-    ):
-        path = pathlib.Path(folder) / "mutated.pt"
-        path.write_bytes(content)
-        status = main([str(path), str(pathlib.Path(folder) / "model")])
-        left = sorted(entry.name for entry in pathlib.Path(folder).iterdir())
-    return Outcome(status, err.getvalue(), left, saved[0] if saved else None)
-
-
-def _is_refusal(outcome: Outcome) -> bool:
-    return (
-        outcome.status == 1
-        and outcome.err.startswith("error: ")
-        and "mutated.pt" in outcome.err
-        and len(outcome.err.splitlines()) == 1
-        and outcome.left == ["mutated.pt"]
-        and outcome.saved is None
-    )
 
 
 def _is_port_of(outcome: Outcome, tensors: dict) -> bool:
     return (
         outcome.status == 0
         and outcome.err == ""
-        and outcome.left == ["model", "mutated.pt"]
+        and outcome.left == ["model", NAME]
         and outcome.saved.keys() == set(TABLE.values())
         and all(
             np.array_equal(outcome.saved[name], names.to_our_axes(tensors[key].numpy()))
@@ -137,8 +81,8 @@ KEY_CHANGES = {
 def test_a_changed_key_is_refused(tensors, key, change):
     mutated = dict(tensors)
     KEY_CHANGES[change](mutated, key)
-    outcome = _outcome(_file(mutated))
-    assert _is_refusal(outcome), (change, key, outcome)
+    outcome = ported(_file(mutated))
+    assert outcome.is_refusal, (change, key, outcome)
 
 
 @_examples(20)
@@ -146,12 +90,12 @@ def test_a_changed_key_is_refused(tensors, key, change):
 def test_swapping_two_tensors_of_different_shapes_is_refused(tensors, data):
     key, other = data.draw(st.lists(st.sampled_from(KEYS), min_size=2, max_size=2, unique=True))
     mutated = tensors | {key: tensors[other], other: tensors[key]}
-    outcome = _outcome(_file(mutated))
+    outcome = ported(_file(mutated))
     if tensors[key].shape == tensors[other].shape:
         # No shape can tell; what comes out is what the file says.
         assert _is_port_of(outcome, mutated), (key, other, outcome)
     else:
-        assert _is_refusal(outcome), (key, other, outcome)
+        assert outcome.is_refusal, (key, other, outcome)
 
 
 # --- shapes, types and numbers
@@ -173,12 +117,12 @@ SHAPE_CHANGES = {
 @given(key=st.sampled_from(KEYS), change=st.sampled_from(sorted(SHAPE_CHANGES)))
 def test_a_changed_shape_is_refused(tensors, key, change):
     changed = SHAPE_CHANGES[change](tensors[key])
-    outcome = _outcome(_file(tensors | {key: changed}))
+    outcome = ported(_file(tensors | {key: changed}))
     if changed.shape == tensors[key].shape:
         event("the same shape after all")
         assert _is_port_of(outcome, tensors | {key: changed}), (change, key, outcome)
     else:
-        assert _is_refusal(outcome), (change, key, outcome)
+        assert outcome.is_refusal, (change, key, outcome)
 
 
 @_examples(24)
@@ -190,11 +134,11 @@ def test_another_type_is_converted_where_it_holds_such_numbers_and_else_refused(
     tensors, key, dtype
 ):
     changed = tensors[key].to(getattr(torch, dtype))
-    outcome = _outcome(_file(tensors | {key: changed}))
+    outcome = ported(_file(tensors | {key: changed}))
     if changed.is_floating_point():
         assert _is_port_of(outcome, tensors | {key: changed.float()}), (key, dtype, outcome)
     else:
-        assert _is_refusal(outcome), (key, dtype, outcome)
+        assert outcome.is_refusal, (key, dtype, outcome)
 
 
 @_examples(20)
@@ -206,8 +150,8 @@ def test_another_type_is_converted_where_it_holds_such_numbers_and_else_refused(
 def test_a_single_number_that_is_none_is_refused(tensors, key, number, place):
     changed = tensors[key].double().flatten()
     changed[place % changed.numel()] = number
-    outcome = _outcome(_file(tensors | {key: changed.reshape(tensors[key].shape)}))
-    assert _is_refusal(outcome), (key, number, outcome)
+    outcome = ported(_file(tensors | {key: changed.reshape(tensors[key].shape)}))
+    assert outcome.is_refusal, (key, number, outcome)
 
 
 HARMLESS = {
@@ -226,7 +170,7 @@ HARMLESS = {
 @pytest.mark.parametrize("change", HARMLESS)
 def test_a_harmless_change_changes_nothing(tensors, change, zipped):
     content = _file(HARMLESS[change](tensors), _use_new_zipfile_serialization=zipped)
-    outcome = _outcome(content)
+    outcome = ported(content)
     assert _is_port_of(outcome, tensors), (change, outcome)
 
 
@@ -238,8 +182,8 @@ PLACES = st.integers(0, 2**40)  # taken modulo the length of the file
 @_examples(60)
 @given(length=PLACES)
 def test_a_truncated_file_is_refused(whole_file, length):
-    outcome = _outcome(whole_file[: length % len(whole_file)])
-    assert _is_refusal(outcome), (length, outcome)
+    outcome = ported(whole_file[: length % len(whole_file)])
+    assert outcome.is_refusal, (length, outcome)
 
 
 @_examples(200)
@@ -248,18 +192,18 @@ def test_a_flipped_bit_is_refused_or_harmless(tensors, whole_file, place, bit):
     """Harmless: in the padding between records, in a time stamp."""
     content = bytearray(whole_file)
     content[place % len(content)] ^= 1 << bit
-    outcome = _outcome(bytes(content))
+    outcome = ported(bytes(content))
     event("refused" if outcome.status else "harmless")
-    assert _is_refusal(outcome) or _is_port_of(outcome, tensors), (place, bit, outcome)
+    assert outcome.is_refusal or _is_port_of(outcome, tensors), (place, bit, outcome)
 
 
 @_examples(100)
 @given(places=st.tuples(PLACES, PLACES), inserted=st.binary(max_size=50))
 def test_a_spliced_file_is_refused_or_harmless(tensors, whole_file, places, inserted):
     first, last = sorted(place % len(whole_file) for place in places)
-    outcome = _outcome(whole_file[:first] + inserted + whole_file[last:])
+    outcome = ported(whole_file[:first] + inserted + whole_file[last:])
     event("refused" if outcome.status else "harmless")
-    assert _is_refusal(outcome) or _is_port_of(outcome, tensors), (first, last, outcome)
+    assert outcome.is_refusal or _is_port_of(outcome, tensors), (first, last, outcome)
 
 
 @_examples(100)
@@ -270,9 +214,9 @@ def test_a_zeroed_stretch_is_refused_or_harmless(tensors, whole_file, place, len
     first = place % len(content)
     last = min(first + length, len(content))
     content[first:last] = bytes(last - first)
-    outcome = _outcome(bytes(content))
+    outcome = ported(bytes(content))
     event("refused" if outcome.status else "harmless")
-    assert _is_refusal(outcome) or _is_port_of(outcome, tensors), (first, last, outcome)
+    assert outcome.is_refusal or _is_port_of(outcome, tensors), (first, last, outcome)
 
 
 @_examples(60)
@@ -281,13 +225,13 @@ def test_a_flipped_bit_in_an_old_file_never_raises(old_file, place, bit):
     """The format before torch 1.6 has no checksums; its keys and shapes lie at the start."""
     content = bytearray(old_file)
     content[place % (len(content) // 20)] ^= 1 << bit
-    outcome = _outcome(bytes(content))
+    outcome = ported(bytes(content))
     event("refused" if outcome.status else "read")
-    assert _is_refusal(outcome) or outcome.status == 0, (place, bit, outcome)
+    assert outcome.is_refusal or outcome.status == 0, (place, bit, outcome)
 
 
 @_examples(60)
 @given(content=st.binary(max_size=300), start=st.sampled_from([b"", b"\x80\x02", b"PK\x03\x04"]))
 def test_bytes_at_random_are_refused(content, start):
-    outcome = _outcome(start + content)
-    assert _is_refusal(outcome), (start, content, outcome)
+    outcome = ported(start + content)
+    assert outcome.is_refusal, (start, content, outcome)

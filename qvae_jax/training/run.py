@@ -1,0 +1,167 @@
+"""What stays the same in a run from its first step to its last, and how the config makes it."""
+
+import dataclasses
+import pathlib
+from collections.abc import Callable
+
+import jax.numpy as jnp
+import ml_collections
+import optax
+from flax import nnx
+
+from qvae_jax import configuration
+from qvae_jax.data.prepared import Prepared
+from qvae_jax.errors import UserError
+from qvae_jax.models.mobilenet import LAST_LAYER
+from qvae_jax.training import devices, optimizer, probe, schedules
+from qvae_jax.training.state import Progress
+from qvae_jax.training.step import StepOptions, make_eval_step, make_train_step
+
+# The first of these parts that there is chooses the best checkpoint and stops the run early.
+MONITORED = ("interpolation", "extrapolation", "train")
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """What stays the same from the first step to the last."""
+
+    config: ml_collections.ConfigDict
+    workdir: pathlib.Path
+    prepared: Prepared
+    spread: devices.Spread
+    batch_size: int
+    steps_per_epoch: int
+    num_steps: int
+    beta: optax.Schedule
+    train_step: Callable
+    eval_step: Callable
+    probe: probe.Probe
+
+    @property
+    def validated(self) -> list[str]:
+        """The parts that validation measures: the held-out ones, or training pairs without any."""
+        held_out = [name for name in self.prepared.parts if name != "train"]
+        return held_out or ["train"]
+
+    @property
+    def monitored(self) -> str:
+        """The part whose loss chooses the best checkpoint."""
+        return next(name for name in MONITORED if name in self.validated)
+
+    def stops_early(self, progress: Progress) -> bool:
+        """Whether the monitored loss has not fallen for as long as the config waits."""
+        patience = self.config.early_stopping.patience_epochs
+        return bool(patience) and progress.stale_epochs >= patience
+
+
+def set_up(
+    config: ml_collections.ConfigDict,
+    workdir: pathlib.Path,
+    graphdef: nnx.GraphDef,
+    layers: frozenset[int],
+    prepared: Prepared,
+) -> tuple[Run, optax.GradientTransformation]:
+    """A run of this model, whose encoder learns in these layers, and its optimiser.
+
+    Raises UserError where a batch is too small or does not divide by the devices.
+    """
+    examples = prepared.parts["train"]
+    spread = devices.spread(config.parallel, config.batch_norm)
+    accumulation_steps = config.training.accumulation_steps
+    batch_size = min(config.training.batch_size, len(examples))
+    if batch_size < 2:
+        raise UserError(
+            f"a batch holds {batch_size} example, too few for BatchNorm to train on (there are "
+            f"{len(examples)} training pairs): set training.batch_size to 2 or more, or give more "
+            "pairs."
+        )
+    devices.check_batch_size(batch_size, spread.mesh.size, accumulation_steps)
+    steps_per_epoch = config.training.steps_per_epoch or len(examples) // batch_size
+    learning_rate, encoder_rate = _learning_rates(config, steps_per_epoch)
+    update_rule = optimizer.adamw(
+        learning_rate,
+        encoder_rate,
+        beta1=config.optimizer.beta1,
+        beta2=config.optimizer.beta2,
+        weight_decay=config.optimizer.weight_decay,
+        clip_norm=config.optimizer.clip_norm,
+    )
+    options = StepOptions(
+        loss_weights=configuration.loss_weights(config),
+        beta=_beta(config, steps_per_epoch),
+        learning_rate=learning_rate,
+        precomputed_features=config.training.encoder == "frozen",
+        train_layers=_batch_norm_layers(config, layers),
+        temperature=config.training.temperature,
+        seed=config.training.seed,
+        first_layer=prepared.first_layer,
+        accumulation_steps=accumulation_steps,
+        average_decay=config.ema.decay,
+        compute_dtype=jnp.bfloat16 if config.training.dtype == "bfloat16" else None,
+        axis_name=spread.axis_name,
+        batch_norm_per_device=config.batch_norm == "per_device",
+    )
+    eval_step = make_eval_step(
+        graphdef, options, batch_statistics=config.validation.batch_statistics
+    )
+    run = Run(
+        config=config,
+        workdir=workdir,
+        prepared=prepared,
+        spread=spread,
+        batch_size=batch_size,
+        steps_per_epoch=steps_per_epoch,
+        num_steps=config.training.num_epochs * steps_per_epoch,
+        beta=options.beta,
+        train_step=devices.compile_train_step(
+            make_train_step(graphdef, update_rule, options), spread
+        ),
+        eval_step=devices.compile_eval_step(eval_step, spread),
+        probe=probe.make_probe(graphdef, options, spread),
+    )
+    return run, update_rule
+
+
+def _batch_norm_layers(config, trained: frozenset[int]) -> frozenset[int]:
+    """The encoder layers whose BatchNorm trains: those that learn or, as in the original, all."""
+    drifting = config.fine_tuning.frozen_batch_norm == "train"
+    if drifting and config.training.encoder == "fine_tuned":
+        return frozenset(range(LAST_LAYER + 1))
+    return trained
+
+
+def _learning_rates(config, steps_per_epoch: int) -> tuple[optax.Schedule, optax.Schedule]:
+    """Of heads and decoder, and of the encoder."""
+    fine_tuned = config.training.encoder == "fine_tuned"
+    peak = config.optimizer.learning_rate
+    peaks = (peak, config.fine_tuning.learning_rate if fine_tuned else peak)
+    if config.optimizer.schedule == "constant":
+        return tuple(optax.constant_schedule(peak) for peak in peaks)
+    return tuple(
+        schedules.cosine_learning_rate(
+            peak,
+            final=config.optimizer.final_learning_rate,
+            warmup_epochs=config.optimizer.warmup_epochs,
+            num_epochs=config.training.num_epochs,
+            steps_per_epoch=steps_per_epoch,
+        )
+        for peak in peaks
+    )
+
+
+def _beta(config, steps_per_epoch: int) -> optax.Schedule:
+    beta = config.beta
+    if beta.schedule == "fixed":
+        return optax.constant_schedule(beta.fixed)
+    if beta.schedule == "cyclical":
+        return schedules.cyclical_beta(
+            beta.minimum, beta.maximum, cycle_steps=beta.cycle_steps, proportion=beta.proportion
+        )
+    return schedules.linear_beta(
+        beta.initial,
+        beta.target,
+        warmup_epochs=config.optimizer.warmup_epochs,
+        rampup_fraction=beta.rampup_fraction,
+        num_epochs=config.training.num_epochs,
+        steps_per_epoch=steps_per_epoch,
+    )
