@@ -172,7 +172,10 @@ def _part(
         path = folder / f"{name}_{number:02d}.png"
         players = _players(sample)
         figures.save_sample(path, _drawn(sample, players), title)
-        description = f"Waveform, STFT and mel spectrogram of imitation, reference and generated sound: {title}"
+        description = (
+            "Waveform, STFT and mel spectrogram of imitation, reference and generated sound: "
+            f"{title}"
+        )
         cards.append(Card(title, players, Picture(path, description)))
         rows.append(
             [

@@ -1,4 +1,4 @@
-"""What processes that read make of one file: a log-mel. No JAX here, which would take them seconds."""
+"""What processes that read make of a file: a log-mel. No JAX here, which would take seconds."""
 
 import os
 

@@ -29,8 +29,8 @@ _START = (
 )
 
 
-# glibc gives each large array back to the system when it is done with, and a fresh one begins with a
-# page fault every 4 kB: an eighth of a reader's work.
+# glibc gives each large array back to the system when it is done with, and a fresh one begins with
+# a page fault every 4 kB: an eighth of a reader's work.
 _KEEPING_MEMORY = {"MALLOC_MMAP_THRESHOLD_": str(2**25), "MALLOC_TRIM_THRESHOLD_": str(2**26)}
 
 
