@@ -113,11 +113,11 @@ def _waveforms(batch: int, num_samples: int) -> np.ndarray:
     return (0.1 * noise * np.exp(-np.arange(num_samples) / num_samples)).astype(np.float32)
 
 
-def _compiled(function: Callable, *arguments):
-    """The compiled program, and a call of it with these arguments on the device."""
+def _compiled(function: Callable, *arguments) -> Callable[[], object]:
+    """A call of the compiled function with these arguments on the device."""
     arguments = jax.device_put(arguments)
     program = jax.jit(function).lower(*arguments).compile()
-    return program, lambda: program(*arguments)
+    return lambda: program(*arguments)
 
 
 def _inference(function: Callable[[], torch.Tensor]) -> Callable[[], torch.Tensor]:
@@ -130,12 +130,12 @@ def _inference(function: Callable[[], torch.Tensor]) -> Callable[[], torch.Tenso
 
 def _forward_row(function, arguments, peer: Callable, peer_arguments: tuple) -> Row:
     """A row of a forward pass on both sides; peer may be compiled as it stands."""
-    program, ours = _compiled(function, *arguments)
+    ours = _compiled(function, *arguments)
     theirs = _inference(lambda: peer(*peer_arguments))
     faster = torch.compile(peer)
     compiled = _inference(lambda: faster(*peer_arguments))
     compared = lambda: (np.asarray(ours()), theirs().numpy())  # noqa: E731
-    return Row(ours, theirs, compared, timing.gflop(program), compiled)
+    return Row(ours, theirs, compared, timing.gflop(function, *arguments), compiled)
 
 
 def decoder(decoder_type: str, batch: int) -> Row:
@@ -202,7 +202,8 @@ def all_losses(batch: int) -> Row:
     def loss(prediction, target, mu, logvar):
         return losses.qvae_loss(prediction, target, mu, logvar, beta=BETA)[0]
 
-    program, ours = _compiled(jax.value_and_grad(loss), prediction, target, mu, logvar)
+    arguments = (jax.value_and_grad(loss), prediction, target, mu, logvar)
+    ours = _compiled(*arguments)
 
     def theirs():
         inputs[0].grad = None
@@ -211,7 +212,7 @@ def all_losses(batch: int) -> Row:
         return value.detach()
 
     compared = lambda: (np.asarray(ours()[0]), theirs().numpy())  # noqa: E731
-    return Row(ours, theirs, compared, timing.gflop(program))
+    return Row(ours, theirs, compared, timing.gflop(*arguments))
 
 
 def training_step(layers: frozenset[int] | None, batch: int) -> Row:
@@ -265,7 +266,7 @@ def training_step(layers: frozenset[int] | None, batch: int) -> Row:
             for terms in (mine, other)
         )
 
-    return Row(run, theirs, compared, timing.gflop(program))
+    return Row(run, theirs, compared, timing.gflop(step, first, batch_of))
 
 
 def _log_mels(batch: int) -> np.ndarray:

@@ -7,10 +7,11 @@ import pathlib
 import pytest
 
 from configs import overfit, quickstart, vimsketch
-from qvae_jax import configuration, losses, train
+from qvae_jax import configuration, losses
 from qvae_jax.audio.logmel import FrontEnd
 from qvae_jax.models import decoders
 from qvae_jax.models.qvae import QVAEConfig
+from qvae_jax.training import run
 
 REPOSITORY = pathlib.Path(__file__).parents[1]
 FILES = sorted((REPOSITORY / "configs").glob("*.py"))
@@ -99,7 +100,7 @@ def test_what_is_fixed_in_code_is_the_originals():
     assert decoders.SAMPLE_RATE_HZ == original("data.target_sample_rate")
     assert FrontEnd().sample_rate_hz == original("data.input_sample_rate")
     assert FrontEnd().num_samples == original("data.input_audio_length")
-    assert train.MONITORED[0] in original("training.early_stopping.monitor")
+    assert run.MONITORED[0] in original("training.early_stopping.monitor")
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)

@@ -5,7 +5,7 @@ After SampleCNN (Lee et al., 2017), turned round. DECODERS says what distinguish
 """
 
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import jax
 import jax.numpy as jnp
@@ -13,8 +13,6 @@ from flax import nnx
 
 from qvae_jax import platforms
 from qvae_jax.models import by_sample, convolutions, layers
-
-Step = Callable[[jax.Array], jax.Array]
 
 NUM_SAMPLES = 3**10
 SAMPLE_RATE_HZ = 22_050
@@ -45,7 +43,7 @@ class Stage(nnx.Module):
 
 
 class Decoder(nnx.Module):
-    """What the decoders share: steps gives every layer by name, the one to audio last."""
+    """What the decoders share: trace yields every layer's result by name, the audio last."""
 
     def __call__(self, z: jax.Array, *, train: bool = False, key=None) -> jax.Array:
         """Latents [batch, latent] -> audio [batch, 59049]; key is for dropout in training."""
@@ -55,13 +53,6 @@ class Decoder(nnx.Module):
             return last
 
         return audio(z) if train else platforms.each_sample(audio, z)
-
-    def trace(self, z: jax.Array, *, train: bool, key) -> Iterator[tuple[str, jax.Array]]:
-        """(name, [batch, time, channels]) of every layer, then ("audio", [batch, 59049])."""
-        x = z[:, None, :]
-        for name, step in self.steps(train=train, key=key):
-            x = step(x)
-            yield name, x
 
 
 class SampleCNN(Decoder):
@@ -136,12 +127,14 @@ class SampleCNN(Decoder):
             y = by_sample.convolve(y, stage.norm, stage.slope, conv)
         return jnp.tanh(y.values[..., 0])
 
-    def steps(self, *, train: bool, key) -> Iterator[tuple[str, Step]]:
-        """Each stage by name, then "audio"."""
+    def trace(self, z: jax.Array, *, train: bool, key) -> Iterator[tuple[str, jax.Array]]:
+        """(name, [batch, time, channels]) of each stage, then ("audio", [batch, 59049])."""
+        x = z[:, None, :]
         for name, stages in (("stages", self.stages), ("final", self.final)):
             for i, stage in enumerate(stages):
-                yield f"{name}.{i}", functools.partial(stage, train=train)
-        yield "audio", lambda x: jnp.tanh(self.output(x)[..., 0])
+                x = stage(x, train=train)
+                yield f"{name}.{i}", x
+        yield "audio", jnp.tanh(self.output(x)[..., 0])
 
 
 class ResidualBlock(nnx.Module):
@@ -221,14 +214,17 @@ class Improved(Decoder):
         self.branches = nnx.List(layers.Conv1d(final, branch, taps, **parts) for taps in (3, 7, 15))
         self.output = layers.Conv1d(3 * branch, 1, 1, **parts)
 
-    def steps(self, *, train: bool, key) -> Iterator[tuple[str, Step]]:
-        """Each layer by name, then "audio"."""
-        yield "project", lambda x: self.project[1](layers.leaky_relu(self.project[0](x)))
-        yield from _block_steps(self.stem, self.blocks, train, key)
-        upsampled = convolutions.upsample3_linear
-        yield "final", lambda x: layers.leaky_relu(self.final(upsampled(x)))
-        yield "branches", lambda x: jnp.concatenate([conv(x) for conv in self.branches], axis=-1)
-        yield "audio", lambda x: jnp.tanh(self.output(x)[..., 0])
+    def trace(self, z: jax.Array, *, train: bool, key) -> Iterator[tuple[str, jax.Array]]:
+        """(name, [batch, time, channels]) of each layer, then ("audio", [batch, 59049])."""
+        x = self.project[1](layers.leaky_relu(self.project[0](z)))[:, None, :]
+        yield "project", x
+        for name, x in _trace_blocks(self.stem, self.blocks, x, train, key):
+            yield name, x
+        x = layers.leaky_relu(self.final(convolutions.upsample3_linear(x)))
+        yield "final", x
+        x = jnp.concatenate([convolve(x) for convolve in self.branches], axis=-1)
+        yield "branches", x
+        yield "audio", jnp.tanh(self.output(x)[..., 0])
 
 
 class LightImproved(Decoder):
@@ -245,11 +241,11 @@ class LightImproved(Decoder):
         )
         self.output = layers.Conv1d(widths[-1], 1, 3, **parts)
 
-    def steps(self, *, train: bool, key) -> Iterator[tuple[str, Step]]:
-        """Each block by name, then "audio"."""
-        yield from _block_steps(self.stem, self.blocks, train, key)
-        upsampled = convolutions.upsample3_linear
-        yield "audio", lambda x: jnp.tanh(self.output(upsampled(x))[..., 0])
+    def trace(self, z: jax.Array, *, train: bool, key) -> Iterator[tuple[str, jax.Array]]:
+        """(name, [batch, time, channels]) of each block, then ("audio", [batch, 59049])."""
+        for name, x in _trace_blocks(self.stem, self.blocks, z[:, None, :], train, key):
+            yield name, x
+        yield "audio", jnp.tanh(self.output(convolutions.upsample3_linear(x))[..., 0])
 
 
 DECODERS = {
@@ -284,11 +280,13 @@ def _apply_blocks(blocks, x: jax.Array, train: bool, key) -> jax.Array:
     return x
 
 
-def _block_steps(stem, blocks, train: bool, key) -> Iterator[tuple[str, Step]]:
-    """The stem and each block after it, by name."""
-    yield "stem", functools.partial(stem, train=train, key=_key_of(key, 0))
+def _trace_blocks(stem, blocks, x: jax.Array, train: bool, key) -> Iterator[tuple[str, jax.Array]]:
+    """(name, result) of the stem and of each block after it."""
+    x = stem(x, train=train, key=_key_of(key, 0))
+    yield "stem", x
     for i, block in enumerate(blocks):
-        yield f"blocks.{i}", functools.partial(block, train=train, key=_key_of(key, i + 1))
+        x = block(x, train=train, key=_key_of(key, i + 1))
+        yield f"blocks.{i}", x
 
 
 def _key_of(key: jax.Array | None, number: int) -> jax.Array | None:

@@ -84,7 +84,9 @@ def test_every_gradient_is_the_plain_forms(kind, batch, time, num_in, num_out, t
     _compare(ours, theirs, 1e-5)
 
 
-@pytest.mark.parametrize("decoder_type", ["original", "original-plus"])
+@pytest.mark.parametrize(
+    "decoder_type", [pytest.param("original", marks=pytest.mark.slow), "original-plus"]
+)
 def test_a_decoder_trains_as_its_layers_one_by_one(decoder_type):
     """In float64: in float32, rounding turns the sign of some activations, in either form."""
     decoder = decoders.DECODERS[decoder_type](

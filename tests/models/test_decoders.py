@@ -247,7 +247,9 @@ def test_training_equals_torch_in_double_precision(decoder_type, monkeypatch):
             assert error(moved[name], state[key].numpy()) < 1e-9, name
 
 
-@pytest.mark.parametrize("decoder_type", ["improved", "light_improved"])
+@pytest.mark.parametrize(
+    "decoder_type", ["improved", pytest.param("light_improved", marks=pytest.mark.slow)]
+)
 def test_dropout_draws_from_its_key_in_training_only(decoder_type):
     rng = np.random.default_rng(0)
     model = decoders.DECODERS[decoder_type](
