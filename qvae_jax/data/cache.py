@@ -28,7 +28,7 @@ from qvae_jax.data import reading
 from qvae_jax.errors import UserError
 from qvae_jax.progress import progress_bar
 
-VERSION = 2  # of what the rows mean; a change recomputes every cache
+VERSION = 3  # of what the rows mean; a change recomputes every cache
 COMMIT_INTERVAL_S = 10.0  # what a kill may cost
 LOCK_FILE = ".lock"
 

@@ -104,7 +104,7 @@ class SampleCNN(Decoder):
             self.output = layers.Conv1d(second, 1, 3, **parts)
 
     def __call__(self, z: jax.Array, *, train: bool = False, key=None) -> jax.Array:
-        """As every decoder's; key is for none."""
+        """As every decoder's. There is no dropout here, so that key changes nothing."""
         if train and self._trains_by_sample(z):
             return self._by_sample(z)
         return super().__call__(z, train=train, key=key)
