@@ -4,6 +4,7 @@ import pathlib
 from collections.abc import Sequence
 
 from qvae_jax import configuration, prepare
+from qvae_jax.data import split_record
 from qvae_jax.data.vimsketch import IMITATIONS_FOLDER, REFERENCES_FOLDER, Pair, read_index
 from qvae_jax.errors import UserError
 from qvae_jax.generation.inputs import Source, run_data_set
@@ -31,8 +32,13 @@ def run_pairs(workdir: str, part: str) -> tuple[pathlib.Path, tuple[Pair, ...]]:
 def _run_parts(workdir: str) -> tuple[pathlib.Path, dict[str, tuple[Pair, ...]]]:
     config = configuration.read_run(pathlib.Path(workdir))
     index = read_index(run_data_set(workdir, config))
+    left_out = split_record.left_out(pathlib.Path(workdir))
     # What trained the run must be what is measured.
-    return index.directory, prepare.pairs_by_part(config, index)
+    parts = {
+        part: tuple(pair for pair in pairs if left_out.isdisjoint((pair.imitation, pair.reference)))
+        for part, pairs in prepare.pairs_by_part(config, index).items()
+    }
+    return index.directory, {part: pairs for part, pairs in parts.items() if pairs}
 
 
 def _sources(directory: pathlib.Path, pairs: Sequence[Pair]) -> list[Source]:

@@ -4,6 +4,7 @@ import pytest
 
 import small_run
 from qvae_jax import configuration
+from qvae_jax.data.split_record import record_split
 from qvae_jax.errors import UserError
 from qvae_jax.run_split import run_pairs, run_sources
 
@@ -34,3 +35,30 @@ def test_a_part_that_a_run_does_not_have(tmp_path, data_set):
     assert len(run_pairs(workdir, "train")[1]) == 4
     with pytest.raises(UserError, match="has no part 'interpolation': it has train"):
         run_pairs(workdir, "interpolation")
+
+
+@pytest.mark.parametrize("kind", ["imitation", "reference"])
+def test_what_a_run_left_out_is_not_measured_either(tmp_path, data_set, kind):
+    workdir = workdir_of(tmp_path, data_set)
+    _, pairs = run_pairs(workdir, "train")
+    bad = getattr(pairs[0], kind)
+    record_split(tmp_path, {}, {bad: "cannot be read"})
+    _, left = run_pairs(workdir, "train")
+    assert left == tuple(pair for pair in pairs if getattr(pair, kind) != bad)
+    assert 0 < len(left) < len(pairs)
+
+
+def test_a_part_of_which_nothing_could_be_read(tmp_path, data_set):
+    workdir = workdir_of(tmp_path, data_set)
+    _, pairs = run_pairs(workdir, "extrapolation")
+    record_split(tmp_path, {}, {pair.imitation: "cannot be read" for pair in pairs})
+    with pytest.raises(UserError, match="has no part 'extrapolation'"):
+        run_pairs(workdir, "extrapolation")
+
+
+@pytest.mark.parametrize("content", ["3", '{"left_out": ["a.wav"]}', "{"])
+def test_a_damaged_record_is_named(tmp_path, data_set, content):
+    workdir = workdir_of(tmp_path, data_set)
+    (tmp_path / "split.json").write_text(content)
+    with pytest.raises(UserError, match="split.json"):
+        run_pairs(workdir, "train")

@@ -19,6 +19,21 @@ def record_split(
     )
 
 
+def left_out(workdir: pathlib.Path) -> frozenset[str]:
+    """The names of the files that a run left out because they could not be read.
+
+    Empty for a run without a record. Raises UserError for a record that is damaged.
+    """
+    path = workdir / SPLIT_FILE
+    if not path.is_file():
+        return frozenset()
+    record = files.read_json(path)
+    names = record.get("left_out", {}) if isinstance(record, dict) else None
+    if not isinstance(names, dict):
+        raise UserError(f"{path} is damaged: restore it, or name another workdir.")
+    return frozenset(names)
+
+
 def check_split(workdir: pathlib.Path, parts: Mapping[str, Examples]) -> None:
     """Raises UserError naming what differs from the split that the run in workdir began with.
 
