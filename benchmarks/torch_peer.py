@@ -26,17 +26,7 @@ def below(state: State, prefix: str) -> State:
 def log_mel_of(front_end: FrontEnd) -> Callable[[torch.Tensor], torch.Tensor]:
     """The log-mel front-end: [batch, samples] -> [batch, mels, frames]."""
     window = torch.from_numpy(stft.hann_window(front_end.window_length, periodic=False))
-    bank = torch.from_numpy(
-        np.array(
-            mel.kaldi_mel_bank(
-                front_end.num_mels,
-                front_end.n_fft,
-                front_end.sample_rate_hz,
-                front_end.low_hz,
-                front_end.high_hz,
-            )
-        )
-    )
+    bank = torch.from_numpy(np.array(front_end.mel_bank()))
     emphasis = torch.tensor([[[-PRE_EMPHASIS, 1.0]]])
 
     def log_mel(waveform: torch.Tensor) -> torch.Tensor:

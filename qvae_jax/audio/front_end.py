@@ -2,6 +2,10 @@
 
 import dataclasses
 
+import numpy as np
+
+from qvae_jax.audio import mel
+
 PRE_EMPHASIS = 0.97
 ENERGY_FLOOR = 1e-5
 SHIFT, SCALE = 4.5, 5.0  # (x + 4.5) / 5 of the logarithms
@@ -29,3 +33,9 @@ class FrontEnd:
     def num_frames(self) -> int:
         """Frames it gives: pre-emphasis takes one sample, the centred STFT adds one frame."""
         return 1 + (self.num_samples - 1) // self.hop_length
+
+    def mel_bank(self) -> np.ndarray:
+        """Kaldi's mel bank, float32 [n_fft // 2 + 1, num_mels]."""
+        return mel.kaldi_mel_bank(
+            self.num_mels, self.n_fft, self.sample_rate_hz, self.low_hz, self.high_hz
+        )

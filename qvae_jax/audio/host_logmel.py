@@ -5,7 +5,6 @@ import functools
 import numpy as np
 import scipy.fft
 
-from qvae_jax.audio import mel
 from qvae_jax.audio.front_end import ENERGY_FLOOR, PRE_EMPHASIS, SCALE, SHIFT, FrontEnd
 
 BLOCK_FRAMES = 64  # transformed at once; with all their spectra they fit into a core's cache
@@ -63,13 +62,7 @@ def _bands(front_end: FrontEnd) -> list[tuple[slice, slice, np.ndarray]]:
     Nine tenths of the bank are zeros. A product this small is never shared among threads, whose
     number could change its last bit.
     """
-    bank = mel.kaldi_mel_bank(
-        front_end.num_mels,
-        front_end.n_fft,
-        front_end.sample_rate_hz,
-        front_end.low_hz,
-        front_end.high_hz,
-    )
+    bank = front_end.mel_bank()
     bands = []
     for first in range(0, front_end.num_mels, BAND_MELS):
         mels = slice(first, min(first + BAND_MELS, front_end.num_mels))

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from qvae_jax import platforms
-from qvae_jax.audio import mel, stft
+from qvae_jax.audio import stft
 from qvae_jax.audio.front_end import ENERGY_FLOOR, PRE_EMPHASIS, SCALE, SHIFT, FrontEnd
 
 
@@ -34,12 +34,6 @@ def _log_mel(waveform: jax.Array, front_end: FrontEnd) -> jax.Array:
     )
     window = stft.hann_window(front_end.window_length, periodic=False)
     spectrum = jnp.fft.rfft(frames * window, n=front_end.n_fft)
-    bank = mel.kaldi_mel_bank(
-        front_end.num_mels,
-        front_end.n_fft,
-        front_end.sample_rate_hz,
-        front_end.low_hz,
-        front_end.high_hz,
-    )
+    bank = front_end.mel_bank()
     energies = jnp.matmul(stft.power(spectrum), bank, precision=jax.lax.Precision.HIGHEST)
     return (jnp.log(jnp.swapaxes(energies, -1, -2) + ENERGY_FLOOR) + SHIFT) / SCALE

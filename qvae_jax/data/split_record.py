@@ -24,14 +24,7 @@ def left_out(workdir: pathlib.Path) -> frozenset[str]:
 
     Empty for a run without a record. Raises UserError for a record that is damaged.
     """
-    path = workdir / SPLIT_FILE
-    if not path.is_file():
-        return frozenset()
-    record = files.read_json(path)
-    names = record.get("left_out", {}) if isinstance(record, dict) else None
-    if not isinstance(names, dict):
-        raise UserError(f"{path} is damaged: restore it, or name another workdir.")
-    return frozenset(names)
+    return frozenset(_recorded(workdir, "left_out") or ())
 
 
 def check_split(workdir: pathlib.Path, parts: Mapping[str, Examples]) -> None:
@@ -39,13 +32,11 @@ def check_split(workdir: pathlib.Path, parts: Mapping[str, Examples]) -> None:
 
     A run without a record, of an earlier version, is not checked.
     """
-    path = workdir / SPLIT_FILE
-    if not path.is_file():
+    path, recorded = workdir / SPLIT_FILE, _recorded(workdir, "parts")
+    if recorded is None:
         return
-    record = files.read_json(path)
-    recorded = record.get("parts") if isinstance(record, dict) else None
-    if not isinstance(recorded, dict) or not all(isinstance(p, dict) for p in recorded.values()):
-        raise UserError(f"{path} is damaged: restore it, or name another workdir.")
+    if not all(isinstance(part, dict) for part in recorded.values()):
+        raise _damaged(path)
     found = _names(parts)
     differences = [
         f"{name!r} {what} {part}"
@@ -65,6 +56,22 @@ def check_split(workdir: pathlib.Path, parts: Mapping[str, Examples]) -> None:
             + (f" and {len(differences) - 1} more differences" if len(differences) > 1 else "")
             + "; restore the data set, or name another workdir."
         )
+
+
+def _recorded(workdir: pathlib.Path, field: str) -> dict | None:
+    """One field of a run's record; None for a run without a record."""
+    path = workdir / SPLIT_FILE
+    if not path.is_file():
+        return None
+    record = files.read_json(path)
+    value = record.get(field) if isinstance(record, dict) else None
+    if not isinstance(value, dict):
+        raise _damaged(path)
+    return value
+
+
+def _damaged(path: pathlib.Path) -> UserError:
+    return UserError(f"{path} is damaged: restore it, or name another workdir.")
 
 
 def _names(parts: Mapping[str, Examples]) -> dict[str, dict[str, str]]:

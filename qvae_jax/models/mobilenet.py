@@ -239,9 +239,8 @@ class MobileNetV3(nnx.Module):
             x = platforms.each_sample(frozen, x)
         if trained > last_layer:
             return x
-        return self.maps(x, first_layer=trained, last_layer=last_layer, train_layers=train_layers)[
-            -1
-        ]
+        maps = self.maps(x, first_layer=trained, last_layer=last_layer, train_layers=train_layers)
+        return maps[-1]
 
     def pooled(
         self,

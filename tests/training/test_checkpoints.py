@@ -1,5 +1,6 @@
 """Checkpoints: whole or not there, compared with the model, and the right ones kept."""
 
+import contextlib
 import json
 import os
 import pathlib
@@ -297,20 +298,27 @@ def test_what_is_saved_is_what_was_there_when_it_was_given(tmp_path):
     kept.close()
 
 
+@contextlib.contextmanager
+def full_disk():
+    """Every write beyond 20 kB of a file fails while it lasts, as on a full disk."""
+    old = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, old[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, old)
+
+
 @COMPLAINTS
 def test_a_failed_save_shows_at_the_next_one_at_the_latest(tmp_path):
     kept = saved_run(tmp_path, [1.0])
     kept.wait()
     tree = run_tree(2)
     tree["params"]["a.kernel"] = np.random.default_rng(0).standard_normal(50_000)
-    old = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, old[1]))
-    try:
+    with full_disk():
         kept.save(2, tree, 0.5)
         with pytest.raises(UserError, match="step 2 .*File too large.*step 1 is intact"):
             kept.save(3, run_tree(3), 0.5)
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, old)
     kept.save(4, tree, 0.5)  # as there is room again
     assert kept.latest_step == 4
     kept.close()
@@ -321,15 +329,10 @@ def test_writes_that_really_fail_keep_the_earlier_checkpoint(tmp_path):
     kept = saved_run(tmp_path, [1.0])
     tree = run_tree(2)
     tree["params"]["a.kernel"] = np.random.default_rng(0).standard_normal(50_000)
-    old = resource.getrlimit(resource.RLIMIT_FSIZE)
-    # Every write beyond 20 kB of a file now fails, as on a full disk.
-    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, old[1]))
-    try:
+    with full_disk():
         kept.save(2, tree, 0.5)
         with pytest.raises(UserError, match="step 2 .*File too large.*step 1 is intact") as raised:
             kept.wait()
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, old)
     assert len(str(raised.value)) < 600
     assert kept.latest_step == 1
     assert_same_trees(kept.restore(1), run_tree(1))
