@@ -1,10 +1,13 @@
-"""`python -m benchmarks.compute`: every program of qvae_jax beside PyTorch's, in one process.
+"""`python -m benchmarks.compute`: every program of qvae_jax beside its peers, in one process.
 
-Each row first checks that both sides give the same (1e-4 of the largest value), then times them in
-turns and prints the ratio of the medians, PyTorch's over ours. float32, on the CPU's cores.
+The peers are PyTorch eager, PyTorch by torch.compile, and our model in plain Flax's forms, all with
+the same weights. Each row first checks that all give the same (1e-4 of the largest value), then
+times them in turns and prints the ratios of the medians, the peer's over ours. float32, on the
+CPU's cores. share is the rate of matrix products in our program over that of one large product.
 """
 
 import argparse
+import functools
 import pathlib
 from collections.abc import Callable
 from typing import NamedTuple
@@ -15,7 +18,7 @@ import numpy as np
 import optax
 import torch
 
-from benchmarks import timing, torch_peer
+from benchmarks import plain_flax, timing, torch_peer
 from qvae_jax import losses
 from qvae_jax.audio.logmel import FrontEnd, log_mel
 from qvae_jax.models import decoders, variables
@@ -35,49 +38,49 @@ BETA = 1e-4
 FINE_TUNED = frozenset(range(11, 17))
 
 
-class Row(NamedTuple):
-    """One line of the table: both sides' programs, and what each of them gives, to be compared."""
+EAGER, COMPILED, FLAX = PEERS = ("eager", "compiled", "flax")
 
-    ours: Callable[[], object]
-    theirs: Callable[[], object]
-    compared: Callable[[], tuple[np.ndarray, np.ndarray]]
-    gflop: float
-    compiled_peer: Callable[[], object] | None = None
+
+class Row(NamedTuple):
+    """One line of the table: ours and its peers, each made when it is asked for, and its work.
+
+    A made program is called again and again. value takes what it returned at its first call.
+    """
+
+    ours: Callable[[], Callable[[], object]]
+    peers: dict[str, Callable[[], Callable[[], object]]]
+    value: Callable[[object], np.ndarray]
+    gflop: Callable[[], float]
 
 
 def main() -> None:
     """Prints the table; exit status 1 where two sides disagree."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rows", help="only rows whose name contains this")
     parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--compile", action="store_true", help="also time torch.compile, if it can")
+    parser.add_argument("--peers", default=",".join(PEERS), help="which of them")
     options = parser.parse_args()
-    chosen = [name for name in ROWS if options.rows is None or options.rows in name]
-    print(f"{'row':44}{'ratio':>7}{'goal':>6}{'compiled':>10}{'ours ms':>9}{'torch ms':>10}  share")
-    for name in chosen:
-        make, goal = ROWS[name]
-        print(_line(name, goal, make(), options), flush=True)
+    peers = options.peers.split(",")
+    print(f"{'row':44}{'goal':>5}" + "".join(f"{peer:>10}" for peer in peers) + "   ours ms  share")
+    for name, (make, goal) in ROWS.items():
+        if options.rows is None or options.rows in name:
+            print(_line(name, goal, make(), peers, options.rounds), flush=True)
 
 
-def _line(name: str, goal: float, row: Row, options) -> str:
-    _check(name, *row.compared())
-    product, product_gflop = timing.matrix_product()
-    programs = {"ours": row.ours, "theirs": row.theirs, "product": product}
-    if options.compile and row.compiled_peer is not None:
-        programs["compiled"] = row.compiled_peer
-    seconds = timing.interleaved(programs, options.rounds)
-    ratio = seconds["theirs"] / seconds["ours"]
-    compiled = f"{seconds['compiled'] / seconds['ours']:.2f}" if "compiled" in seconds else "–"
-    share = (row.gflop / seconds["ours"]) / (product_gflop / seconds["product"])
-    return (
-        f"{name:44}{ratio:7.2f}{goal:6.1f}{compiled:>10}{seconds['ours'] * 1e3:9.1f}"
-        f"{seconds['theirs'] * 1e3:10.1f}  {share:5.0%}"
-    )
+def _line(name: str, goal: float, row: Row, peers: list[str], num_rounds: int) -> str:
+    programs = {"ours": row.ours()} | {peer: row.peers[peer]() for peer in peers}
+    values = {side: row.value(jax.block_until_ready(run())) for side, run in programs.items()}
+    for peer in peers:
+        _check(f"{name}, {peer}", values["ours"], values[peer])
+    programs["product"], product_gflop = timing.matrix_product()
+    seconds = timing.interleaved(programs, num_rounds)
+    ratios = "".join(f"{seconds[peer] / seconds['ours']:10.2f}" for peer in peers)
+    share = (row.gflop() / seconds["ours"]) / (product_gflop / seconds["product"])
+    return f"{name:44}{goal:5.1f}{ratios}{seconds['ours'] * 1e3:10.1f}{share:7.0%}"
 
 
 def _check(name: str, ours: np.ndarray, theirs: np.ndarray) -> None:
-    difference = np.abs(np.asarray(ours) - np.asarray(theirs)).max()
-    largest = np.abs(np.asarray(theirs)).max()
+    difference, largest = np.abs(ours - theirs).max(), np.abs(theirs).max()
     if not difference <= BOUND * largest:
         raise SystemExit(f"{name}: the two sides differ by {difference:.2e} of {largest:.2e}")
 
@@ -120,22 +123,27 @@ def _compiled(function: Callable, *arguments) -> Callable[[], object]:
     return lambda: program(*arguments)
 
 
-def _inference(function: Callable[[], torch.Tensor]) -> Callable[[], torch.Tensor]:
+def _inference(function: Callable, *arguments) -> Callable[[], torch.Tensor]:
     def run():
         with torch.inference_mode():
-            return function()
+            return function(*arguments)
 
     return run
 
 
-def _forward_row(function, arguments, peer: Callable, peer_arguments: tuple) -> Row:
-    """A row of a forward pass on both sides; peer may be compiled as it stands."""
-    ours = _compiled(function, *arguments)
-    theirs = _inference(lambda: peer(*peer_arguments))
-    faster = torch.compile(peer)
-    compiled = _inference(lambda: faster(*peer_arguments))
-    compared = lambda: (np.asarray(ours()), theirs().numpy())  # noqa: E731
-    return Row(ours, theirs, compared, timing.gflop(function, *arguments), compiled)
+def _forward_row(function, arguments: tuple, peer: Callable, peer_arguments: tuple) -> Row:
+    """A row of a forward pass, function of arrays on our side and peer of tensors on PyTorch's."""
+    peers = {
+        EAGER: lambda: _inference(peer, *peer_arguments),
+        COMPILED: lambda: _inference(torch.compile(peer), *peer_arguments),
+        FLAX: lambda: plain_flax.made(_compiled, function, *arguments),
+    }
+    return Row(
+        lambda: _compiled(function, *arguments),
+        peers,
+        np.asarray,
+        lambda: timing.gflop(function, *arguments),
+    )
 
 
 def decoder(decoder_type: str, batch: int) -> Row:
@@ -199,20 +207,31 @@ def all_losses(batch: int) -> Row:
     inputs = [torch.from_numpy(array) for array in (prediction, target, mu, logvar)]
     inputs[0].requires_grad_()
 
+    @jax.value_and_grad
     def loss(prediction, target, mu, logvar):
         return losses.qvae_loss(prediction, target, mu, logvar, beta=BETA)[0]
 
-    arguments = (jax.value_and_grad(loss), prediction, target, mu, logvar)
-    ours = _compiled(*arguments)
+    def total(*inputs):
+        return torch_reference.total(torch_reference.loss_terms(*inputs, banks), BETA)
 
-    def theirs():
+    def with_gradient(total: Callable):
         inputs[0].grad = None
-        value = torch_reference.total(torch_reference.loss_terms(*inputs, banks), BETA)
+        value = total(*inputs)
         value.backward()
-        return value.detach()
+        return value.detach(), inputs[0].grad
 
-    compared = lambda: (np.asarray(ours()[0]), theirs().numpy())  # noqa: E731
-    return Row(ours, theirs, compared, timing.gflop(*arguments))
+    arguments = (prediction, target, mu, logvar)
+    peers = {
+        EAGER: lambda: functools.partial(with_gradient, total),
+        COMPILED: lambda: functools.partial(with_gradient, torch.compile(total)),
+        FLAX: lambda: plain_flax.made(_compiled, loss, *arguments),
+    }
+    return Row(
+        lambda: _compiled(loss, *arguments),
+        peers,
+        lambda result: np.asarray(result[0]),
+        lambda: timing.gflop(loss, *arguments),
+    )
 
 
 def training_step(layers: frozenset[int] | None, batch: int) -> Row:
@@ -229,6 +248,30 @@ def training_step(layers: frozenset[int] | None, batch: int) -> Row:
         inputs /= np.linalg.norm(inputs, axis=1, keepdims=True)
     else:
         inputs = _log_mels(batch)
+    step, first = _train_step(graphdef, ours, layers)
+    batch_of = {"inputs": inputs, "targets": targets}
+
+    def peer(compiled: bool):
+        given = {key: tensor.clone() for key, tensor in state.items()}
+        tensors = torch.from_numpy(inputs), torch.from_numpy(targets)
+        return torch_peer.training_step(given, *tensors, layers, BETA, compiled=compiled)
+
+    peers = {
+        EAGER: lambda: peer(compiled=False),
+        COMPILED: lambda: peer(compiled=True),
+        FLAX: lambda: plain_flax.made(_stepping, step, first, batch_of),
+    }
+    compared = ("mel", "waveform", "kl")
+    return Row(
+        lambda: _stepping(step, first, batch_of),
+        peers,
+        lambda terms: np.array([float(terms[name]) for name in compared]),
+        lambda: timing.gflop(step, first, batch_of),
+    )
+
+
+def _train_step(graphdef, model_variables: Variables, layers: frozenset[int] | None):
+    """The training step, not compiled, and the state before the first one."""
     rate = optax.constant_schedule(8e-4)
     update_rule = optimizer.adamw(
         rate, rate, beta1=0.95, beta2=0.999, weight_decay=1e-4, clip_norm=2.0
@@ -242,31 +285,21 @@ def training_step(layers: frozenset[int] | None, batch: int) -> Row:
         temperature=0.0,
         seed=0,
     )
-    first = training_state.new_state(
-        Variables(*jax.tree.map(jnp.array, tuple(ours))), layers or frozenset(), update_rule
-    )
-    batch_of = jax.device_put({"inputs": inputs, "targets": targets})
-    step = jax.jit(make_train_step(graphdef, update_rule, options), donate_argnums=0)
-    program = step.lower(first, batch_of).compile()
-    held = [first]
+    first = training_state.new_state(model_variables, layers or frozenset(), update_rule)
+    return make_train_step(graphdef, update_rule, options), first
+
+
+def _stepping(step: Callable, state, batch: dict) -> Callable[[], object]:
+    """A call that takes the next step from a state, of which it has a copy of its own."""
+    batch = jax.device_put(batch)
+    held = [jax.tree.map(jnp.array, state)]
+    program = jax.jit(step, donate_argnums=0).lower(held[0], batch).compile()
 
     def run():
-        held[0], metrics = program(held[0], batch_of)
+        held[0], metrics = program(held[0], batch)
         return metrics
 
-    given = {key: tensor.clone() for key, tensor in state.items()}
-    theirs = torch_peer.training_step(
-        given, torch.from_numpy(inputs), torch.from_numpy(targets), layers, BETA
-    )
-
-    def compared():
-        mine, other = run(), theirs()
-        return tuple(
-            np.array([float(terms[name]) for name in ("mel", "waveform", "kl")])
-            for terms in (mine, other)
-        )
-
-    return Row(run, theirs, compared, timing.gflop(step, first, batch_of))
+    return run
 
 
 def _log_mels(batch: int) -> np.ndarray:

@@ -75,11 +75,13 @@ def training_step(
     targets: torch.Tensor,
     train_layers: frozenset[int] | None,
     beta: float,
+    *,
+    compiled: bool = False,
 ) -> Callable[[], dict[str, float]]:
     """A step (AdamW, clipped) of `original-plus` at z = μ, to be called again and again.
 
     It gives the loss terms before the step. train_layers are the encoder's that learn; None where
-    the inputs are features.
+    the inputs are features. compiled: forward and backward pass by torch.compile.
     """
     backbone, heads, decoder = below(state, BACKBONE), below(state, HEADS), below(state, DECODER)
     banks = loss_banks()
@@ -92,12 +94,17 @@ def training_step(
         parameter.requires_grad_()
     optimizer = torch.optim.AdamW(learning, lr=8e-4, betas=(0.95, 0.999), weight_decay=1e-4)
 
-    def step() -> dict[str, float]:
-        optimizer.zero_grad()
+    def loss_terms() -> State:
         given = inputs if train_layers is None else features(backbone, inputs, train_layers)
         mu, logvar = torch_forward.posterior(heads, given)
         prediction = torch_reference.original_plus(mu, decoder, train=True)
-        terms = torch_reference.loss_terms(prediction, targets, mu, logvar, banks)
+        return torch_reference.loss_terms(prediction, targets, mu, logvar, banks)
+
+    forward = torch.compile(loss_terms) if compiled else loss_terms
+
+    def step() -> dict[str, float]:
+        optimizer.zero_grad()
+        terms = forward()
         torch_reference.total(terms, beta).backward()
         torch.nn.utils.clip_grad_norm_(learning, 2.0)
         optimizer.step()
