@@ -135,18 +135,6 @@ def _with_edges(x: jax.Array, reach: int) -> jax.Array:
     return jnp.pad(x, [(0, 0)] * (x.ndim - 2) + [(reach, reach), (0, 0)])
 
 
-def upsample3_linear(x: jax.Array) -> jax.Array:
-    """Linear ×3 upsampling with half-pixel centres: [batch, time, C] -> [batch, 3·time, C].
-
-    Each sample stays in the middle of its three; its neighbours mix 2 : 1 with the next sample,
-    and the edges repeat (torch's interpolate, mode "linear", align_corners false).
-    """
-    before = jnp.concatenate([x[:, :1], x[:, :-1]], axis=1)
-    after = jnp.concatenate([x[:, 1:], x[:, -1:]], axis=1)
-    phases = [(before + 2.0 * x) / 3.0, x, (2.0 * x + after) / 3.0]
-    return jnp.stack(phases, axis=2).reshape(x.shape[0], 3 * x.shape[1], x.shape[2])
-
-
 def conv2d(x: jax.Array, kernel: jax.Array, *, stride: int = 1) -> jax.Array:
     """Convolution padded by (k − 1) / 2 on each side, as torch does and 'SAME' does not.
 

@@ -28,7 +28,8 @@ class Stage(nnx.Module):
 
     def __init__(self, num_in, num_out, taps, *, slope=0.0, upsampling, residual=False, **parts):
         self.upsample = layers.Upsample3(num_in, **parts) if upsampling == "learned" else None
-        self.conv = layers.Conv1d(num_in, num_out, taps, upsample=upsampling == "nearest", **parts)
+        nearest = "nearest" if upsampling == "nearest" else None
+        self.conv = layers.Conv1d(num_in, num_out, taps, upsample=nearest, **parts)
         self.norm = _batch_norm(num_out)
         self.slope = slope
         self.residual = residual
@@ -159,7 +160,7 @@ class UpsampleBlock(nnx.Module):
     """Linear ×3 upsampling, two convolutions that share one BatchNorm, two residual blocks."""
 
     def __init__(self, num_in: int, num_out: int, dropout: float, **parts):
-        self.conv = layers.Conv1d(num_in, num_out, 3, **parts)
+        self.conv = layers.Conv1d(num_in, num_out, 3, upsample="linear", **parts)
         self.refine = layers.Conv1d(num_out, num_out, 3, **parts)
         self.norm = _batch_norm(num_out)
         self.residual_blocks = nnx.List(
@@ -168,7 +169,6 @@ class UpsampleBlock(nnx.Module):
 
     def __call__(self, x: jax.Array, *, train: bool, key) -> jax.Array:
         """[batch, time, in] -> [batch, 3·time, out]."""
-        x = convolutions.upsample3_linear(x)
         x = layers.leaky_relu(self.norm(self.conv(x), train=train))
         # One BatchNorm twice: in training its running statistics move twice a step.
         x = layers.leaky_relu(self.norm(self.refine(x), train=train))
@@ -210,7 +210,7 @@ class Improved(Decoder):
             UpsampleBlock(num_in, num_out, dropout, **parts)
             for num_in, num_out in zip(widths, widths[1:])
         )
-        self.final = layers.Conv1d(widths[-1], final, 9, **parts)
+        self.final = layers.Conv1d(widths[-1], final, 9, upsample="linear", **parts)
         self.branches = nnx.List(layers.Conv1d(final, branch, taps, **parts) for taps in (3, 7, 15))
         self.output = layers.Conv1d(3 * branch, 1, 1, **parts)
 
@@ -220,11 +220,27 @@ class Improved(Decoder):
         yield "project", x
         for name, x in _trace_blocks(self.stem, self.blocks, x, train, key):
             yield name, x
-        x = layers.leaky_relu(self.final(convolutions.upsample3_linear(x)))
+        x = layers.leaky_relu(self.final(x))
         yield "final", x
-        x = jnp.concatenate([convolve(x) for convolve in self.branches], axis=-1)
-        yield "branches", x
-        yield "audio", jnp.tanh(self.output(x)[..., 0])
+        yield "branches", jnp.concatenate([convolve(x) for convolve in self.branches], axis=-1)
+        yield "audio", jnp.tanh(self._branches_to_audio(x)[..., 0])
+
+    def _branches_to_audio(self, x: jax.Array) -> jax.Array:
+        """All branches and the output after them: [batch, time, channels] -> [batch, time, 1].
+
+        Nothing lies between them but sums, so that they are one convolution: to one channel, by
+        the longest branch's taps, a thirteenth of the products.
+        """
+        longest = max(len(branch.kernel[...]) for branch in self.branches)
+        kernels = [_with_taps(branch.kernel[...], longest) for branch in self.branches]
+        biases = [branch.bias[...] for branch in self.branches]
+        to_audio = lambda given: jnp.matmul(  # noqa: E731
+            jnp.concatenate(given, axis=-1),
+            self.output.kernel[0],
+            precision=jax.lax.Precision.HIGHEST,
+        )
+        bias = to_audio(biases) + self.output.bias[...]
+        return convolutions.conv1d(x, to_audio(kernels).astype(x.dtype)) + bias.astype(x.dtype)
 
 
 class LightImproved(Decoder):
@@ -239,13 +255,13 @@ class LightImproved(Decoder):
             UpsampleBlock(num_in, num_out, dropout, **parts)
             for num_in, num_out in zip(widths, widths[1:])
         )
-        self.output = layers.Conv1d(widths[-1], 1, 3, **parts)
+        self.output = layers.Conv1d(widths[-1], 1, 3, upsample="linear", **parts)
 
     def trace(self, z: jax.Array, *, train: bool, key) -> Iterator[tuple[str, jax.Array]]:
         """(name, [batch, time, channels]) of each block, then ("audio", [batch, 59049])."""
         for name, x in _trace_blocks(self.stem, self.blocks, z[:, None, :], train, key):
             yield name, x
-        yield "audio", jnp.tanh(self.output(convolutions.upsample3_linear(x))[..., 0])
+        yield "audio", jnp.tanh(self.output(x)[..., 0])
 
 
 DECODERS = {
@@ -271,6 +287,12 @@ def _batch_norm(num_channels: int) -> layers.BatchNorm:
 
 def _scaled(widths: tuple[int, ...], factor: float) -> tuple[int, ...]:
     return tuple(max(1, round(width * factor)) for width in widths)
+
+
+def _with_taps(kernel: jax.Array, num_taps: int) -> jax.Array:
+    """A kernel [taps, in, out] with zeros before and after it, to an odd number of taps."""
+    missing = (num_taps - len(kernel)) // 2
+    return jnp.pad(kernel, [(missing, missing), (0, 0), (0, 0)])
 
 
 def _apply_blocks(blocks, x: jax.Array, train: bool, key) -> jax.Array:

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from qvae_jax.models import convolutions, global_batch
+from qvae_jax.models import convolutions, global_batch, linear_upsampling
 
 LEAKY_SLOPE = 0.1
 
@@ -78,8 +78,9 @@ class Linear(nnx.Module):
 class Conv1d(nnx.Module):
     """Same-length convolution [batch, time, in] -> [batch, time, out], taps odd.
 
-    With upsample, the input is first repeated three times in time: [batch, 3·time, out].
-    reads is what convolutions.convolve is to be given for the same result.
+    With upsample, the input is first upsampled by three in time, "nearest" or "linear":
+    [batch, 3·time, out]. reads is what convolutions.convolve is to be given for the same result;
+    after linear upsampling nothing is.
     """
 
     def __init__(
@@ -88,7 +89,7 @@ class Conv1d(nnx.Module):
         num_out: int,
         taps: int,
         *,
-        upsample: bool = False,
+        upsample: str | None = None,
         dilation: int = 1,
         kernel_init,
         rng,
@@ -97,14 +98,18 @@ class Conv1d(nnx.Module):
         self.bias = nnx.Param(np.zeros(num_out, np.float32))
         self.upsample = upsample
         self.dilation = dilation
-        self.reads = (
-            convolutions.upsampling3(taps) if upsample else convolutions.same_length(taps, dilation)
-        )
+        self.reads = {
+            None: convolutions.same_length(taps, dilation),
+            "nearest": convolutions.upsampling3(taps),
+            "linear": None,
+        }[upsample]
 
     def __call__(self, x: jax.Array) -> jax.Array:
         """Applies the convolution."""
         kernel, bias = self.kernel[...].astype(x.dtype), self.bias[...].astype(x.dtype)
-        if self.upsample:
+        if self.upsample == "linear":
+            return linear_upsampling.upsampled_conv1d(x, kernel) + bias
+        if self.upsample == "nearest":
             return convolutions.upsample3_conv1d(x, kernel) + bias
         return convolutions.conv1d(x, kernel, dilation=self.dilation) + bias
 

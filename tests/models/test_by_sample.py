@@ -29,7 +29,7 @@ class Pair(nnx.Module):
         if kind == "transposed":
             self.conv = layers.Upsample3(num_in, num_out, **parts)
         else:
-            upsample = kind == "upsampled"
+            upsample = "nearest" if kind == "upsampled" else None
             self.conv = layers.Conv1d(num_in, num_out, taps, upsample=upsample, **parts)
 
 

@@ -141,14 +141,6 @@ def test_transposed_conv1d_stride3_equals_torch(torch, time):
     assert error(convolutions.transposed_conv1d_stride3(x, kernel), theirs) < TOLERANCE
 
 
-@pytest.mark.parametrize("time", [1, 2, 9])
-def test_upsample3_linear_equals_torch(torch, time):
-    x = _noise(2, time, 3)
-    signal = torch.from_numpy(x).transpose(1, 2)
-    theirs = torch.nn.functional.interpolate(signal, scale_factor=3, mode="linear")
-    assert error(convolutions.upsample3_linear(x), theirs.transpose(1, 2)) < TOLERANCE
-
-
 @pytest.mark.parametrize("stride", [1, 2])
 @pytest.mark.parametrize(("height", "width", "size"), [(8, 9, 1), (8, 9, 3), (7, 6, 5), (1, 2, 3)])
 def test_conv2d_equals_torch(torch, height, width, size, stride):

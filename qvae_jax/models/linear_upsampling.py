@@ -1,0 +1,98 @@
+"""Linear ×3 upsampling in time, and a convolution after it that is computed before it."""
+
+import jax
+import jax.numpy as jnp
+
+from qvae_jax import platforms
+from qvae_jax.models import convolutions
+
+# What an upsampled sample 3t + phase is made of: (shift, weight) of input samples t + shift.
+MIXES = (((-1, 1 / 3), (0, 2 / 3)), ((0, 1.0),), ((0, 2 / 3), (1, 1 / 3)))
+
+
+def upsample3_linear(x: jax.Array) -> jax.Array:
+    """Linear ×3 upsampling with half-pixel centres: [batch, time, C] -> [batch, 3·time, C].
+
+    Each sample stays in the middle of its three; its neighbours mix 2 : 1 with the next sample,
+    and the edges repeat (torch's interpolate, mode "linear", align_corners false).
+    """
+    before = jnp.concatenate([x[:, :1], x[:, :-1]], axis=1)
+    after = jnp.concatenate([x[:, 1:], x[:, -1:]], axis=1)
+    phases = [(before + 2.0 * x) / 3.0, x, (2.0 * x + after) / 3.0]
+    return jnp.stack(phases, axis=2).reshape(x.shape[0], 3 * x.shape[1], x.shape[2])
+
+
+def upsampled_conv1d_plainly(x: jax.Array, kernel: jax.Array) -> jax.Array:
+    """upsample3_linear, then conv1d: [batch, time, in] -> [batch, 3·time, out]."""
+    return convolutions.conv1d(upsample3_linear(x), kernel)
+
+
+def upsampled_conv1d(x: jax.Array, kernel: jax.Array) -> jax.Array:
+    """upsampled_conv1d_plainly, on CPU with a third of its products."""
+    if platforms.on_cpu() and x.shape[1] >= 2 * _at_edge(kernel):
+        return convolved_before(x, kernel)
+    return upsampled_conv1d_plainly(x, kernel)
+
+
+@jax.custom_vjp
+def convolved_before(x: jax.Array, kernel: jax.Array) -> jax.Array:
+    """upsampled_conv1d_plainly of at least twice as many samples as decide the outputs at an edge.
+
+    Upsampling commutes with the product of a single tap, so each tap is multiplied once per input
+    sample and the products are mixed, as in convolutions.upsample3_conv1d. The gradient is the
+    plain form's; it keeps the input, not the upsampled one.
+    """
+    half, at_edge = len(kernel) // 2, _at_edge(kernel)
+    y = _mixed_products(x, kernel, _reads(len(kernel)))
+    if half == 0:
+        return y
+    # Beyond its edges the upsampled sound is silence, not its last sample once more.
+    first = upsampled_conv1d_plainly(x[:, :at_edge], kernel)[:, :half]
+    last = upsampled_conv1d_plainly(x[:, -at_edge:], kernel)[:, -half:]
+    return y.at[:, :half].set(first).at[:, -half:].set(last)
+
+
+convolved_before.defvjp(
+    lambda x, kernel: (convolved_before(x, kernel), (x, kernel)),
+    lambda saved, cotangent: jax.vjp(upsampled_conv1d_plainly, *saved)[1](cotangent),
+)
+
+
+def _at_edge(kernel: jax.Array) -> int:
+    """How many samples decide the outputs whose taps reach beyond an edge."""
+    return len(kernel) // 2 + 2
+
+
+def _reads(num_taps: int) -> list[list[tuple[int, int, float]]]:
+    """By phase of the output: (tap, shift, weight) of all the products that it sums."""
+    reads = []
+    for phase in range(3):
+        places = [divmod(phase + tap - num_taps // 2, 3) for tap in range(num_taps)]
+        reads.append(
+            [
+                (tap, blocks + shift, weight)
+                for tap, (blocks, of_phase) in enumerate(places)
+                for shift, weight in MIXES[of_phase]
+            ]
+        )
+    return reads
+
+
+def _mixed_products(x: jax.Array, kernel: jax.Array, reads) -> jax.Array:
+    """The convolution of x upsampled without end, its first and last samples going on."""
+    num_taps, num_in, num_out = kernel.shape
+    batch, time, _ = x.shape
+    reach = max(abs(shift) for phase in reads for _, shift, _ in phase)
+    padded = jnp.pad(x, [(0, 0), (reach, reach), (0, 0)], mode="edge")
+    products = padded @ kernel.transpose(1, 0, 2).reshape(num_in, num_taps * num_out)
+    phases = [
+        sum(
+            weight
+            * products[
+                :, reach + shift : reach + shift + time, tap * num_out : (tap + 1) * num_out
+            ]
+            for tap, shift, weight in phase
+        )
+        for phase in reads
+    ]
+    return jnp.concatenate(phases, -1).reshape(batch, 3 * time, num_out)
