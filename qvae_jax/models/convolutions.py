@@ -4,6 +4,7 @@ Every fast form gives what its plain form gives, up to rounding; the tests hold 
 """
 
 import functools
+import itertools
 
 import jax
 import jax.numpy as jnp
@@ -141,7 +142,8 @@ def conv2d(x: jax.Array, kernel: jax.Array, *, stride: int = 1) -> jax.Array:
     [batch, height, width, in] with odd [k, k, in, out] -> [batch, ⌈height/stride⌉, …, out].
     """
     if kernel.shape[:2] == (1, 1) and stride == 1:
-        return x @ kernel[0, 0]
+        # In two dimensions: XLA transposes whole maps for the gradient of one in four.
+        return (x.reshape(-1, x.shape[-1]) @ kernel[0, 0]).reshape(*x.shape[:-1], -1)
     return _conv2d(x, kernel, stride, groups=1)
 
 
@@ -157,25 +159,99 @@ def depthwise_conv2d(x: jax.Array, kernel: jax.Array, *, stride: int = 1) -> jax
     return depthwise_as_shifted_sum(x, kernel, stride)
 
 
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
 def depthwise_as_shifted_sum(x: jax.Array, kernel: jax.Array, stride: int) -> jax.Array:
-    """depthwise_conv2d as a sum over taps of shifted, scaled copies of the input."""
-    size = kernel.shape[0]
-    half = (size - 1) // 2
+    """depthwise_conv2d as a sum over taps of shifted, scaled copies of the input.
+
+    The gradient is written out: JAX's own is a pass over the map for every tap.
+    """
+    half = len(kernel) // 2
     padded = jnp.pad(x, [(0, 0), (half, half), (half, half), (0, 0)])
+    shape = _strided_shape(x, stride)
+    return sum(
+        _every(padded, (i, j), shape, stride) * kernel[i, j, 0]
+        for i, j in itertools.product(range(len(kernel)), repeat=2)
+    )
+
+
+def _depthwise_gradients(stride: int, saved: tuple[jax.Array, jax.Array], cotangent: jax.Array):
+    x, kernel = saved
+    return (
+        _depthwise_gradient_by_input(x, kernel, cotangent, stride),
+        _depthwise_gradient_by_kernel(x, kernel, cotangent, stride),
+    )
+
+
+def _depthwise_gradient_by_input(x, kernel, cotangent, stride: int) -> jax.Array:
+    """A shifted sum of the cotangent for each parity of row and column, or what stride leaves."""
+    half, reach = len(kernel) // 2, len(kernel) // stride + 1
+    shape = _strided_shape(x, stride)
+    padded = jnp.pad(cotangent, [(0, 0), (reach, reach), (reach, reach), (0, 0)])
+    padded = lax.optimization_barrier(padded)
+
+    def read_by(phase: int) -> list[tuple[int, int]]:
+        """(tap, place in padded) of the results that read rows, or columns, of this phase."""
+        taps = [tap for tap in range(len(kernel)) if (phase + half - tap) % stride == 0]
+        return [(tap, reach + (phase + half - tap) // stride) for tap in taps]
+
+    def of_phase(row: int, column: int) -> jax.Array:
+        return sum(
+            (
+                _every(padded, (top, left), shape, 1) * kernel[i, j, 0]
+                for (i, top), (j, left) in itertools.product(read_by(row), read_by(column))
+            ),
+            start=jnp.zeros((), x.dtype),
+        )
+
     batch, height, width, channels = x.shape
-    rows, columns = stride * (-(-height // stride) - 1) + 1, stride * (-(-width // stride) - 1) + 1
-    total = 0.0
-    for i in range(size):
-        for j in range(size):
-            # The same program as indexing gives, in half of the time to trace it.
-            shifted = lax.slice(
-                padded,
-                (0, i, j, 0),
-                (batch, i + rows, j + columns, channels),
-                (1, stride, stride, 1),
-            )
-            total = total + shifted * kernel[i, j, 0]
-    return total
+    if stride == 1:
+        return of_phase(0, 0)
+    phases = [
+        [
+            jnp.broadcast_to(of_phase(row, column), (batch, *shape, channels))
+            for column in range(stride)
+        ]
+        for row in range(stride)
+    ]
+    interleaved = jnp.stack([jnp.stack(columns, axis=3) for columns in phases], axis=2)
+    whole = interleaved.reshape(batch, stride * shape[0], stride * shape[1], channels)
+    return whole[:, :height, :width]
+
+
+def _depthwise_gradient_by_kernel(x, kernel, cotangent, stride: int) -> jax.Array:
+    """Sums over all places of the cotangent times what each tap read: one pass for all taps."""
+    half = len(kernel) // 2
+    padded = jnp.pad(x, [(0, 0), (half, half), (half, half), (0, 0)])
+    padded = lax.optimization_barrier(padded)
+    shape = _strided_shape(x, stride)
+    of_tap = tuple(
+        _every(padded, (i, j), shape, stride) * cotangent
+        for i, j in itertools.product(range(len(kernel)), repeat=2)
+    )
+    zeros = (jnp.zeros((), x.dtype),) * len(of_tap)
+    # Along a row first, in which the taps of one place read what the next place's will.
+    sums = lax.reduce(of_tap, zeros, lambda a, b: [p + q for p, q in zip(a, b)], (2,))
+    sums = lax.optimization_barrier(jnp.stack(sums))
+    return jnp.sum(sums, (1, 2)).reshape(kernel.shape)
+
+
+depthwise_as_shifted_sum.defvjp(
+    lambda x, kernel, stride: (depthwise_as_shifted_sum(x, kernel, stride), (x, kernel)),
+    _depthwise_gradients,
+)
+
+
+def _strided_shape(x: jax.Array, stride: int) -> tuple[int, int]:
+    """Height and width of a convolution's result."""
+    return -(-x.shape[1] // stride), -(-x.shape[2] // stride)
+
+
+def _every(x: jax.Array, first: tuple[int, int], shape: tuple[int, int], stride: int) -> jax.Array:
+    """shape places of x [batch, height, width, C], from first on, stride apart."""
+    # The same program as indexing gives, in half of the time to trace it.
+    ends = [start + stride * (count - 1) + 1 for start, count in zip(first, shape)]
+    strides = (1, stride, stride, 1)
+    return lax.slice(x, (0, *first, 0), (len(x), *ends, x.shape[3]), strides)
 
 
 def _conv2d(x: jax.Array, kernel: jax.Array, stride: int, groups: int) -> jax.Array:

@@ -1,5 +1,6 @@
 """Fast forms of convolutions against plain ones and torch's, results and gradients alike."""
 
+import functools
 import importlib
 
 import jax
@@ -90,6 +91,37 @@ def test_depthwise_as_shifted_sum(batch, height, width, channels, size, stride):
         x,
         kernel,
     )
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("size", [3, 5])
+def test_depthwise_gradients_agree_in_float64(size, stride):
+    x, kernel = _noise(2, 9, 13, 4), _noise(size, size, 1, 4, seed=1)
+
+    @functools.partial(jax.jit, static_argnums=0)
+    def gradients(form, x, kernel, cotangent):
+        return jax.vjp(lambda x, kernel: form(x, kernel, stride), x, kernel)[1](cotangent)
+
+    with jax.enable_x64(True):
+        x, kernel = x.astype(np.float64), kernel.astype(np.float64)
+        cotangent = np.asarray(_plain_depthwise_conv2d(x, kernel, stride)) + 1.0
+        ours, theirs = (
+            gradients(form, x, kernel, cotangent)
+            for form in (convolutions.depthwise_as_shifted_sum, _plain_depthwise_conv2d)
+        )
+    for mine, other in zip(ours, theirs, strict=True):
+        assert error(mine, other) < 1e-12
+
+
+@pytest.mark.parametrize(("batch", "height", "width"), [(1, 1, 1), (2, 3, 5)])
+def test_conv2d_by_1x1(batch, height, width):
+    def plain(x, kernel):
+        return lax.conv_general_dilated(
+            x, kernel, (1, 1), "VALID", dimension_numbers=("NHWC", "HWIO", "NHWC")
+        )
+
+    x, kernel = _noise(batch, height, width, 3), _noise(1, 1, 3, 4, seed=1)
+    _compare(convolutions.conv2d, plain, x, kernel)
 
 
 @pytest.mark.parametrize("backend", ["cpu", "gpu"])
