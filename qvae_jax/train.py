@@ -23,6 +23,7 @@ from qvae_jax.training import (
     environment,
     hosts,
     loop,
+    memory,
     optimizer,
     reset,
     start,
@@ -59,7 +60,7 @@ def _train(config: ml_collections.ConfigDict, workdir: pathlib.Path, reset_epoch
     files.make_folder(workdir)
     if (workdir / configuration.CONFIG_FILE).exists():
         configuration.read_run(workdir)  # it is about to be replaced, so it must be a run's
-    with _alone(workdir):
+    with _alone(workdir), memory.given_back_after_compiling():
         _reset(config, workdir, reset_epoch)
         keep_best = config.checkpoints.keep_best
         with contextlib.closing(RunCheckpoints(workdir, keep_best=keep_best)) as kept:

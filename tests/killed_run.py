@@ -48,14 +48,6 @@ def dying(function, number: int, delay_s: float):
     return called
 
 
-def import_tensorboard_without_torch() -> None:
-    """TensorBoard's writer would import it, which takes seconds."""
-    sys.modules["torch"] = None
-    import tensorboardX  # noqa: F401
-
-    del sys.modules["torch"]
-
-
 def shrink(set_attribute=setattr) -> None:
     """A decoder of 729 samples and two windows for its losses, to spend the time on starts."""
     from qvae_jax import losses
@@ -89,7 +81,6 @@ def patch(phase: str, number: int, delay_s: float) -> None:
 def main(data_set: str, workdir: str, phase: str = "", number: str = "1", delay: str = "0") -> None:
     if phase == "start":
         after(float(delay))
-    import_tensorboard_without_torch()
     import jax
 
     import small_run

@@ -3,10 +3,11 @@
     python tests/many_devices.py OUTPUT.npz NUM_STEPS PARALLEL:NUM_DEVICES:CHANGES...
 
 CHANGES are empty (then evaluation is compared too) or words: `per_device`, `parts` (two per batch),
-`dropout`, `no_mel` (without the mel loss), `no_log`: the spectral loss without its logarithms,
-which turn rounding into gradient where a prediction is nearly zero (test_step.py), `floor`: with
-them, but of magnitudes plus 1 instead of 1e-7, so that they do not. Keys of OUTPUT are
-SPREAD/KIND/NAME. Precision is JAX_ENABLE_X64's.
+`dropout`, `warming`: at the rate at which the authors' proper runs begin, not at the full one,
+`shaken`: from weights half a rounding away, `no_mel` (without the mel loss), `no_log`: the spectral
+loss without its logarithms, which turn rounding into gradient where a prediction is nearly zero
+(test_step.py), `floor`: with them, but of magnitudes plus 1 instead of 1e-7, so that they do not, and with targets of noise.
+Keys of OUTPUT are SPREAD/KIND/NAME. Precision is JAX_ENABLE_X64's.
 """
 
 import sys
@@ -27,6 +28,7 @@ from qvae_jax.training.step import StepOptions, TrainState
 
 BATCH_SIZE = 8
 LOG_FLOOR = losses.LOG_FLOOR
+FULL_RATE, WARMING_RATE = 8e-4, 8e-5 * schedules.WARMUP_START
 LAYERS = frozenset({1})  # of the encoder, that learn
 KEEP_GRADIENT = optax.GradientTransformation(
     init=lambda params: jax.tree.map(jnp.zeros_like, params),
@@ -59,6 +61,14 @@ def batch(dtype) -> dict[str, np.ndarray]:
     return {"inputs": inputs.astype(dtype), "targets": targets.astype(dtype)}
 
 
+def loud(targets: np.ndarray) -> np.ndarray:
+    """Noise in their place, above what a fresh decoder gives at all frequencies.
+
+    Else |x| bends within rounding of 0 for some bin or other: its gradient there is one of two.
+    """
+    return np.random.default_rng(2).standard_normal(targets.shape).astype(targets.dtype)
+
+
 def run(parallel: str, num_devices: int, changes: str, num_steps: int) -> dict[str, np.ndarray]:
     """Metrics, gradients and statistics of the first step, and the parameters after the last."""
     dtype = np.float64 if jax.config.jax_enable_x64 else np.float32
@@ -67,6 +77,9 @@ def run(parallel: str, num_devices: int, changes: str, num_steps: int) -> dict[s
         losses.spectral_loss = convergence
     graphdef, given = variables.split(model("dropout" in changes))
     given = jax.tree.map(lambda array: np.asarray(array, dtype), given)
+    if "shaken" in changes:
+        given = given._replace(params=shaken(given.params, np.finfo(dtype).eps / 2))
+    rate = schedules.constant(WARMING_RATE if "warming" in changes else FULL_RATE)
     per_device = "per_device" in changes
     how = devices.spread(
         parallel, "per_device" if per_device else "global", jax.devices()[:num_devices]
@@ -74,7 +87,7 @@ def run(parallel: str, num_devices: int, changes: str, num_steps: int) -> dict[s
     options = StepOptions(
         loss_weights=LossWeights(mel=0.0) if "no_mel" in changes else LossWeights(),
         beta=schedules.constant(0.01),
-        learning_rate=schedules.constant(8e-4),
+        learning_rate=rate,
         precomputed_features=False,
         train_layers=LAYERS,
         temperature=1.0,
@@ -83,7 +96,6 @@ def run(parallel: str, num_devices: int, changes: str, num_steps: int) -> dict[s
         axis_name=how.axis_name,
         batch_norm_per_device=per_device,
     )
-    rate = options.learning_rate
     adamw = optimizer.adamw(rate, rate, beta1=0.95, beta2=0.999, weight_decay=1e-4, clip_norm=2.0)
     rule = optax.chain(KEEP_GRADIENT, adamw)
     trainable, frozen = optimizer.split_trainable(given.params, LAYERS)
@@ -91,7 +103,10 @@ def run(parallel: str, num_devices: int, changes: str, num_steps: int) -> dict[s
     state = devices.put_state(state, how)
     train_step = devices.compile_train_step(step.make_train_step(graphdef, rule, options), how)
     eval_step = devices.compile_eval_step(step.make_eval_step(graphdef, options), how)
-    placed = devices.put_batch(batch(dtype), how)
+    given_batch = batch(dtype)
+    if "floor" in changes:
+        given_batch["targets"] = loud(given_batch["targets"])
+    placed = devices.put_batch(given_batch, how)
     found = {} if changes else evaluated(state, eval_step, how, dtype)
     for number in range(1, num_steps + 1):
         state, metrics = train_step(state, placed)
@@ -102,6 +117,13 @@ def run(parallel: str, num_devices: int, changes: str, num_steps: int) -> dict[s
             found |= named("batch_stats", here.batch_stats)
     found |= named("params", devices.get_state(state, how).trainable)
     return found
+
+
+def shaken(params: dict, size: float) -> dict:
+    """All numbers off by about this share of themselves."""
+    random = np.random.default_rng(1)
+    off = lambda array: 1 + size * random.standard_normal(array.shape)  # noqa: E731
+    return {name: (array * off(array)).astype(array.dtype) for name, array in params.items()}
 
 
 def evaluated(state: TrainState, eval_step, how: devices.Spread, dtype) -> dict[str, np.ndarray]:

@@ -73,14 +73,14 @@ def assert_same_checkpoints(found: dict, expected: dict) -> None:
     jax.tree.map(np.testing.assert_array_equal, found, expected)
 
 
-def signal_after(monkeypatch, step: int) -> None:
-    """Sends this process SIGTERM once it has taken a step."""
+def signal_after(monkeypatch, step: int, number: int) -> None:
+    """Sends this process a signal once it has taken a step."""
     after_step = step_report.StepReport.after_step
 
     def signalling(report, taken, metrics):
         after_step(report, taken, metrics)
         if taken == step:
-            signal.raise_signal(signal.SIGTERM)
+            signal.raise_signal(number)
 
     monkeypatch.setattr(step_report.StepReport, "after_step", signalling)
 
@@ -223,6 +223,7 @@ def test_a_run_says_where_everything_lies(data_set, frozen_run, tmp_path, capsys
     train.train(small_run.config(data_set), workdir)
     told = capsys.readouterr().out
     assert "going on from step 6" in told and "6 train, 3 interpolation, 3 extrapolation" in told
+    assert "parameters of " in told and " parameters learn, " in told
     assert "from" not in told.split("training loss")[0].split("going on from")[0]
     assert f"--mode=generate --workdir={workdir}" in told
     assert (workdir / METRICS_FILE).read_bytes() == before, "a finished run stays as it is"
@@ -235,13 +236,14 @@ def test_a_run_goes_on_as_if_it_had_never_stopped(
     data_set, fine_tuned_run, tmp_path, monkeypatch, capsys
 ):
     workdir = tmp_path / "run"
-    for step in (3, 4):  # within an epoch, and at its end
+    for step, number in ((3, signal.SIGTERM), (4, signal.SIGINT)):  # in an epoch, at its end
+        handler = signal.getsignal(number)
         with monkeypatch.context() as patch:
-            signal_after(patch, step)
+            signal_after(patch, step, number)
             small_run.trained(data_set, workdir, encoder="fine_tuned", **SCHEDULED)
         assert f"stopped and saved at step {step}" in capsys.readouterr().out
         assert max(steps_on_disk(workdir)) == step
-        assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+        assert signal.getsignal(number) == handler
     small_run.trained(data_set, workdir, encoder="fine_tuned", **SCHEDULED)
     assert "going on from step 4" in capsys.readouterr().out
     assert_same_checkpoints(saved(workdir), saved(fine_tuned_run))

@@ -22,8 +22,6 @@ def main(
     import jax
 
     import killed_run
-
-    killed_run.import_tensorboard_without_torch()
     import small_run
     from qvae_jax import losses, train
     from qvae_jax.training import diagnostics, diagnostics_files, hosts

@@ -2,10 +2,11 @@
 
 import json
 import pathlib
+import sys
+import types
 
 import ml_collections
 import numpy as np
-import tensorboardX
 
 from qvae_jax import files
 from qvae_jax.errors import UserError
@@ -31,7 +32,7 @@ class MetricsLog:
         with files.explaining_write_errors(self._path):
             self._file = open(self._path, "a", encoding="utf-8")
             # TensorBoard drops what an earlier attempt wrote at purge_step and after it.
-            self._board = tensorboardX.SummaryWriter(
+            self._board = _tensorboard().SummaryWriter(
                 str(workdir / "tensorboard"), purge_step=step + 1
             )
 
@@ -150,6 +151,23 @@ def _is_entry(entry) -> bool:
 
 def _is_count(value) -> bool:
     return type(value) is int and 0 <= value <= LARGEST_COUNT
+
+
+def _tensorboard() -> types.ModuleType:
+    """tensorboardX without torch, of which it would import what is installed and then use nothing.
+
+    That is a second and 190 MB. What torch there is otherwise stays as it is.
+    """
+    if "torch" in sys.modules:
+        import tensorboardX
+
+        return tensorboardX
+    sys.modules["torch"] = None  # so that its import fails
+    try:
+        import tensorboardX
+    finally:
+        del sys.modules["torch"]
+    return tensorboardX
 
 
 def _line(entry: dict) -> str:

@@ -72,10 +72,31 @@ def test_a_batch_on_two_devices_trains_as_on_one(tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("changes", ["no_log", "no_log,parts", "no_log,dropout"])
+@pytest.mark.parametrize(
+    "changes", ["no_log", "no_log,parts", "no_log,dropout,warming", "warming", "warming,parts"]
+)
 def test_twenty_steps_are_the_same_on_any_number_of_devices(tmp_path, changes):
-    spreads = ["jit:1", *EVERY_SPREAD] if changes == "no_log" else ["jit:1", "jit:4", "pmap:4"]
+    """With every term at the rate of the authors' warm-up, which moves parameters by 1e-4.
+
+    At the full rate, ten times to a thousand times what parts two runs at a step parts them at the
+    next, and twenty steps part any two: see the test below.
+    """
+    every = changes in ("no_log", "warming")
+    spreads = ["jit:1", *EVERY_SPREAD] if every else ["jit:1", "jit:4", "pmap:4"]
     assert_same_training(results(tmp_path, 20, *(f"{s}:{changes}" for s in spreads)))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("x64", "num_steps", "kind"), [(True, 4, "params"), (False, 1, "gradients")]
+)
+def test_devices_part_two_trainings_no_more_than_rounding_does(tmp_path, x64, num_steps, kind):
+    """All terms at the full rate, where a bin near zero makes much of little (test_step.py)."""
+    spreads = [f"{spread}:" for spread in ("jit:1", *EVERY_SPREAD)]
+    one, *others, shaken = results(tmp_path, num_steps, *spreads, "jit:1:shaken", x64=x64).values()
+    by_rounding = difference(shaken, one, kind)
+    for other in others:
+        assert difference(other, one, kind) < 10 * by_rounding
 
 
 @pytest.mark.slow
@@ -125,6 +146,16 @@ def test_batch_norm_per_device_sees_a_part_of_the_batch(tmp_path):
     # The means are those of the whole batch still, but not what they are taken of.
     assert difference(mapped, whole, "batch_stats") > 1e-4
     assert difference(mapped, whole, "gradients") > 1e-3
+
+
+@pytest.mark.parametrize("parallel", ["jit", "pmap"])
+def test_a_step_takes_its_states_memory_over(parallel):
+    how = devices.spread(parallel, devices=jax.devices()[:1])
+    train_step = devices.compile_train_step(lambda state, batch: (state + batch, {}), how)
+    state = devices.put_state(np.ones(3, np.float32), how)
+    batch = devices.put_batch({"x": np.ones(3, np.float32)}, how)["x"]
+    after, _ = train_step(state, batch)
+    assert state.is_deleted() and not batch.is_deleted() and not after.is_deleted()
 
 
 def test_a_batch_is_divided_among_all_devices():

@@ -4,6 +4,9 @@ import contextlib
 import json
 import math
 import os
+import pathlib
+import subprocess
+import sys
 import time
 
 import numpy as np
@@ -19,6 +22,18 @@ from qvae_jax.training.metrics_log import (
     checked_metrics,
     read_metrics,
 )
+
+
+REPOSITORY = pathlib.Path(__file__).parents[2]
+WITHOUT_TORCH = """
+import importlib.util, pathlib, sys
+from qvae_jax.training.metrics_log import MetricsLog
+log = MetricsLog(pathlib.Path(sys.argv[1]), 0)
+log.write(1, "train", {"total": 1.0})
+log.close()
+assert "torch" not in sys.modules
+importlib.util.find_spec("torch")  # which fails on a None in sys.modules
+"""
 
 
 def write_steps(workdir, first: int, last: int, *, resumed: int = 0) -> None:
@@ -207,3 +222,10 @@ def test_whatever_the_file_holds_there_are_entries_or_one_line(tmp_path_factory,
         assert all({"step", "part"} <= entry.keys() for entry in checked_metrics(folder))
     except UserError as error:
         assert str(folder / METRICS_FILE) in str(error)
+
+
+def test_torch_is_not_imported(tmp_path):
+    command = [sys.executable, "-c", WITHOUT_TORCH, str(tmp_path)]
+    environment = os.environ | {"JAX_PLATFORMS": "cpu"}
+    subprocess.run(command, cwd=REPOSITORY, env=environment, check=True)
+    assert read_metrics(tmp_path) == [{"step": 1, "part": "train", "total": 1.0}]
