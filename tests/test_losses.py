@@ -251,7 +251,7 @@ def _compare(ours, theirs, bound: float):
     )
 
 
-@settings(max_examples=8, deadline=None, derandomize=True)
+@settings(max_examples=4, deadline=None, derandomize=True)
 @given(
     batch=st.integers(1, 3),
     surplus=st.integers(0, 3000),

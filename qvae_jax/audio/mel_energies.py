@@ -7,7 +7,7 @@ import numpy as np
 from qvae_jax import platforms
 from qvae_jax.audio import mel
 
-BAND_MELS = 32  # multiplied at once, each by the few bins that they cover
+BAND_MELS = 40  # multiplied at once, each by the few bins that they cover
 
 
 def mel_energies(power: jax.Array, bank: np.ndarray) -> jax.Array:

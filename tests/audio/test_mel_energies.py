@@ -15,7 +15,7 @@ from qvae_jax.audio.mel_energies import mel_energies
 
 @settings(max_examples=30, deadline=None, derandomize=True)
 @given(
-    num_mels=st.sampled_from([1, 31, 32, 33, 80, 128]),
+    num_mels=st.sampled_from([1, 39, 40, 41, 80, 128]),
     n_fft=st.sampled_from([64, 512, 1024]),  # with few bins some mels cover none
     frames=st.integers(1, 5),
     low_hz=st.sampled_from([0.0, 2_000.0]),
@@ -50,5 +50,5 @@ def test_only_one_cpu_multiplies_by_bands(several, monkeypatch):
     monkeypatch.setattr(platforms, "samples_apart", lambda: not several)
     bank = mel.htk_mel_bank(80, 64, 22_050, 0.0, 11_025.0)
     program = jax.make_jaxpr(lambda power: mel_energies(power, bank))(jnp.ones((2, len(bank))))
-    assert str(program).count("dot_general") == (1 if several else 3)
+    assert str(program).count("dot_general") == (1 if several else 2)
     assert error(mel_energies(np.ones((2, len(bank))), bank), np.ones((2, len(bank))) @ bank) < 1e-6
