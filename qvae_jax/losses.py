@@ -1,12 +1,15 @@
 """What training minimises: spectral, mel and waveform distances and the KL divergence."""
 
 import dataclasses
+import functools
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 
+from qvae_jax import platforms
 from qvae_jax.audio import mel, stft
+from qvae_jax.audio.mel_energies import mel_energies
 from qvae_jax.models import global_batch
 
 STFT_WINDOWS = (512, 1024, 2048, 4096)  # samples at 22,050 Hz, each with a hop of a quarter
@@ -36,7 +39,7 @@ class Spectra(NamedTuple):
 
 
 def spectra(audio: jax.Array) -> Spectra:
-    """All spectra the losses compare, of audio [batch, samples] at 22,050 Hz."""
+    """All spectra the losses compare, of audio [..., samples] at 22,050 Hz."""
     stfts = {window: stft.stft(audio, window, window // 4) for window in STFT_WINDOWS}
     mels = {window: _mel_energies(stfts[window], window) for window in MEL_WINDOWS}
     return Spectra(stfts, mels)
@@ -54,17 +57,13 @@ def spectral_loss(
     mean |ln(|P| + 1e-7) − ln(|T| + 1e-7)|. Scalar. share is the part of the rows that count: the
     others are silent in both and add nothing to the sums. axis_name: see global_batch.
     """
-    losses = [
+    convergences = [
         _convergence(prediction.stft[window], target.stft[window], axis_name)
-        + _log_distance(
-            stft.magnitude(prediction.stft[window]),
-            stft.magnitude(target.stft[window]),
-            axis_name,
-        )
-        / share
         for window in STFT_WINDOWS
     ]
-    return sum(losses) / len(losses)
+    return sum(convergences) / len(convergences) + (
+        _log_magnitude_distance(prediction, target, axis_name) / share
+    )
 
 
 def mel_loss(
@@ -99,6 +98,8 @@ def qvae_loss(
 ) -> tuple[jax.Array, dict[str, jax.Array]]:
     """Total loss and its unweighted terms, each a scalar.
 
+    Only the total has a gradient, and none by the target.
+
     Args:
         prediction, target: audio [batch, samples] in [-1, 1] at 22,050 Hz.
         mu, logvar: of the approximate posterior, [batch, latent].
@@ -118,25 +119,87 @@ def qvae_loss(
         target = jnp.where(valid[:, None], target, 0.0)
     mean = lambda x: global_batch.mean(x, None, axis_name)  # noqa: E731
     share = 1.0 if valid is None else mean(valid.astype(jnp.float32))
-    predicted, wanted = spectra(prediction), spectra(target)
-    if weights.mask_silence:
-        predicted, wanted = _without_trailing_silence(predicted, wanted, weights.silence_threshold)
-        audible = jnp.abs(target) > weights.silence_threshold
-        prediction, target = prediction * audible, target * audible
+    target = jax.lax.stop_gradient(target)
+    if platforms.samples_apart() and axis_name is None and not weights.mask_silence:
+        spectra_total, terms = _spectra_by_sample(prediction, target, weights, share)
+    else:
+        predicted, wanted = spectra(prediction), spectra(target)
+        if weights.mask_silence:
+            threshold = weights.silence_threshold
+            predicted, wanted = _without_trailing_silence(predicted, wanted, threshold)
+            audible = jnp.abs(target) > threshold
+            prediction, target = prediction * audible, target * audible
+        terms = {
+            "spectral": spectral_loss(predicted, wanted, share, axis_name),
+            "mel": mel_loss(predicted, wanted, share, axis_name),
+        }
+        spectra_total = weights.spectral * terms["spectral"] + weights.mel * terms["mel"]
     kl = kl_divergence(mu, logvar)
-    terms = {
-        "spectral": spectral_loss(predicted, wanted, share, axis_name),
-        "mel": mel_loss(predicted, wanted, share, axis_name),
+    terms |= {
         "waveform": mean(_absolute(prediction - target)) / share,
         "kl": mean(kl if valid is None else jnp.where(valid, kl, 0.0)) / share,
     }
-    audio_terms = sum(getattr(weights, name) * terms[name] for name in TERMS[:3])
-    return audio_terms + beta * terms["kl"], terms
+    total = spectra_total + weights.waveform * terms["waveform"] + beta * terms["kl"]
+    return total, jax.lax.stop_gradient(terms)
+
+
+def _spectra_by_sample(
+    prediction: jax.Array, target: jax.Array, weights: LossWeights, share: jax.Array | float
+) -> tuple[jax.Array, dict[str, jax.Array]]:
+    """The weighted sum of the spectral and the mel term, and both, without a batch's spectra.
+
+    The convergence, whose norms are over the batch, needs no spectra, and the logarithms' distances
+    are means over samples: each sample's spectra, and the gradient through them, stay in the cache.
+    """
+    of_logs, (log_magnitude, log_mel) = _log_distances(prediction, target, weights)
+    convergences = [
+        stft.safe_sqrt(_energy(target - prediction, window))
+        / (stft.safe_sqrt(_energy(target, window)) + LOG_FLOOR)
+        for window in STFT_WINDOWS
+    ]
+    convergence = sum(convergences) / len(convergences)
+    terms = {"spectral": convergence + log_magnitude / share, "mel": log_mel / share}
+    return weights.spectral * convergence + of_logs / share, terms
+
+
+def _energy(audio: jax.Array, window: int) -> jax.Array:
+    return jnp.sum(stft.energy(audio, window, window // 4))
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
+def _log_distances(
+    prediction: jax.Array, target: jax.Array, weights: LossWeights
+) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
+    """The weighted sum of both distances of logarithms, and both; only the sum has a gradient."""
+    of_sample = lambda pair: _log_distances_of_sample(*pair, weights)  # noqa: E731
+    return jax.tree.map(jnp.mean, jax.lax.map(of_sample, (prediction, target)))
+
+
+def _log_distances_forward(prediction: jax.Array, target: jax.Array, weights: LossWeights):
+    def with_gradient(pair):
+        return jax.value_and_grad(_log_distances_of_sample, has_aux=True)(*pair, weights)
+
+    distances, gradient = jax.lax.map(with_gradient, (prediction, target))
+    return jax.tree.map(jnp.mean, distances), gradient / len(prediction)
+
+
+def _log_distances_backward(weights: LossWeights, gradient: jax.Array, cotangents):
+    return cotangents[0] * gradient, None
+
+
+_log_distances.defvjp(_log_distances_forward, _log_distances_backward)
+
+
+def _log_distances_of_sample(prediction: jax.Array, target: jax.Array, weights: LossWeights):
+    predicted, wanted = spectra(prediction), spectra(target)
+    log_magnitude = _log_magnitude_distance(predicted, wanted, None)
+    log_mel = mel_loss(predicted, wanted)
+    return weights.spectral * log_magnitude + weights.mel * log_mel, (log_magnitude, log_mel)
 
 
 def _mel_energies(spectrum: jax.Array, window: int) -> jax.Array:
     bank = mel.htk_mel_bank(NUM_MELS, window, SAMPLE_RATE_HZ, 0.0, SAMPLE_RATE_HZ / 2)
-    return jnp.matmul(stft.power(spectrum), bank, precision=jax.lax.Precision.HIGHEST)
+    return mel_energies(stft.power(spectrum), bank)
 
 
 def _without_trailing_silence(
@@ -164,6 +227,20 @@ def _convergence(prediction: jax.Array, target: jax.Array, axis_name: str | None
         return stft.safe_sqrt(global_batch.total(stft.power(spectrum), axis_name))
 
     return norm(target - prediction) / (norm(target) + LOG_FLOOR)
+
+
+def _log_magnitude_distance(
+    prediction: Spectra, target: Spectra, axis_name: str | None
+) -> jax.Array:
+    distances = [
+        _log_distance(
+            stft.magnitude(prediction.stft[window]),
+            stft.magnitude(target.stft[window]),
+            axis_name,
+        )
+        for window in STFT_WINDOWS
+    ]
+    return sum(distances) / len(distances)
 
 
 def _log_distance(prediction: jax.Array, target: jax.Array, axis_name: str | None) -> jax.Array:

@@ -20,6 +20,14 @@ def samples_apart() -> bool:
     return on_cpu() and jax.device_count() == 1
 
 
+def computed_once(x: jax.Array) -> jax.Array:
+    """x, which the compiler may not compute anew in each of the places that use it.
+
+    XLA's CPU backend does that to save memory traffic which its caches make cheap.
+    """
+    return jax.lax.optimization_barrier(x) if samples_apart() else x
+
+
 def each_sample(function: Callable[[jax.Array], jax.Array], batch: jax.Array) -> jax.Array:
     """function(batch), computed for one sample after the other where samples_apart().
 

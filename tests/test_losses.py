@@ -7,10 +7,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import golden_rules
 from filled import error
-from qvae_jax import losses
+from qvae_jax import losses, platforms
 from qvae_jax.audio import mel
 from qvae_jax.losses import LossWeights
 
@@ -214,6 +216,88 @@ def test_filling_rows_change_nothing(rows, form, batch_of_three):
     assert float(spoilt) == float(total)
     assert error(gradient[valid], gradient_alone) < 1e-6
     assert not np.any(gradient[~valid])
+
+
+def _in_both_forms(weights, *inputs, of_total=lambda total: total):
+    """[((total, terms), gradient by the prediction)], sample by sample and of the batch at once.
+
+    of_total is taken of the total before it is differentiated.
+    """
+
+    def loss(prediction, target, mu, logvar, valid):
+        total, terms = losses.qvae_loss(
+            prediction, target, mu, logvar, beta=BETA, weights=weights, valid=valid
+        )
+        return of_total(total), terms
+
+    results = []
+    for apart in (True, False):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(platforms, "samples_apart", lambda apart=apart: apart)
+            # A new function each time, for JAX would take the first one's trace for the second.
+            form = functools.partial(loss)
+            results.append(jax.jit(jax.value_and_grad(form, has_aux=True))(*inputs))
+    return results
+
+
+def _compare(ours, theirs, bound: float):
+    (total, terms), gradient = ours
+    (plain_total, plain_terms), plain_gradient = theirs
+    assert float(total) == pytest.approx(float(plain_total), rel=bound)
+    for name in losses.TERMS:
+        assert float(terms[name]) == pytest.approx(float(plain_terms[name]), rel=bound), name
+    np.testing.assert_allclose(
+        gradient, plain_gradient, rtol=0, atol=bound * np.abs(plain_gradient).max()
+    )
+
+
+@settings(max_examples=4, deadline=None, derandomize=True)
+@given(
+    batch=st.integers(1, 3),
+    surplus=st.integers(0, 3000),
+    silent_rows=st.sets(st.integers(0, 2)),
+    filling=st.booleans(),
+    seed=st.integers(0, 99),
+)
+def test_sample_by_sample_equals_the_batch_at_once(batch, surplus, silent_rows, filling, seed):
+    random = np.random.default_rng(seed)
+    shape = (batch, max(losses.STFT_WINDOWS) // 2 + 1 + surplus)
+    prediction, target = random.uniform(-1, 1, (2, *shape)).astype(np.float32)
+    target[[row for row in silent_rows if row < batch]] = 0
+    mu, logvar = random.standard_normal((2, batch, 4)).astype(np.float32)
+    valid = np.arange(batch) < max(1, batch - 1) if filling else None
+    weights = LossWeights(spectral=0.7, mel=1.3, waveform=0.4)
+    # In double precision: float32's gradient is noise where a bin of the prediction is nearly zero.
+    with jax.enable_x64(True):
+        inputs = [array.astype(np.float64) for array in (prediction, target, mu, logvar)]
+        # Of a function of the total, so that the gradient's factor is another than one.
+        _compare(*_in_both_forms(weights, *inputs, valid, of_total=_cube_root), 2e-7)
+
+
+def _cube_root(total):
+    return 2 * jnp.cbrt(total)
+
+
+def test_sample_by_sample_equals_the_batch_at_once_in_single_precision(batch_of_three):
+    _compare(*_in_both_forms(LossWeights(), *batch_of_three, None), 1e-5)
+
+
+def test_only_the_total_has_a_gradient_and_only_by_the_prediction(form, batch_of_three):
+    weights = LossWeights(mask_silence=MASKS[form])
+
+    def total_and_terms(prediction, target):
+        total, terms = losses.qvae_loss(
+            prediction, target, *batch_of_three[2:], beta=0.0, weights=weights
+        )
+        return jnp.stack([total, *terms.values()])
+
+    by_prediction, by_target = jax.jit(
+        lambda *audio: jax.vjp(total_and_terms, *audio)[1](jnp.eye(5)[0])
+    )(*batch_of_three[:2])
+    assert np.any(by_prediction)
+    assert not np.any(by_target)
+    of_terms = jax.jit(lambda *audio: jax.vjp(total_and_terms, *audio)[1](1 - jnp.eye(5)[0]))
+    assert not np.any(of_terms(*batch_of_three[:2])[0])
 
 
 def test_kl_divergence_follows_its_formula():

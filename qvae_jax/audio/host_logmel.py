@@ -5,6 +5,7 @@ import functools
 import numpy as np
 import scipy.fft
 
+from qvae_jax.audio import mel
 from qvae_jax.audio.front_end import ENERGY_FLOOR, PRE_EMPHASIS, SCALE, SHIFT, FrontEnd
 
 BLOCK_FRAMES = 64  # transformed at once; with all their spectra they fit into a core's cache
@@ -57,16 +58,8 @@ def _frames(waveform: np.ndarray, front_end: FrontEnd) -> np.ndarray:
 
 @functools.cache
 def _bands(front_end: FrontEnd) -> list[tuple[slice, slice, np.ndarray]]:
-    """The mel bank in parts: which mels, the bins they cover, and their weights [bins, mels].
+    """The mel bank in parts, see mel.bands.
 
-    Nine tenths of the bank are zeros. A product this small is never shared among threads, whose
-    number could change its last bit.
+    A product this small is never shared among threads, whose number could change its last bit.
     """
-    bank = front_end.mel_bank()
-    bands = []
-    for first in range(0, front_end.num_mels, BAND_MELS):
-        mels = slice(first, min(first + BAND_MELS, front_end.num_mels))
-        covered = np.flatnonzero(bank[:, mels].any(axis=1))
-        bins = slice(covered[0], covered[-1] + 1) if len(covered) else slice(0, 1)
-        bands.append((mels, bins, np.ascontiguousarray(bank[bins, mels])))
-    return bands
+    return mel.bands(front_end.mel_bank(), BAND_MELS)

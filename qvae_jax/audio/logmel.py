@@ -4,10 +4,12 @@ import functools
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from qvae_jax import platforms
 from qvae_jax.audio import stft
 from qvae_jax.audio.front_end import ENERGY_FLOOR, PRE_EMPHASIS, SCALE, SHIFT, FrontEnd
+from qvae_jax.audio.mel_energies import mel_energies
 
 
 def log_mel(waveform: jax.Array, front_end: FrontEnd = FrontEnd()) -> jax.Array:
@@ -27,13 +29,13 @@ def _log_mel(waveform: jax.Array, front_end: FrontEnd) -> jax.Array:
     # The window sits in the middle of the FFT's frame. Where a frame lies in the FFT's buffer
     # changes phases only, so the zeros around the window need never be framed.
     margin = (front_end.n_fft - front_end.window_length) // 2
+    window = stft.hann_window(front_end.window_length, periodic=False)
     frames = stft.frame(
         padded[..., margin : padded.shape[-1] - margin],
         front_end.window_length,
         front_end.hop_length,
+        np.pad(window, (0, front_end.n_fft - front_end.window_length)),
     )
-    window = stft.hann_window(front_end.window_length, periodic=False)
-    spectrum = jnp.fft.rfft(frames * window, n=front_end.n_fft)
-    bank = front_end.mel_bank()
-    energies = jnp.matmul(stft.power(spectrum), bank, precision=jax.lax.Precision.HIGHEST)
+    power = stft.power(jnp.fft.rfft(frames))
+    energies = mel_energies(power, front_end.mel_bank())
     return (jnp.log(jnp.swapaxes(energies, -1, -2) + ENERGY_FLOOR) + SHIFT) / SCALE

@@ -37,6 +37,20 @@ def htk_mel_bank(
     return _triangles(bins, edges).astype(np.float32)
 
 
+def bands(bank: np.ndarray, band_mels: int) -> list[tuple[slice, slice, np.ndarray]]:
+    """A bank in parts of a few mels: which mels, the bins they cover, and their weights.
+
+    Nine tenths of a bank [bins, mels] are zeros, and a part [its bins, its mels] has few of them.
+    """
+    parts = []
+    for first in range(0, bank.shape[1], band_mels):
+        mels = slice(first, min(first + band_mels, bank.shape[1]))
+        covered = np.flatnonzero(bank[:, mels].any(axis=1))
+        bins = slice(int(covered[0]), int(covered[-1]) + 1) if len(covered) else slice(0, 1)
+        parts.append((mels, bins, np.ascontiguousarray(bank[bins, mels])))
+    return parts
+
+
 def _triangles(positions: np.ndarray, edges: np.ndarray) -> np.ndarray:
     """Weights [positions, len(edges) - 2] of triangles over each three neighbouring edges."""
     left, centre, right = edges[:-2], edges[1:-1], edges[2:]

@@ -1,15 +1,25 @@
 """Short-time Fourier transforms with torch.stft's conventions, differentiable everywhere."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import lax
+
+from qvae_jax import platforms
 
 
-def frame(samples: jax.Array, frame_length: int, hop_length: int) -> jax.Array:
+def frame(
+    samples: jax.Array, frame_length: int, hop_length: int, window: np.ndarray | None = None
+) -> jax.Array:
     """Overlapping frames: [..., n] -> [..., 1 + (n - frame_length) // hop_length, frame_length].
 
-    Built from shifted slices of hop-sized blocks rather than a gather, because the gradient of a
-    gather is a scatter-add, which is slow on every XLA backend.
+    With a window [frame_length or more], of its length, and times the window: what it is longer
+    than a frame must be zeros. Built from shifted slices of hop-sized blocks rather than a gather,
+    because the gradient of a gather is a scatter-add, which is slow on every XLA backend. Slices
+    are windowed, and zeros appended, before the slices are joined: on the CPU joining them is a
+    pass over memory of its own, and so is what follows it.
     """
     num_samples = samples.shape[-1]
     if num_samples < frame_length:
@@ -21,8 +31,15 @@ def frame(samples: jax.Array, frame_length: int, hop_length: int) -> jax.Array:
     shortage = max(0, num_blocks * hop_length - num_samples)
     padded = jnp.pad(samples, [(0, 0)] * len(batch_shape) + [(0, shortage)])
     blocks = padded[..., : num_blocks * hop_length].reshape(*batch_shape, num_blocks, hop_length)
-    shifted = [blocks[..., i : i + num_frames, :] for i in range(blocks_per_frame)]
-    return jnp.concatenate(shifted, axis=-1)[..., :frame_length]
+    parts = []
+    for number in range(blocks_per_frame):
+        columns = slice(number * hop_length, min((number + 1) * hop_length, frame_length))
+        part = blocks[..., number : number + num_frames, : columns.stop - columns.start]
+        parts.append(part if window is None else part * window[columns])
+    if window is not None and len(window) > frame_length:
+        zeros = (*batch_shape, num_frames, len(window) - frame_length)
+        parts.append(jnp.zeros(zeros, parts[0].dtype))
+    return jnp.concatenate(parts, axis=-1)
 
 
 def hann_window(length: int, *, periodic: bool) -> np.ndarray:
@@ -44,9 +61,78 @@ def stft(samples: jax.Array, window_length: int, hop_length: int) -> jax.Array:
             f"{samples.shape[-1]} samples are too few to reflect {half} of them at each edge."
         )
     edges = [(0, 0)] * (samples.ndim - 1) + [(half, half)]
-    padded = jnp.pad(samples, edges, mode="reflect")
-    windowed = frame(padded, window_length, hop_length) * hann_window(window_length, periodic=True)
+    padded = platforms.computed_once(jnp.pad(samples, edges, mode="reflect"))
+    window = hann_window(window_length, periodic=True)
+    windowed = frame(padded, window_length, hop_length, window)
+    if platforms.samples_apart():
+        return _rfft(windowed, window_length)
     return jnp.fft.rfft(windowed)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(1,))
+def _rfft(frames: jax.Array, length: int) -> jax.Array:
+    """jnp.fft.rfft of frames [..., length], with half the work for its gradient.
+
+    JAX's own gradient is a complex transform of the cotangent and as many zeros.
+    """
+    return jnp.fft.rfft(frames)
+
+
+def _rfft_forward(frames: jax.Array, length: int) -> tuple[jax.Array, None]:
+    return _rfft(frames, length), None
+
+
+def _rfft_backward(length: int, _: None, cotangent: jax.Array) -> tuple[jax.Array]:
+    # irfft takes each bin for two, but the first and, of an even length, the last.
+    scale = np.full(length // 2 + 1, length / 2, np.float32)
+    scale[0] = length
+    if length % 2 == 0:
+        scale[-1] = length
+    return (jnp.fft.irfft(jnp.conj(cotangent) * scale, n=length),)
+
+
+_rfft.defvjp(_rfft_forward, _rfft_backward)
+
+
+def energy(samples: jax.Array, window_length: int, hop_length: int) -> jax.Array:
+    """Sum of power(stft(...)) over frames and bins, without transforms: [..., n] -> [...].
+
+    By Parseval's theorem a frame's bins, each but the first and the last taken twice, have its
+    length times the energy of its windowed samples. The hop divides the even window.
+    """
+    num_samples = samples.shape[-1]
+    half = window_length // 2
+    coverage = _coverage(num_samples, window_length, hop_length)
+    covered = jnp.sum(jnp.square(samples) * coverage, axis=-1)
+    edges = [(0, 0)] * (samples.ndim - 1) + [(half, half)]
+    padded = platforms.computed_once(jnp.pad(samples, edges, mode="reflect"))
+    num_frames = 1 + num_samples // hop_length
+    blocks_per_frame = window_length // hop_length
+    num_blocks = num_frames - 1 + blocks_per_frame
+    blocks = padded[..., : num_blocks * hop_length].reshape(*samples.shape[:-1], -1, hop_length)
+    window = hann_window(window_length, periodic=True)
+    first_and_last = np.stack([window, window * (-1.0) ** np.arange(window_length)], axis=-1)
+    # Of each block: its part in a frame's two bins, whichever of the frame's blocks it is.
+    parts = first_and_last.reshape(blocks_per_frame, hop_length, 2).swapaxes(0, 1)
+    products = jnp.matmul(
+        blocks, parts.reshape(hop_length, -1).astype(np.float32), precision=lax.Precision.HIGHEST
+    ).reshape(*blocks.shape[:-1], blocks_per_frame, 2)
+    bins = sum(products[..., i : i + num_frames, i, :] for i in range(blocks_per_frame))
+    return (window_length * covered + jnp.sum(jnp.square(bins), axis=(-2, -1))) / 2
+
+
+@functools.cache
+def _coverage(num_samples: int, window_length: int, hop_length: int) -> np.ndarray:
+    """The squared windows over each sample, and over its reflections: float32 [num_samples]."""
+    half = window_length // 2
+    squared = np.square(hann_window(window_length, periodic=True).astype(np.float64))
+    padded = np.zeros(num_samples + window_length)
+    for first in range(0, num_samples + 1, hop_length):
+        padded[first : first + window_length] += squared
+    coverage = padded[half:-half].copy()
+    coverage[1 : half + 1] += padded[:half][::-1]
+    coverage[-half - 1 : -1] += padded[-half:][::-1]
+    return coverage.astype(np.float32)
 
 
 def power(spectrum: jax.Array) -> jax.Array:

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from filled import error
+from qvae_jax import platforms
 from qvae_jax.audio import stft
 
 # samples, window, hop: the losses' own, the shortest that can be reflected, odd lengths, no overlap
@@ -58,6 +59,20 @@ def test_frame_cuts_what_a_sliding_window_cuts(length, hop, surplus, rows):
     )
 
 
+@settings(max_examples=30, deadline=None, derandomize=True)
+@given(
+    length=st.integers(1, 40),
+    hop=st.integers(1, 50),
+    surplus=st.integers(0, 60),
+    num_zeros=st.integers(0, 9),
+)
+def test_frame_multiplies_by_the_window_and_appends_its_zeros(length, hop, surplus, num_zeros):
+    samples, window = _noise(2, length + surplus), _noise(length, seed=1)
+    plain = _plain_frames(samples, length, hop) * window
+    ours = stft.frame(samples, length, hop, np.pad(window, (0, num_zeros)))
+    np.testing.assert_array_equal(ours, np.pad(plain, [(0, 0), (0, 0), (0, num_zeros)]))
+
+
 @pytest.mark.parametrize(("num_samples", "length", "hop"), [(50, 16, 4), (50, 16, 5), (50, 7, 9)])
 def test_gradient_of_frame_counts_the_frames_over_each_sample(num_samples, length, hop):
     covered = np.zeros(num_samples)
@@ -97,6 +112,49 @@ def test_stft_equals_torch(num_samples, window_length, hop):
     samples = _noise(2, num_samples, seed=1)
     theirs = reference.stft(torch.from_numpy(samples), window_length, hop).numpy()
     assert _complex_error(stft.stft(samples, window_length, hop), theirs) < 1e-6
+
+
+@pytest.mark.parametrize(("num_samples", "window_length", "hop"), [*SIZES, (90, 63, 20), (3, 2, 1)])
+def test_gradient_of_stft_equals_that_of_the_plain_form(
+    num_samples, window_length, hop, monkeypatch
+):
+    samples = _noise(2, num_samples)
+    spectrum = jax.eval_shape(lambda x: stft.stft(x, window_length, hop), samples)
+    weights = _noise(2, *spectrum.shape, seed=1)
+
+    def gradient(samples):
+        def weighted(samples):
+            spectrum = stft.stft(samples, window_length, hop)
+            return jnp.sum(spectrum.real * weights[0] + spectrum.imag * weights[1])
+
+        return jax.grad(weighted)(samples)
+
+    assert platforms.samples_apart()
+    ours = gradient(samples)
+    monkeypatch.setattr(platforms, "samples_apart", lambda: False)
+    assert error(ours, gradient(samples)) < 1e-6
+
+
+@settings(max_examples=25, deadline=None, derandomize=True)
+@given(
+    hop=st.sampled_from([1, 2, 16, 25]),
+    blocks=st.sampled_from([1, 2, 4]),
+    surplus=st.integers(1, 300),
+    seed=st.integers(0, 9),
+)
+def test_energy_is_the_sum_of_the_stft_s_power(hop, blocks, surplus, seed):
+    window_length = hop * blocks * (1 if hop * blocks % 2 == 0 else 2)
+    samples = _noise(3, window_length // 2 + surplus, seed=seed)
+
+    def plain(samples):
+        return jnp.sum(stft.power(stft.stft(samples, window_length, hop)), axis=(-2, -1))
+
+    def ours(samples):
+        return stft.energy(samples, window_length, hop)
+
+    np.testing.assert_allclose(ours(samples), plain(samples), rtol=2e-6)
+    of_all = [jax.grad(lambda x, f=f: jnp.sum(f(x)))(samples) for f in (ours, plain)]
+    assert error(*of_all) < 2e-6
 
 
 def test_stft_refuses_too_few_samples_to_reflect():
