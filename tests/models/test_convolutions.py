@@ -69,6 +69,33 @@ def test_upsample3_conv1d(batch, time, taps, num_in, num_out):
     _compare(convolutions.upsample3_conv1d, _plain_upsample3_conv1d, x, kernel)
 
 
+@settings(max_examples=6, deadline=None, derandomize=True)
+@given(
+    time=st.integers(1, 10),
+    taps=st.sampled_from([1, 3, 5, 7]),
+    dilation=st.integers(1, 3),
+    num_in=st.integers(1, 5),
+    num_out=st.integers(1, 5),
+)
+@example(time=1, taps=7, dilation=3, num_in=1, num_out=1)
+@example(time=2, taps=5, dilation=2, num_in=2, num_out=3)
+def test_same_length_convolve(time, taps, dilation, num_in, num_out):
+    def plain(x, kernel):
+        half = dilation * (taps // 2)
+        return lax.conv_general_dilated(
+            x,
+            kernel,
+            (1,),
+            [(half, half)],
+            rhs_dilation=(dilation,),
+            dimension_numbers=("NWC", "WIO", "NWC"),
+        )
+
+    reads = convolutions.same_length(taps, dilation)
+    x, kernel = _noise(2, time, num_in), _noise(taps, num_in, num_out, seed=1)
+    _compare(lambda x, kernel: convolutions.convolve(x, kernel, reads), plain, x, kernel)
+
+
 @settings(max_examples=8, deadline=None, derandomize=True)
 @given(
     batch=st.integers(1, 2),
