@@ -87,7 +87,7 @@ def convolve(x: jax.Array, kernel: jax.Array, reads: Reads) -> jax.Array:
         )
         for phase in reads
     ]
-    return _interleaved(phases)
+    return interleaved(phases)
 
 
 def convolve_gradients(
@@ -132,7 +132,7 @@ def _shifted(x: jax.Array, shift: int) -> jax.Array:
     return lax.pad(x, jnp.zeros((), x.dtype), edges)
 
 
-def _interleaved(phases: list[jax.Array]) -> jax.Array:
+def interleaved(phases: list[jax.Array]) -> jax.Array:
     """Phases of […, time, C], taken in turns sample by sample -> […, phases·time, C].
 
     A choice, not a concatenation: XLA fuses it with what comes before and after into one pass.

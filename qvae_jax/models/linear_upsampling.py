@@ -18,8 +18,7 @@ def upsample3_linear(x: jax.Array) -> jax.Array:
     """
     before = jnp.concatenate([x[:, :1], x[:, :-1]], axis=1)
     after = jnp.concatenate([x[:, 1:], x[:, -1:]], axis=1)
-    phases = [(before + 2.0 * x) / 3.0, x, (2.0 * x + after) / 3.0]
-    return jnp.stack(phases, axis=2).reshape(x.shape[0], 3 * x.shape[1], x.shape[2])
+    return convolutions.interleaved([(before + 2.0 * x) / 3.0, x, (2.0 * x + after) / 3.0])
 
 
 def upsampled_conv1d_plainly(x: jax.Array, kernel: jax.Array) -> jax.Array:
@@ -81,7 +80,7 @@ def _reads(num_taps: int) -> list[list[tuple[int, int, float]]]:
 def _mixed_products(x: jax.Array, kernel: jax.Array, reads) -> jax.Array:
     """The convolution of x upsampled without end, its first and last samples going on."""
     num_taps, num_in, num_out = kernel.shape
-    batch, time, _ = x.shape
+    time = x.shape[1]
     reach = max(abs(shift) for phase in reads for _, shift, _ in phase)
     padded = jnp.pad(x, [(0, 0), (reach, reach), (0, 0)], mode="edge")
     products = padded @ kernel.transpose(1, 0, 2).reshape(num_in, num_taps * num_out)
@@ -95,4 +94,4 @@ def _mixed_products(x: jax.Array, kernel: jax.Array, reads) -> jax.Array:
         )
         for phase in reads
     ]
-    return jnp.concatenate(phases, -1).reshape(batch, 3 * time, num_out)
+    return convolutions.interleaved(phases)
