@@ -6,8 +6,8 @@ CHANGES are empty (then evaluation is compared too) or words: `per_device`, `par
 `dropout`, `warming`: at the rate at which the authors' proper runs begin, not at the full one,
 `shaken`: from weights half a rounding away, `no_mel` (without the mel loss), `no_log`: the spectral
 loss without its logarithms, which turn rounding into gradient where a prediction is nearly zero
-(test_step.py), `floor`: with them, but of magnitudes plus 1 instead of 1e-7, so that they do not, and with targets of noise.
-Keys of OUTPUT are SPREAD/KIND/NAME. Precision is JAX_ENABLE_X64's.
+(test_step.py), `floor`: with them, but of magnitudes plus 1 instead of 1e-7, so that they do not,
+and with targets of noise. Keys of OUTPUT are SPREAD/KIND/NAME. Precision is JAX_ENABLE_X64's.
 """
 
 import sys
