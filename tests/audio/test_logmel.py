@@ -86,7 +86,7 @@ def test_num_frames_is_the_number_of_frames(duration_s, hop_length):
     assert shape == (3, 128, front_end.num_frames)
 
 
-@settings(max_examples=15, deadline=None, derandomize=True)
+@settings(max_examples=6, deadline=None, derandomize=True)
 @given(
     batch=st.integers(1, 3),
     duration_s=st.floats(0.04, 0.3),
