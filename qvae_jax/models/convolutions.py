@@ -77,6 +77,7 @@ def convolve(x: jax.Array, kernel: jax.Array, reads: Reads) -> jax.Array:
 
     One product by all taps side by side, then sums of shifted products. The gradient is written
     out because JAX's own, a chain of pads and scatters, takes about twice as long on CPU.
+    Differentiated, the result is convolve_in_training's.
     """
     num_out = kernel.shape[-1]
     products = x @ _side_by_side(kernel)
@@ -88,6 +89,25 @@ def convolve(x: jax.Array, kernel: jax.Array, reads: Reads) -> jax.Array:
         for phase in reads
     ]
     return interleaved(phases)
+
+
+def convolve_in_training(x: jax.Array, kernel: jax.Array, reads: Reads) -> jax.Array:
+    """convolve with its phases concatenated.
+
+    convolve's own form saves a training step 1 % of its time, and rounds otherwise: some ReLU's
+    input within rounding of zero then changes its sign.
+    """
+    num_out = kernel.shape[-1]
+    time, reach = x.shape[-2], _reach(reads)
+    products = _with_edges(x, reach) @ _side_by_side(kernel)
+    phases = [
+        sum(
+            products[..., reach + shift : reach + shift + time, tap * num_out : (tap + 1) * num_out]
+            for tap, shift in phase
+        )
+        for phase in reads
+    ]
+    return jnp.concatenate(phases, -1).reshape(*x.shape[:-2], len(reads) * time, num_out)
 
 
 def convolve_gradients(
@@ -116,7 +136,7 @@ def convolve_gradients(
 
 
 convolve.defvjp(
-    lambda x, kernel, reads: (convolve(x, kernel, reads), (x, kernel)),
+    lambda x, kernel, reads: (convolve_in_training(x, kernel, reads), (x, kernel)),
     lambda reads, saved, cotangent: convolve_gradients(*saved, cotangent, reads),
 )
 

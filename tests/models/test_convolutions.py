@@ -42,8 +42,9 @@ def _compare(fast, plain, x, kernel):
 
     @jax.jit  # both in one program: the examples' time is that of compiling
     def results(x, kernel, cotangent):
-        pairs = (jax.vjp(form, x, kernel) for form in (fast, plain))
-        return [[y, *pull_back(cotangent)] for y, pull_back in pairs]
+        pairs = ((form, *jax.vjp(form, x, kernel)) for form in (fast, plain))
+        # Undifferentiated, a form may be another one.
+        return [[form(x, kernel), y, *pull_back(cotangent)] for form, y, pull_back in pairs]
 
     cotangent = _noise(*jax.eval_shape(plain, x, kernel).shape, seed=2)
     for ours, theirs in zip(*results(x, kernel, cotangent), strict=True):
