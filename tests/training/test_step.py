@@ -97,15 +97,15 @@ def golden_targets():
 
 
 @pytest.fixture(scope="module")
-def eight_runs(golden, golden_targets):
-    """Five steps from the golden weights, and from seven copies of them half a rounding away."""
+def four_runs(golden, golden_targets):
+    """Five steps from the golden weights, and from three copies of them half a rounding away."""
     z, _ = golden
     config = QVAEConfig(encoder_width=0.1, latent_dim=LATENT_DIM)
     graphdef, _ = variables.split(QVAE(config, rng=None))
     train_step = jax.jit(step.make_train_step(graphdef, _adamw(), _options()))
     _, filled = filled_decoder("original-plus")
     starts = [filled] + [
-        filled._replace(params=_disturbed(filled.params, seed)) for seed in range(1, 8)
+        filled._replace(params=_disturbed(filled.params, seed)) for seed in (1, 2, 3)
     ]
     return [_five_steps(train_step, start, z, golden_targets) for start in starts]
 
@@ -118,9 +118,9 @@ def _disturbed(params, seed: int):
     }
 
 
-def test_first_step_equals_golden(eight_runs, golden):
+def test_first_step_equals_golden(four_runs, golden):
     _, expected = golden
-    ours = eight_runs[0][0]
+    ours = four_runs[0][0]
     for name in NAMES:
         assert ours[name] == pytest.approx(expected[0][name], rel=1e-4), name
     # One bin near zero (see below) decides 4.2 % of this norm: golden and ours under JAX 0.10 agree
@@ -129,17 +129,17 @@ def test_first_step_equals_golden(eight_runs, golden):
 
 
 @pytest.mark.parametrize("number", [2, 3, 4, 5])
-def test_later_steps_are_as_near_to_golden_as_rounding_lets_any_run_be(eight_runs, golden, number):
+def test_later_steps_are_as_near_to_golden_as_rounding_lets_any_run_be(four_runs, golden, number):
     # The log-magnitude loss divides by |P| + 1e-7: a bin near zero turns rounding noise into
     # gradient, and Adam's first steps take the sign of it. A change of the weights by half a unit
     # in the last place moves the second step's loss by about 1e-2 and the third's by 5e-2, so the
-    # golden float32 run is one draw from that spread, and so is each of ours: whatever rounds
-    # otherwise draws anew. What does not depend on rounding is below.
+    # golden float32 run is one draw from that spread. What does not depend on rounding is below.
     _, expected = golden
     for name in (*NAMES, "gradient_norm"):
-        runs = [run[number - 1][name] for run in eight_runs]
-        margin = max(runs) - min(runs) + 1e-4 * abs(runs[0])
-        assert min(runs) - margin <= expected[number - 1][name] <= max(runs) + margin, name
+        runs = [run[number - 1][name] for run in four_runs]
+        spread = max(runs) - min(runs)
+        distance = abs(runs[0] - expected[number - 1][name])
+        assert distance <= 3 * spread + 1e-4 * abs(runs[0]), name
 
 
 @pytest.mark.parametrize(
