@@ -8,7 +8,6 @@ The steps are those of benchmarks.compute, and each figure is of a process of it
 """
 
 import argparse
-import ctypes
 import gc
 import json
 import pathlib
@@ -19,6 +18,7 @@ import time
 import jax
 
 from benchmarks import compute, timing
+from qvae_jax.training import memory
 
 REPOSITORY = pathlib.Path(__file__).resolve().parents[1]
 STEPS = {
@@ -94,7 +94,7 @@ def _memory(layers: frozenset[int] | None, side: str) -> tuple[float, float]:
     del row
     jax.block_until_ready(program())
     gc.collect()
-    ctypes.CDLL(None).malloc_trim(0)
+    memory.give_back_freed_memory()
     pathlib.Path("/proc/self/clear_refs").write_text(RESET_PEAK)
     before = _status_mb("VmRSS")
     for _ in range(STEPS_WATCHED):

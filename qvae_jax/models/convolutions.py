@@ -80,7 +80,7 @@ def convolve(x: jax.Array, kernel: jax.Array, reads: Reads) -> jax.Array:
     Differentiated, the result is convolve_in_training's.
     """
     num_out = kernel.shape[-1]
-    products = x @ _side_by_side(kernel)
+    products = x @ side_by_side(kernel)
     phases = [
         sum(
             _shifted(products[..., tap * num_out : (tap + 1) * num_out], shift)
@@ -99,7 +99,7 @@ def convolve_in_training(x: jax.Array, kernel: jax.Array, reads: Reads) -> jax.A
     """
     num_out = kernel.shape[-1]
     time, reach = x.shape[-2], _reach(reads)
-    products = _with_edges(x, reach) @ _side_by_side(kernel)
+    products = _with_edges(x, reach) @ side_by_side(kernel)
     phases = [
         sum(
             products[..., reach + shift : reach + shift + time, tap * num_out : (tap + 1) * num_out]
@@ -132,7 +132,7 @@ def convolve_gradients(
     products = lax.optimization_barrier(jnp.concatenate(of_tap, axis=-1))
     by_kernel = x.reshape(-1, num_in).T @ products.reshape(-1, num_taps * num_out)
     by_kernel = by_kernel.reshape(num_in, num_taps, num_out).transpose(1, 0, 2)
-    return products @ _side_by_side(kernel).T, by_kernel
+    return products @ side_by_side(kernel).T, by_kernel
 
 
 convolve.defvjp(
@@ -141,7 +141,7 @@ convolve.defvjp(
 )
 
 
-def _side_by_side(kernel: jax.Array) -> jax.Array:
+def side_by_side(kernel: jax.Array) -> jax.Array:
     """[taps, in, out] -> [in, taps·out]: one matrix that multiplies by every tap at once."""
     return kernel.transpose(1, 0, 2).reshape(kernel.shape[1], -1)
 

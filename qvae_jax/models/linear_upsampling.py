@@ -79,11 +79,10 @@ def _reads(num_taps: int) -> list[list[tuple[int, int, float]]]:
 
 def _mixed_products(x: jax.Array, kernel: jax.Array, reads) -> jax.Array:
     """The convolution of x upsampled without end, its first and last samples going on."""
-    num_taps, num_in, num_out = kernel.shape
-    time = x.shape[1]
+    time, num_out = x.shape[1], kernel.shape[-1]
     reach = max(abs(shift) for phase in reads for _, shift, _ in phase)
     padded = jnp.pad(x, [(0, 0), (reach, reach), (0, 0)], mode="edge")
-    products = padded @ kernel.transpose(1, 0, 2).reshape(num_in, num_taps * num_out)
+    products = padded @ convolutions.side_by_side(kernel)
     phases = [
         sum(
             weight
