@@ -28,13 +28,19 @@ def computed_once(x: jax.Array) -> jax.Array:
     return jax.lax.optimization_barrier(x) if samples_apart() else x
 
 
-def each_sample(function: Callable[[jax.Array], jax.Array], batch: jax.Array) -> jax.Array:
+def each_sample(
+    function: Callable[[jax.Array], jax.Array], batch: jax.Array, *, at_once: int = 1
+) -> jax.Array:
     """function(batch), computed for one sample after the other where samples_apart().
 
     Args:
         function: [n, …] -> [n, …], in which no sample sees another.
         batch: [batch, …].
+        at_once: how many samples may go together, where one alone is too little work.
     """
-    if samples_apart() and len(batch) > 1:
-        return jax.lax.map(lambda sample: function(sample[None])[0], batch)
-    return function(batch)
+    count = next(n for n in range(at_once, 0, -1) if len(batch) % n == 0)
+    if not samples_apart() or count == len(batch):
+        return function(batch)
+    groups = batch.reshape(-1, count, *batch.shape[1:])
+    results = jax.lax.map(function, groups)
+    return results.reshape(len(batch), *results.shape[2:])

@@ -184,6 +184,8 @@ def conv2d(x: jax.Array, kernel: jax.Array, *, stride: int = 1) -> jax.Array:
     if kernel.shape[:2] == (1, 1) and stride == 1:
         # In two dimensions: XLA transposes whole maps for the gradient of one in four.
         return (x.reshape(-1, x.shape[-1]) @ kernel[0, 0]).reshape(*x.shape[:-1], -1)
+    if platforms.on_cpu() and x.shape[-1] == 1:
+        return depthwise_as_shifted_sum(x, kernel, stride)
     return _conv2d(x, kernel, stride, groups=1)
 
 

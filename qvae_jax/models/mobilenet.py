@@ -19,6 +19,9 @@ LAST_LAYER = 16
 # The inverted residuals that halve the map; some published networks leave the last ones out.
 STRIDED_LAYERS = (2, 4, 7, 13)
 STRIDES = (2, 2, 2, 2)
+# Frozen layers on CPU: a large map alone fills the processor's cache, and the products of a small
+# one are too little work for more than one core.
+SAMPLES_AT_ONCE = ((range(7), 1), (range(7, LAST_LAYER + 1), 4))
 
 
 class Row(NamedTuple):
@@ -79,18 +82,25 @@ class ConvNorm(nnx.Module):
         self.stride = stride
         self.depthwise = depthwise
 
-    def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
-        """[batch, mel, frames, in] -> [batch, mel / stride, frames / stride, out]."""
+    def __call__(
+        self, x: jax.Array, *, train: bool, gate: jax.Array | None = None
+    ) -> jax.Array:
+        """[batch, mel, frames, in] -> [batch, mel / stride, frames / stride, out].
+
+        gate [batch, in] scales the input's channels.
+        """
+        kernel = self.kernel[...].astype(x.dtype)
+        if gate is not None and len(x) == 1:
+            kernel = gate[0, :, None] * kernel  # a pass over the kernel in place of one over a map
+        elif gate is not None:
+            x = x * gate[:, None, None, :]
         convolve = convolutions.depthwise_conv2d if self.depthwise else convolutions.conv2d
-        return self.activation(
-            self.norm(
-                convolve(x, self.kernel[...].astype(x.dtype), stride=self.stride), train=train
-            )
-        )
+        y = convolve(x, kernel, stride=self.stride)
+        return self.activation(self.norm(y, train=train))
 
 
 class SqueezeExcite(nnx.Module):
-    """Scales each channel by a gate computed from the channels' means. Hu et al. (2018)."""
+    """A gate for each channel, computed from the channels' means. Hu et al. (2018)."""
 
     def __init__(self, num_channels: int, *, rng):
         init = initializers.small_normal
@@ -99,9 +109,8 @@ class SqueezeExcite(nnx.Module):
         self.expand = layers.Linear(squeezed, num_channels, kernel_init=init, rng=rng)
 
     def __call__(self, x: jax.Array) -> jax.Array:
-        """[batch, mel, frames, channels] -> the same shape."""
-        gate = jax.nn.sigmoid(self.expand(jax.nn.relu(self.reduce(jnp.mean(x, (1, 2))))))
-        return x * gate[:, None, None, :]
+        """[batch, mel, frames, channels] -> [batch, channels], from 0 to 1."""
+        return jax.nn.sigmoid(self.expand(jax.nn.relu(self.reduce(_mean_of_places(x)))))
 
 
 class InvertedResidual(nnx.Module):
@@ -134,9 +143,8 @@ class InvertedResidual(nnx.Module):
         """[batch, mel, frames, in] -> [batch, mel / stride, frames / stride, out]."""
         y = x if self.expand is None else self.expand(x, train=train)
         y = self.depthwise(y, train=train)
-        if self.squeeze_excite is not None:
-            y = self.squeeze_excite(y)
-        y = self.project(y, train=train)
+        gate = None if self.squeeze_excite is None else self.squeeze_excite(y)
+        y = self.project(y, train=train, gate=gate)
         return x + y if self.residual else y
 
 
@@ -230,13 +238,15 @@ class MobileNetV3(nnx.Module):
         last_layer: int = LAST_LAYER,
         train_layers: frozenset[int] = frozenset(),
     ) -> jax.Array:
-        """The last one of maps; layers before the first of train_layers see sample after sample."""
+        """The last one of maps; layers before the first of train_layers see few samples at once."""
         reached = [layer for layer in train_layers if first_layer <= layer <= last_layer]
         trained = min(reached, default=last_layer + 1)
         x = inputs
-        if first_layer < trained:
-            frozen = lambda x: self.maps(x, first_layer=first_layer, last_layer=trained - 1)[-1]  # noqa: E731
-            x = platforms.each_sample(frozen, x)
+        for layers_of_part, at_once in SAMPLES_AT_ONCE:
+            part = [i for i in layers_of_part if first_layer <= i <= min(last_layer, trained - 1)]
+            if part:
+                frozen = lambda x: self.maps(x, first_layer=part[0], last_layer=part[-1])[-1]  # noqa: E731
+                x = platforms.each_sample(frozen, x, at_once=at_once)
         if trained > last_layer:
             return x
         maps = self.maps(x, first_layer=trained, last_layer=last_layer, train_layers=train_layers)
@@ -256,6 +266,15 @@ class MobileNetV3(nnx.Module):
     def logits(self, logmel: jax.Array) -> jax.Array:
         """AudioSet logits: [batch, mel, frames] -> [batch, classes]."""
         return self.classifier(self.pooled(logmel))
+
+
+def _mean_of_places(x: jax.Array) -> jax.Array:
+    """[batch, mel, frames, channels] -> [batch, channels]."""
+    if len(x) > 1:
+        return jnp.mean(x, (1, 2))
+    # XLA's CPU backend would compute x once for a sum and once for the product that comes after.
+    places = x.reshape(-1, x.shape[-1])
+    return jnp.full((1, len(places)), 1.0 / len(places), x.dtype) @ places
 
 
 def _identity(x: jax.Array) -> jax.Array:
