@@ -53,7 +53,7 @@ def _convolve(values, scaling, parameters, slope: float, reads: convolutions.Rea
     def of_sample(sample):
         x = layers.leaky_relu((sample - mean) * factor + offset, slope)
         # Behind the barriers the numbers are stored once, not computed anew by all that read them.
-        y = lax.optimization_barrier(convolutions.convolve_in_training(x, kernel, reads) + bias)
+        y = lax.optimization_barrier(convolutions.convolve(x, kernel, reads) + bias)
         own_mean = jnp.mean(y, 0)
         return y, own_mean, jnp.mean(jnp.square(y - own_mean), 0)
 

@@ -41,8 +41,7 @@ def conv1d(x: jax.Array, kernel: jax.Array, *, dilation: int = 1) -> jax.Array:
 def upsample3_conv1d(x: jax.Array, kernel: jax.Array) -> jax.Array:
     """Nearest ×3 upsampling, then conv1d: [batch, time, in] -> [batch, 3·time, out].
 
-    Upsampling commutes with the product of a single tap, so each tap is multiplied once per input
-    sample, a third of the plain form's arithmetic.
+    Each tap is multiplied once per input sample, a third of the plain form's arithmetic.
     """
     return convolve(x, kernel, upsampling3(len(kernel)))
 
@@ -77,27 +76,10 @@ def convolve(x: jax.Array, kernel: jax.Array, reads: Reads) -> jax.Array:
 
     One product by all taps side by side, then sums of shifted products. The gradient is written
     out because JAX's own, a chain of pads and scatters, takes about twice as long on CPU.
-    Differentiated, the result is convolve_in_training's.
     """
-    num_out = kernel.shape[-1]
-    products = x @ side_by_side(kernel)
-    phases = [
-        sum(
-            _shifted(products[..., tap * num_out : (tap + 1) * num_out], shift)
-            for tap, shift in phase
-        )
-        for phase in reads
-    ]
-    return interleaved(phases)
-
-
-def convolve_in_training(x: jax.Array, kernel: jax.Array, reads: Reads) -> jax.Array:
-    """convolve with its phases concatenated.
-
-    convolve's own form saves a training step 1 % of its time, and rounds otherwise: some ReLU's
-    input within rounding of zero then changes its sign.
-    """
-    num_out = kernel.shape[-1]
+    num_taps, _, num_out = kernel.shape
+    if reads == upsampling3(num_taps):
+        return _upsampled_convolution(x, kernel)
     time, reach = x.shape[-2], _reach(reads)
     products = _with_edges(x, reach) @ side_by_side(kernel)
     phases = [
@@ -115,8 +97,20 @@ def convolve_gradients(
 ) -> tuple[jax.Array, jax.Array]:
     """The gradients of convolve by x and by kernel, given that by its result."""
     num_taps, num_in, num_out = kernel.shape
-    time, reach = x.shape[-2], _reach(reads)
-    padded = _with_edges(cotangent.reshape(*x.shape[:-1], len(reads) * num_out), reach)
+    if reads == upsampling3(num_taps):
+        order, of_products = slice(None, None, -1), _of_upsampled_products(cotangent, num_taps)
+    else:
+        order, of_products = slice(None), _of_products(cotangent, reads, num_taps)
+    by_kernel = x.reshape(-1, num_in).T @ of_products.reshape(-1, num_taps * num_out)
+    by_kernel = by_kernel.reshape(num_in, num_taps, num_out).transpose(1, 0, 2)
+    return of_products @ side_by_side(kernel[order]).T, by_kernel[order]
+
+
+def _of_products(cotangent: jax.Array, reads: Reads, num_taps: int) -> jax.Array:
+    """The gradient by the products of convolve, […, time, taps·out]."""
+    *batch, long, num_out = cotangent.shape
+    time, reach = long // len(reads), _reach(reads)
+    padded = _with_edges(cotangent.reshape(*batch, time, len(reads) * num_out), reach)
     of_tap = [
         sum(
             padded[
@@ -128,15 +122,66 @@ def convolve_gradients(
         )
         for tap in range(num_taps)
     ]
-    # Fused into the two products below, these sums would be computed anew for every block of them.
-    products = lax.optimization_barrier(jnp.concatenate(of_tap, axis=-1))
-    by_kernel = x.reshape(-1, num_in).T @ products.reshape(-1, num_taps * num_out)
-    by_kernel = by_kernel.reshape(num_in, num_taps, num_out).transpose(1, 0, 2)
-    return products @ side_by_side(kernel).T, by_kernel
+    # Fused into the two products by it, these sums would be computed anew for every block of them.
+    return lax.optimization_barrier(jnp.concatenate(of_tap, axis=-1))
+
+
+# Nearest ×3 upsampling puts two zeros after each sample and then sums every three samples in a row.
+# That sum commutes with the convolution, which comes first here, among the zeros, where it is one
+# product. Its taps in descending order write to the places 1 − half, …, 1 + half after sample 3t
+# for the input sample t, and half is half of the taps.
+
+
+def _upsampled_convolution(x: jax.Array, kernel: jax.Array) -> jax.Array:
+    """convolve by the reads of upsampling3."""
+    num_taps, _, num_out = kernel.shape
+    if num_taps == 1:
+        return jnp.repeat(x @ kernel[0], 3, axis=-2)
+    *batch, time, _ = x.shape
+    first, reach = num_taps // 2 - 1, _row_reach(num_taps) + 1
+    products = _with_edges(x, reach) @ side_by_side(kernel[::-1])
+
+    def written(taps: slice, row: int) -> jax.Array:
+        """What input samples −1 − row to time − row write, row rows of three further on."""
+        start = reach - 1 - row
+        columns = slice(taps.start * num_out, taps.stop * num_out)
+        return products[..., start : start + time + 2, columns]
+
+    among_zeros = written(slice(first, first + 3), 0).reshape(*batch, time + 2, 3, num_out)
+    slot_of = lax.broadcasted_iota(np.int32, among_zeros.shape, among_zeros.ndim - 2)
+    for tap in [*range(first), *range(first + 3, num_taps)]:
+        row, slot = divmod(tap - first, 3)
+        others = written(slice(tap, tap + 1), row)[..., None, :]
+        among_zeros = among_zeros + jnp.where(slot_of == slot, others, 0.0)
+    among_zeros = among_zeros.reshape(*batch, 3 * (time + 2), num_out)
+    return sum(among_zeros[..., start : start + 3 * time, :] for start in (2, 3, 4))
+
+
+def _of_upsampled_products(cotangent: jax.Array, num_taps: int) -> jax.Array:
+    """The gradient by the products of _upsampled_convolution, […, time, taps·out]."""
+    *batch, long, num_out = cotangent.shape
+    time, reach, first = long // 3, _row_reach(num_taps), num_taps // 2 - 1
+    rows = time + 2 * reach
+    padded = _with_edges(cotangent, 3 * reach + 1)
+    sums = sum(padded[..., start : start + 3 * rows, :] for start in (0, 1, 2))
+    sums = sums.reshape(*batch, rows, 3 * num_out)
+
+    def of_tap(tap: int) -> jax.Array:
+        row, slot = divmod(tap - first, 3)
+        columns = slice(slot * num_out, (slot + 1) * num_out)
+        return sums[..., reach + row : reach + row + time, columns]
+
+    return jnp.concatenate([of_tap(tap) for tap in range(num_taps)], axis=-1)
+
+
+def _row_reach(num_taps: int) -> int:
+    """The most rows of three samples by which a tap writes before or after its input's own."""
+    half = num_taps // 2
+    return max(abs(place // 3) for place in (1 - half, 1 + half))
 
 
 convolve.defvjp(
-    lambda x, kernel, reads: (convolve_in_training(x, kernel, reads), (x, kernel)),
+    lambda x, kernel, reads: (convolve(x, kernel, reads), (x, kernel)),
     lambda reads, saved, cotangent: convolve_gradients(*saved, cotangent, reads),
 )
 
@@ -144,26 +189,6 @@ convolve.defvjp(
 def side_by_side(kernel: jax.Array) -> jax.Array:
     """[taps, in, out] -> [in, taps·out]: one matrix that multiplies by every tap at once."""
     return kernel.transpose(1, 0, 2).reshape(kernel.shape[1], -1)
-
-
-def _shifted(x: jax.Array, shift: int) -> jax.Array:
-    """[…, time, C] whose sample t is that of x at t + shift, zeros beyond the edges."""
-    edges = [(0, 0, 0)] * (x.ndim - 2) + [(-shift, shift, 0), (0, 0, 0)]
-    return lax.pad(x, jnp.zeros((), x.dtype), edges)
-
-
-def interleaved(phases: list[jax.Array]) -> jax.Array:
-    """Phases of […, time, C], taken in turns sample by sample -> […, phases·time, C].
-
-    A choice, not a concatenation: XLA fuses it with what comes before and after into one pass.
-    """
-    *batch, time, channels = phases[0].shape
-    shape = (*batch, time, len(phases), channels)
-    phase_of = lax.broadcasted_iota(np.int32, shape, len(shape) - 2)
-    chosen = phases[-1][..., None, :]
-    for phase in reversed(range(len(phases) - 1)):
-        chosen = jnp.where(phase_of == phase, phases[phase][..., None, :], chosen)
-    return chosen.reshape(*batch, len(phases) * time, channels)
 
 
 def _reach(reads: Reads) -> int:
