@@ -5,7 +5,7 @@ After SampleCNN (Lee et al., 2017), turned round. DECODERS says what distinguish
 """
 
 import functools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import jax
 import jax.numpy as jnp
@@ -19,8 +19,11 @@ SAMPLE_RATE_HZ = 22_050
 STAGE_WIDTHS = (512, 256, 256, 256, 256, 256, 256, 128, 128, 128)
 FINAL_WIDTHS = (32, 8)
 FIRST_LONG_STAGE = 6  # its result has 729 time steps
+SAMPLES_AT_ONCE = 8
 # The stages whose input is added: those that the original numbers 8, 7, 6, 5 and 2.
 RESIDUAL_STAGES = frozenset({3, 4, 5, 6, 9})
+
+Step = tuple[str, Callable[[jax.Array], jax.Array]]  # a layer's name, and what it does
 
 
 class Stage(nnx.Module):
@@ -44,16 +47,36 @@ class Stage(nnx.Module):
 
 
 class Decoder(nnx.Module):
-    """What the decoders share: trace yields every layer's result by name, the audio last."""
+    """What the decoders share: steps that lead, one after the other, from latent to audio.
+
+    On CPU without training, each of the first num_together steps is given SAMPLES_AT_ONCE samples,
+    and every later one, whose result fills the processor's cache, a sample alone.
+    """
+
+    num_together: int
+
+    def steps(self, *, train: bool, key) -> list[Step]:
+        """The layers by name, the audio last; the first is given [batch, 1, latent]."""
+        raise NotImplementedError
+
+    def trace(self, z: jax.Array, *, train: bool, key) -> Iterator[tuple[str, jax.Array]]:
+        """Every step's result by name: [batch, time, channels], the audio [batch, 59049]."""
+        x = z[:, None, :]
+        for name, step in self.steps(train=train, key=key):
+            x = step(x)
+            yield name, x
 
     def __call__(self, z: jax.Array, *, train: bool = False, key=None) -> jax.Array:
         """Latents [batch, latent] -> audio [batch, 59049]; key is for dropout in training."""
-
-        def audio(z: jax.Array) -> jax.Array:
-            *_, (_, last) = self.trace(z, train=train, key=key)
-            return last
-
-        return audio(z) if train else platforms.each_sample(audio, z)
+        steps = self.steps(train=train, key=key)
+        x = z[:, None, :]
+        if train:
+            return _applied(steps, x)
+        together, alone = steps[: self.num_together], steps[self.num_together :]
+        x = platforms.each_sample(
+            functools.partial(_applied, together), x, at_once=SAMPLES_AT_ONCE
+        )
+        return platforms.each_sample(functools.partial(_applied, alone), x)
 
 
 class SampleCNN(Decoder):
@@ -63,6 +86,8 @@ class SampleCNN(Decoder):
     and three convolutions. residual_stages add their upsampled input; with learned_upsampling,
     transposed convolutions take the place of nearest neighbours.
     """
+
+    num_together = FIRST_LONG_STAGE
 
     def __init__(
         self,
@@ -128,14 +153,14 @@ class SampleCNN(Decoder):
             y = by_sample.convolve(y, stage.norm, stage.slope, conv)
         return jnp.tanh(y.values[..., 0])
 
-    def trace(self, z: jax.Array, *, train: bool, key) -> Iterator[tuple[str, jax.Array]]:
-        """(name, [batch, time, channels]) of each stage, then ("audio", [batch, 59049])."""
-        x = z[:, None, :]
-        for name, stages in (("stages", self.stages), ("final", self.final)):
-            for i, stage in enumerate(stages):
-                x = stage(x, train=train)
-                yield f"{name}.{i}", x
-        yield "audio", jnp.tanh(self.output(x)[..., 0])
+    def steps(self, *, train: bool, key) -> list[Step]:
+        """The stages, the final ones, and the audio."""
+        stages = [
+            (f"{name}.{i}", functools.partial(stage, train=train))
+            for name, stages in (("stages", self.stages), ("final", self.final))
+            for i, stage in enumerate(stages)
+        ]
+        return [*stages, ("audio", lambda x: jnp.tanh(self.output(x)[..., 0]))]
 
 
 class ResidualBlock(nnx.Module):
@@ -195,6 +220,7 @@ class Improved(Decoder):
     """`improved`: a projected latent, upsampling blocks, three parallel output convolutions."""
 
     WIDTHS = (512, 256, 256, 256, 256, 256, 128, 128, 64, 32)
+    num_together = 9  # the last of them has 2,187 time steps
 
     def __init__(self, latent_dim: int, *, width: float = 1.0, dropout: float = 0.05, **parts):
         widths = _scaled(self.WIDTHS, width)
@@ -214,16 +240,22 @@ class Improved(Decoder):
         self.branches = nnx.List(layers.Conv1d(final, branch, taps, **parts) for taps in (3, 7, 15))
         self.output = layers.Conv1d(3 * branch, 1, 1, **parts)
 
+    def steps(self, *, train: bool, key) -> list[Step]:
+        """The projection, the blocks, the last upsampling, and the audio."""
+        return [
+            ("project", lambda z: self.project[1](layers.leaky_relu(self.project[0](z)))),
+            *_block_steps(self.stem, self.blocks, train, key),
+            ("final", lambda x: layers.leaky_relu(self.final(x))),
+            ("audio", lambda x: jnp.tanh(self._branches_to_audio(x)[..., 0])),
+        ]
+
     def trace(self, z: jax.Array, *, train: bool, key) -> Iterator[tuple[str, jax.Array]]:
-        """(name, [batch, time, channels]) of each layer, then ("audio", [batch, 59049])."""
-        x = self.project[1](layers.leaky_relu(self.project[0](z)))[:, None, :]
-        yield "project", x
-        for name, x in _trace_blocks(self.stem, self.blocks, x, train, key):
+        """As every decoder's, and between "final" and "audio" the "branches" side by side."""
+        for name, x in super().trace(z, train=train, key=key):
             yield name, x
-        x = layers.leaky_relu(self.final(x))
-        yield "final", x
-        yield "branches", jnp.concatenate([convolve(x) for convolve in self.branches], axis=-1)
-        yield "audio", jnp.tanh(self._branches_to_audio(x)[..., 0])
+            if name == "final":
+                branches = [convolve(x) for convolve in self.branches]
+                yield "branches", jnp.concatenate(branches, axis=-1)
 
     def _branches_to_audio(self, x: jax.Array) -> jax.Array:
         """All branches and the output after them: [batch, time, channels] -> [batch, time, 1].
@@ -247,6 +279,7 @@ class LightImproved(Decoder):
     """`light_improved`: upsampling blocks and a single output convolution."""
 
     WIDTHS = (512, 256, 256, 256, 256, 256, 256, 128, 128, 64)
+    num_together = 8  # as many time steps
 
     def __init__(self, latent_dim: int, *, width: float = 1.0, dropout: float = 0.05, **parts):
         widths = _scaled(self.WIDTHS, width)
@@ -257,11 +290,10 @@ class LightImproved(Decoder):
         )
         self.output = layers.Conv1d(widths[-1], 1, 3, upsample="linear", **parts)
 
-    def trace(self, z: jax.Array, *, train: bool, key) -> Iterator[tuple[str, jax.Array]]:
-        """(name, [batch, time, channels]) of each block, then ("audio", [batch, 59049])."""
-        for name, x in _trace_blocks(self.stem, self.blocks, z[:, None, :], train, key):
-            yield name, x
-        yield "audio", jnp.tanh(self.output(x)[..., 0])
+    def steps(self, *, train: bool, key) -> list[Step]:
+        """The blocks, and the audio."""
+        blocks = _block_steps(self.stem, self.blocks, train, key)
+        return [*blocks, ("audio", lambda x: jnp.tanh(self.output(x)[..., 0]))]
 
 
 DECODERS = {
@@ -302,13 +334,20 @@ def _apply_blocks(blocks, x: jax.Array, train: bool, key) -> jax.Array:
     return x
 
 
-def _trace_blocks(stem, blocks, x: jax.Array, train: bool, key) -> Iterator[tuple[str, jax.Array]]:
-    """(name, result) of the stem and of each block after it."""
-    x = stem(x, train=train, key=_key_of(key, 0))
-    yield "stem", x
-    for i, block in enumerate(blocks):
-        x = block(x, train=train, key=_key_of(key, i + 1))
-        yield f"blocks.{i}", x
+def _block_steps(stem, blocks, train: bool, key) -> list[Step]:
+    """The stem and the blocks after it, each with a dropout key of its own."""
+    named = [("stem", stem), *((f"blocks.{i}", block) for i, block in enumerate(blocks))]
+    return [
+        (name, functools.partial(block, train=train, key=_key_of(key, i)))
+        for i, (name, block) in enumerate(named)
+    ]
+
+
+def _applied(steps: list[Step], x: jax.Array) -> jax.Array:
+    """What the steps, one after the other, make of x."""
+    for _, step in steps:
+        x = step(x)
+    return x
 
 
 def _key_of(key: jax.Array | None, number: int) -> jax.Array | None:
