@@ -210,7 +210,7 @@ def conv2d(x: jax.Array, kernel: jax.Array, *, stride: int = 1) -> jax.Array:
         # In two dimensions: XLA transposes whole maps for the gradient of one in four.
         return (x.reshape(-1, x.shape[-1]) @ kernel[0, 0]).reshape(*x.shape[:-1], -1)
     if platforms.on_cpu() and x.shape[-1] == 1:
-        return depthwise_as_shifted_sum(x, kernel, stride)
+        return depthwise_as_shifted_sum(x, kernel, stride)  # each tap is one scaled copy here too
     return _conv2d(x, kernel, stride, groups=1)
 
 
@@ -230,6 +230,7 @@ def depthwise_conv2d(x: jax.Array, kernel: jax.Array, *, stride: int = 1) -> jax
 def depthwise_as_shifted_sum(x: jax.Array, kernel: jax.Array, stride: int) -> jax.Array:
     """depthwise_conv2d as a sum over taps of shifted, scaled copies of the input.
 
+    An input of one channel goes to all channels of the kernel: what conv2d does with it.
     The gradient is written out: JAX's own is a pass over the map for every tap.
     """
     half = len(kernel) // 2
@@ -243,16 +244,16 @@ def depthwise_as_shifted_sum(x: jax.Array, kernel: jax.Array, stride: int) -> ja
 
 def _depthwise_gradients(stride: int, saved: tuple[jax.Array, jax.Array], cotangent: jax.Array):
     x, kernel = saved
-    return (
-        _depthwise_gradient_by_input(x, kernel, cotangent, stride),
-        _depthwise_gradient_by_kernel(x, kernel, cotangent, stride),
-    )
+    by_input = _depthwise_gradient_by_input(x.shape, kernel, cotangent, stride)
+    if x.shape[-1] == 1:
+        by_input = jnp.sum(by_input, -1, keepdims=True)
+    return by_input, _depthwise_gradient_by_kernel(x, kernel, cotangent, stride)
 
 
-def _depthwise_gradient_by_input(x, kernel, cotangent, stride: int) -> jax.Array:
+def _depthwise_gradient_by_input(input_shape, kernel, cotangent, stride: int) -> jax.Array:
     """A shifted sum of the cotangent for each parity of row and column, or what stride leaves."""
     half, reach = len(kernel) // 2, len(kernel) // stride + 1
-    shape = _strided_shape(x, stride)
+    shape = cotangent.shape[1:3]
     padded = jnp.pad(cotangent, [(0, 0), (reach, reach), (reach, reach), (0, 0)])
     padded = lax.optimization_barrier(padded)
 
@@ -267,10 +268,11 @@ def _depthwise_gradient_by_input(x, kernel, cotangent, stride: int) -> jax.Array
                 _every(padded, (top, left), shape, 1) * kernel[i, j, 0]
                 for (i, top), (j, left) in itertools.product(read_by(row), read_by(column))
             ),
-            start=jnp.zeros((), x.dtype),
+            start=jnp.zeros((), cotangent.dtype),
         )
 
-    batch, height, width, channels = x.shape
+    batch, height, width, _ = input_shape
+    channels = cotangent.shape[-1]
     if stride == 1:
         return of_phase(0, 0)
     phases = [

@@ -152,6 +152,19 @@ def test_conv2d_by_1x1(batch, height, width):
     _compare(convolutions.conv2d, plain, x, kernel)
 
 
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize(("batch", "height", "width"), [(1, 1, 1), (2, 7, 10)])
+def test_conv2d_of_one_channel(batch, height, width, stride):
+    def plain(x, kernel):
+        return lax.conv_general_dilated(
+            x, kernel, (stride,) * 2, [(1, 1)] * 2, dimension_numbers=("NHWC", "HWIO", "NHWC")
+        )
+
+    x, kernel = _noise(batch, height, width, 1), _noise(3, 3, 1, 4, seed=1)
+    fast = functools.partial(convolutions.conv2d, stride=stride)
+    _compare(fast, plain, x, kernel)
+
+
 @pytest.mark.parametrize("backend", ["cpu", "gpu"])
 def test_depthwise_conv2d_agrees_on_every_backend(backend, monkeypatch):
     x, kernel = _noise(2, 9, 10, 4), _noise(3, 3, 1, 4, seed=1)
