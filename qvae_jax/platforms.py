@@ -36,11 +36,12 @@ def each_sample(
     Args:
         function: [n, …] -> [n, …], in which no sample sees another.
         batch: [batch, …].
-        at_once: how many samples may go together, where one alone is too little work.
+        at_once: the most samples that go together, where one alone is too little work. Groups
+            are equal: of seven samples, where four may go together, each goes alone.
     """
-    count = next(n for n in range(at_once, 0, -1) if len(batch) % n == 0)
-    if not samples_apart() or count == len(batch):
+    if not samples_apart() or len(batch) <= at_once:
         return function(batch)
+    count = next(n for n in range(at_once, 0, -1) if len(batch) % n == 0)
     groups = batch.reshape(-1, count, *batch.shape[1:])
     results = jax.lax.map(function, groups)
     return results.reshape(len(batch), *results.shape[2:])

@@ -73,9 +73,7 @@ class Decoder(nnx.Module):
         if train:
             return _applied(steps, x)
         together, alone = steps[: self.num_together], steps[self.num_together :]
-        x = platforms.each_sample(
-            functools.partial(_applied, together), x, at_once=SAMPLES_AT_ONCE
-        )
+        x = platforms.each_sample(functools.partial(_applied, together), x, at_once=SAMPLES_AT_ONCE)
         return platforms.each_sample(functools.partial(_applied, alone), x)
 
 

@@ -82,9 +82,7 @@ class ConvNorm(nnx.Module):
         self.stride = stride
         self.depthwise = depthwise
 
-    def __call__(
-        self, x: jax.Array, *, train: bool, gate: jax.Array | None = None
-    ) -> jax.Array:
+    def __call__(self, x: jax.Array, *, train: bool, gate: jax.Array | None = None) -> jax.Array:
         """[batch, mel, frames, in] -> [batch, mel / stride, frames / stride, out].
 
         gate [batch, in] scales the input's channels.
@@ -270,11 +268,11 @@ class MobileNetV3(nnx.Module):
 
 def _mean_of_places(x: jax.Array) -> jax.Array:
     """[batch, mel, frames, channels] -> [batch, channels]."""
-    if len(x) > 1:
+    if len(x) > 1 or not platforms.on_cpu():
         return jnp.mean(x, (1, 2))
     # XLA's CPU backend would compute x once for a sum and once for the product that comes after.
     places = x.reshape(-1, x.shape[-1])
-    return jnp.full((1, len(places)), 1.0 / len(places), x.dtype) @ places
+    return jnp.ones((1, len(places)), x.dtype) @ places / len(places)
 
 
 def _identity(x: jax.Array) -> jax.Array:
