@@ -21,9 +21,10 @@ def samples_apart() -> bool:
 
 
 def computed_once(x: jax.Array) -> jax.Array:
-    """x, which the compiler may not compute anew in each of the places that use it.
+    """x, for which the compiler shall not put what it is computed from where it is used.
 
-    XLA's CPU backend does that to save memory traffic which its caches make cheap.
+    XLA's CPU backend does that to save memory traffic which its caches make cheap. It heeds this
+    while it simplifies, and forgets it before it fuses; the losses are a sixth faster for it.
     """
     return jax.lax.optimization_barrier(x) if samples_apart() else x
 
