@@ -55,18 +55,22 @@ def stft(samples: jax.Array, window_length: int, hop_length: int) -> jax.Array:
     torch.stft(center=True, pad_mode="reflect", normalized=False), frames before frequencies.
     Raises ValueError for fewer than window_length // 2 + 1 samples, which cannot be reflected.
     """
-    half = window_length // 2
-    if samples.shape[-1] <= half:
-        raise ValueError(
-            f"{samples.shape[-1]} samples are too few to reflect {half} of them at each edge."
-        )
-    edges = [(0, 0)] * (samples.ndim - 1) + [(half, half)]
-    padded = platforms.computed_once(jnp.pad(samples, edges, mode="reflect"))
+    padded = _reflected(samples, window_length // 2)
     window = hann_window(window_length, periodic=True)
     windowed = frame(padded, window_length, hop_length, window)
     if platforms.samples_apart():
         return _rfft(windowed, window_length)
     return jnp.fft.rfft(windowed)
+
+
+def _reflected(samples: jax.Array, count: int) -> jax.Array:
+    """[..., n] -> [..., n + 2·count], continued at each edge by its mirror image."""
+    if samples.shape[-1] <= count:
+        raise ValueError(
+            f"{samples.shape[-1]} samples are too few to reflect {count} of them at each edge."
+        )
+    edges = [(0, 0)] * (samples.ndim - 1) + [(count, count)]
+    return platforms.computed_once(jnp.pad(samples, edges, mode="reflect"))
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(1,))
@@ -99,13 +103,12 @@ def energy(samples: jax.Array, window_length: int, hop_length: int) -> jax.Array
 
     By Parseval's theorem a frame's bins, each but the first and the last taken twice, have its
     length times the energy of its windowed samples. The hop divides the even window.
+    Raises ValueError as stft does.
     """
     num_samples = samples.shape[-1]
-    half = window_length // 2
+    padded = _reflected(samples, window_length // 2)
     coverage = _coverage(num_samples, window_length, hop_length)
     covered = jnp.sum(jnp.square(samples) * coverage, axis=-1)
-    edges = [(0, 0)] * (samples.ndim - 1) + [(half, half)]
-    padded = platforms.computed_once(jnp.pad(samples, edges, mode="reflect"))
     num_frames = 1 + num_samples // hop_length
     blocks_per_frame = window_length // hop_length
     num_blocks = num_frames - 1 + blocks_per_frame

@@ -122,7 +122,7 @@ def _of_products(cotangent: jax.Array, reads: Reads, num_taps: int) -> jax.Array
         )
         for tap in range(num_taps)
     ]
-    # Fused into the two products by it, these sums would be computed anew for every block of them.
+    # Fused into the two products, these sums would be computed anew for every block of them.
     return lax.optimization_barrier(jnp.concatenate(of_tap, axis=-1))
 
 

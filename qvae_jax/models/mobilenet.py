@@ -88,7 +88,7 @@ class ConvNorm(nnx.Module):
         gate [batch, in] scales the input's channels.
         """
         kernel = self.kernel[...].astype(x.dtype)
-        if gate is not None and len(x) == 1:
+        if gate is not None and len(x) == 1 and not self.depthwise:
             kernel = gate[0, :, None] * kernel  # a pass over the kernel in place of one over a map
         elif gate is not None:
             x = x * gate[:, None, None, :]

@@ -12,13 +12,8 @@ from hypothesis import strategies as st
 from jax import lax
 
 from filled import error
+from forms import TOLERANCE, assert_same_forms, noise
 from qvae_jax.models import convolutions
-
-TOLERANCE = 1e-5  # relative to the largest
-
-
-def _noise(*shape: int, seed: int = 0) -> np.ndarray:
-    return np.random.default_rng(seed).standard_normal(shape).astype(np.float32)
 
 
 def _plain_upsample3_conv1d(x, kernel):
@@ -37,20 +32,6 @@ def _plain_depthwise_conv2d(x, kernel, stride):
     )
 
 
-def _compare(fast, plain, x, kernel):
-    """Results, and gradients by input and by kernel under a random cotangent."""
-
-    @jax.jit  # both in one program: the examples' time is that of compiling
-    def results(x, kernel, cotangent):
-        pairs = ((form, *jax.vjp(form, x, kernel)) for form in (fast, plain))
-        # Undifferentiated, a form may be another one.
-        return [[form(x, kernel), y, *pull_back(cotangent)] for form, y, pull_back in pairs]
-
-    cotangent = _noise(*jax.eval_shape(plain, x, kernel).shape, seed=2)
-    for ours, theirs in zip(*results(x, kernel, cotangent), strict=True):
-        assert error(ours, theirs) < TOLERANCE
-
-
 @settings(max_examples=8, deadline=None, derandomize=True)
 @given(
     batch=st.integers(1, 3),
@@ -66,8 +47,8 @@ def _compare(fast, plain, x, kernel):
 @example(batch=3, time=2, taps=7, num_in=3, num_out=2)
 @example(batch=2, time=729, taps=5, num_in=16, num_out=8)
 def test_upsample3_conv1d(batch, time, taps, num_in, num_out):
-    x, kernel = _noise(batch, time, num_in), _noise(taps, num_in, num_out, seed=1)
-    _compare(convolutions.upsample3_conv1d, _plain_upsample3_conv1d, x, kernel)
+    x, kernel = noise(batch, time, num_in), noise(taps, num_in, num_out, seed=1)
+    assert_same_forms(convolutions.upsample3_conv1d, _plain_upsample3_conv1d, x, kernel)
 
 
 @settings(max_examples=6, deadline=None, derandomize=True)
@@ -93,8 +74,8 @@ def test_same_length_convolve(time, taps, dilation, num_in, num_out):
         )
 
     reads = convolutions.same_length(taps, dilation)
-    x, kernel = _noise(2, time, num_in), _noise(taps, num_in, num_out, seed=1)
-    _compare(lambda x, kernel: convolutions.convolve(x, kernel, reads), plain, x, kernel)
+    x, kernel = noise(2, time, num_in), noise(taps, num_in, num_out, seed=1)
+    assert_same_forms(lambda x, kernel: convolutions.convolve(x, kernel, reads), plain, x, kernel)
 
 
 @settings(max_examples=8, deadline=None, derandomize=True)
@@ -112,8 +93,8 @@ def test_same_length_convolve(time, taps, dilation, num_in, num_out):
 @example(batch=2, height=7, width=4, channels=3, size=5, stride=2)
 @example(batch=1, height=8, width=63, channels=8, size=5, stride=1)
 def test_depthwise_as_shifted_sum(batch, height, width, channels, size, stride):
-    x, kernel = _noise(batch, height, width, channels), _noise(size, size, 1, channels, seed=1)
-    _compare(
+    x, kernel = noise(batch, height, width, channels), noise(size, size, 1, channels, seed=1)
+    assert_same_forms(
         lambda x, kernel: convolutions.depthwise_as_shifted_sum(x, kernel, stride),
         lambda x, kernel: _plain_depthwise_conv2d(x, kernel, stride),
         x,
@@ -124,7 +105,7 @@ def test_depthwise_as_shifted_sum(batch, height, width, channels, size, stride):
 @pytest.mark.parametrize("stride", [1, 2])
 @pytest.mark.parametrize("size", [3, 5])
 def test_depthwise_gradients_agree_in_float64(size, stride):
-    x, kernel = _noise(2, 9, 13, 4), _noise(size, size, 1, 4, seed=1)
+    x, kernel = noise(2, 9, 13, 4), noise(size, size, 1, 4, seed=1)
 
     @functools.partial(jax.jit, static_argnums=0)
     def gradients(form, x, kernel, cotangent):
@@ -148,8 +129,8 @@ def test_conv2d_by_1x1(batch, height, width):
             x, kernel, (1, 1), "VALID", dimension_numbers=("NHWC", "HWIO", "NHWC")
         )
 
-    x, kernel = _noise(batch, height, width, 3), _noise(1, 1, 3, 4, seed=1)
-    _compare(convolutions.conv2d, plain, x, kernel)
+    x, kernel = noise(batch, height, width, 3), noise(1, 1, 3, 4, seed=1)
+    assert_same_forms(convolutions.conv2d, plain, x, kernel)
 
 
 @pytest.mark.parametrize("stride", [1, 2])
@@ -160,14 +141,14 @@ def test_conv2d_of_one_channel(batch, height, width, stride):
             x, kernel, (stride,) * 2, [(1, 1)] * 2, dimension_numbers=("NHWC", "HWIO", "NHWC")
         )
 
-    x, kernel = _noise(batch, height, width, 1), _noise(3, 3, 1, 4, seed=1)
+    x, kernel = noise(batch, height, width, 1), noise(3, 3, 1, 4, seed=1)
     fast = functools.partial(convolutions.conv2d, stride=stride)
-    _compare(fast, plain, x, kernel)
+    assert_same_forms(fast, plain, x, kernel)
 
 
 @pytest.mark.parametrize("backend", ["cpu", "gpu"])
 def test_depthwise_conv2d_agrees_on_every_backend(backend, monkeypatch):
-    x, kernel = _noise(2, 9, 10, 4), _noise(3, 3, 1, 4, seed=1)
+    x, kernel = noise(2, 9, 10, 4), noise(3, 3, 1, 4, seed=1)
     plain = _plain_depthwise_conv2d(x, kernel, 2)
     monkeypatch.setattr(jax, "default_backend", lambda: backend)
     assert error(convolutions.depthwise_conv2d(x, kernel, stride=2), plain) < TOLERANCE
@@ -189,7 +170,7 @@ def _in_torch(torch, convolve, x, kernel, **options):
 @pytest.mark.parametrize("dilation", [1, 2])
 @pytest.mark.parametrize(("time", "taps"), [(1, 3), (10, 1), (10, 3), (27, 9), (28, 15)])
 def test_conv1d_equals_torch(torch, time, taps, dilation):
-    x, kernel = _noise(2, time, 3), _noise(taps, 3, 4, seed=1)
+    x, kernel = noise(2, time, 3), noise(taps, 3, 4, seed=1)
     padding = dilation * (taps // 2)
     theirs = _in_torch(
         torch, torch.nn.functional.conv1d, x, kernel, padding=padding, dilation=dilation
@@ -199,7 +180,7 @@ def test_conv1d_equals_torch(torch, time, taps, dilation):
 
 @pytest.mark.parametrize("taps", [1, 3, 5])
 def test_upsample3_conv1d_equals_torch(torch, taps):
-    x, kernel = _noise(2, 9, 3), _noise(taps, 3, 4, seed=1)
+    x, kernel = noise(2, 9, 3), noise(taps, 3, 4, seed=1)
     repeated = np.repeat(x, 3, axis=1)
     theirs = _in_torch(torch, torch.nn.functional.conv1d, repeated, kernel, padding=taps // 2)
     assert error(convolutions.upsample3_conv1d(x, kernel), theirs) < TOLERANCE
@@ -207,7 +188,7 @@ def test_upsample3_conv1d_equals_torch(torch, taps):
 
 @pytest.mark.parametrize("time", [1, 2, 9])
 def test_transposed_conv1d_stride3_equals_torch(torch, time):
-    x, kernel = _noise(2, time, 3), _noise(3, 3, 4, seed=1)
+    x, kernel = noise(2, time, 3), noise(3, 3, 4, seed=1)
     signal = torch.from_numpy(x).transpose(1, 2)
     weight = torch.from_numpy(kernel).permute(1, 2, 0)  # torch's [in, out, taps]
     theirs = torch.nn.functional.conv_transpose1d(signal, weight, stride=3).transpose(1, 2)
@@ -217,7 +198,7 @@ def test_transposed_conv1d_stride3_equals_torch(torch, time):
 @pytest.mark.parametrize("stride", [1, 2])
 @pytest.mark.parametrize(("height", "width", "size"), [(8, 9, 1), (8, 9, 3), (7, 6, 5), (1, 2, 3)])
 def test_conv2d_equals_torch(torch, height, width, size, stride):
-    x, kernel = _noise(2, height, width, 3), _noise(size, size, 3, 4, seed=1)
+    x, kernel = noise(2, height, width, 3), noise(size, size, 3, 4, seed=1)
     theirs = _in_torch(
         torch, torch.nn.functional.conv2d, x, kernel, padding=size // 2, stride=stride
     )
@@ -227,7 +208,7 @@ def test_conv2d_equals_torch(torch, height, width, size, stride):
 @pytest.mark.parametrize("stride", [1, 2])
 @pytest.mark.parametrize(("height", "width", "size"), [(8, 9, 3), (7, 6, 5), (1, 1, 5)])
 def test_depthwise_conv2d_equals_torch(torch, height, width, size, stride):
-    x, kernel = _noise(2, height, width, 4), _noise(size, size, 1, 4, seed=1)
+    x, kernel = noise(2, height, width, 4), noise(size, size, 1, 4, seed=1)
     options = dict(padding=size // 2, stride=stride, groups=4)
     theirs = _in_torch(torch, torch.nn.functional.conv2d, x, kernel, **options)
     assert error(convolutions.depthwise_conv2d(x, kernel, stride=stride), theirs) < TOLERANCE

@@ -4,26 +4,20 @@ import importlib
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from filled import error
+from forms import TOLERANCE, assert_same_forms, noise
 from qvae_jax.models import linear_upsampling
-
-TOLERANCE = 1e-5  # relative to the largest
-
-
-def _noise(*shape: int, seed: int = 0) -> np.ndarray:
-    return np.random.default_rng(seed).standard_normal(shape).astype(np.float32)
 
 
 @pytest.mark.parametrize("time", [1, 2, 9])
 def test_upsample3_linear_equals_torch(time):
     pytest.importorskip("torch", reason="compares with torch's interpolation")
     torch = importlib.import_module("torch")
-    x = _noise(2, time, 3)
+    x = noise(2, time, 3)
     signal = torch.from_numpy(x).transpose(1, 2)
     theirs = torch.nn.functional.interpolate(signal, scale_factor=3, mode="linear")
     assert error(linear_upsampling.upsample3_linear(x), theirs.transpose(1, 2)) < TOLERANCE
@@ -44,17 +38,12 @@ def test_upsample3_linear_equals_torch(time):
 @example(batch=1, time=12, taps=9, num_in=2, num_out=2)
 @example(batch=2, time=729, taps=9, num_in=16, num_out=8)
 def test_convolving_before_upsampling_is_convolving_after_it(batch, time, taps, num_in, num_out):
-    x, kernel = _noise(batch, time, num_in), _noise(taps, num_in, num_out, seed=1)
-    weights = _noise(batch, 3 * time, num_out, seed=2)
-
-    @jax.jit
-    def results(x, kernel):
-        forms = linear_upsampling.upsampled_conv1d, linear_upsampling.upsampled_conv1d_plainly
-        pairs = (jax.vjp(form, x, kernel) for form in forms)
-        return [[y, *pull_back(weights)] for y, pull_back in pairs]
-
-    for ours, plain in zip(*results(x, kernel), strict=True):
-        assert error(ours, plain) < TOLERANCE
+    assert_same_forms(
+        linear_upsampling.upsampled_conv1d,
+        linear_upsampling.upsampled_conv1d_plainly,
+        noise(batch, time, num_in),
+        noise(taps, num_in, num_out, seed=1),
+    )
 
 
 def _traced() -> str:
