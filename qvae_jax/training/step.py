@@ -13,6 +13,7 @@ from qvae_jax import losses
 from qvae_jax.models import layers, variables
 from qvae_jax.models.qvae import QVAE, sample_latent
 from qvae_jax.models.variables import Arrays, Variables
+from qvae_jax.training.optimizer import global_norm
 
 Metrics = dict[str, jax.Array]
 
@@ -117,7 +118,7 @@ def make_train_step(
         )
         metrics = {
             **terms,
-            "gradient_norm": optax.tree.norm(gradient),
+            "gradient_norm": global_norm(gradient),
             "learning_rate": jnp.asarray(options.learning_rate(state.step)),
         }
         trainable = optax.apply_updates(state.trainable, updates)

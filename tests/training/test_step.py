@@ -97,15 +97,15 @@ def golden_targets():
 
 
 @pytest.fixture(scope="module")
-def four_runs(golden, golden_targets):
-    """Five steps from the golden weights, and from three copies of them half a rounding away."""
+def eight_runs(golden, golden_targets):
+    """Five steps from the golden weights, and from seven copies of them half a rounding away."""
     z, _ = golden
     config = QVAEConfig(encoder_width=0.1, latent_dim=LATENT_DIM)
     graphdef, _ = variables.split(QVAE(config, rng=None))
     train_step = jax.jit(step.make_train_step(graphdef, _adamw(), _options()))
     _, filled = filled_decoder("original-plus")
     starts = [filled] + [
-        filled._replace(params=_disturbed(filled.params, seed)) for seed in (1, 2, 3)
+        filled._replace(params=_disturbed(filled.params, seed)) for seed in range(1, 8)
     ]
     return [_five_steps(train_step, start, z, golden_targets) for start in starts]
 
@@ -118,25 +118,25 @@ def _disturbed(params, seed: int):
     }
 
 
-def test_first_step_equals_golden(four_runs, golden):
+def test_first_step_equals_golden(eight_runs, golden):
     _, expected = golden
-    ours = four_runs[0][0]
     for name in NAMES:
-        assert ours[name] == pytest.approx(expected[0][name], rel=1e-4), name
-    # One bin near zero (see below) decides 4.2 % of this norm: golden and ours under JAX 0.10 agree
-    # to 5e-6, but under JAX 0.12, or from weights half a rounding away, it is the larger number.
-    assert ours["gradient_norm"] == pytest.approx(expected[0]["gradient_norm"], rel=0.05)
+        assert eight_runs[0][0][name] == pytest.approx(expected[0][name], rel=1e-4), name
 
 
-@pytest.mark.parametrize("number", [2, 3, 4, 5])
-def test_later_steps_are_as_near_to_golden_as_rounding_lets_any_run_be(four_runs, golden, number):
+@pytest.mark.parametrize(
+    ("number", "names"),
+    [(1, ("gradient_norm",)), *((number, (*NAMES, "gradient_norm")) for number in (2, 3, 4, 5))],
+)
+def test_what_rounding_decides_is_as_near_to_golden_as_any_run(eight_runs, golden, number, names):
     # The log-magnitude loss divides by |P| + 1e-7: a bin near zero turns rounding noise into
     # gradient, and Adam's first steps take the sign of it. A change of the weights by half a unit
-    # in the last place moves the second step's loss by about 1e-2 and the third's by 5e-2, so the
-    # golden float32 run is one draw from that spread. What does not depend on rounding is below.
+    # in the last place makes the first gradient's norm 82.8 (golden's), 86.3 or 88.7, and moves
+    # the second step's loss by about 1e-2 and the third's by 5e-2, so the golden float32 run is
+    # one draw from that spread. What does not depend on rounding is below.
     _, expected = golden
-    for name in (*NAMES, "gradient_norm"):
-        runs = [run[number - 1][name] for run in four_runs]
+    for name in names:
+        runs = [run[number - 1][name] for run in eight_runs]
         spread = max(runs) - min(runs)
         distance = abs(runs[0] - expected[number - 1][name])
         assert distance <= 3 * spread + 1e-4 * abs(runs[0]), name
