@@ -10,6 +10,7 @@ import ml_collections
 from absl import app, flags, logging
 from ml_collections import config_flags
 
+from qvae_jax import huge_pages
 from qvae_jax.errors import UserError
 
 MODES = (
@@ -307,4 +308,5 @@ def _exit_with(message: str) -> NoReturn:
 
 
 if __name__ == "__main__":
+    huge_pages.restart_with_huge_pages()
     app.run(main, flags_parser=parse_flags)

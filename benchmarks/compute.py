@@ -1,14 +1,20 @@
-"""`python -m benchmarks.compute`: every program of qvae_jax beside its peers, in one process.
+"""`python -m benchmarks.compute`: every program of qvae_jax beside its peers, in turns.
 
 The peers are PyTorch eager, PyTorch by torch.compile, and our model in plain Flax's forms, all with
-the same weights. Each row first checks that all give the same (1e-4 of the largest value), then
-times them in turns and prints the ratios of the medians, the peer's over ours. float32, on the
-CPU's cores. share is the rate of matrix products in our program over that of one large product.
+the same weights. Each has a process of its own: ours asks for huge pages of memory, as main.py does
+(qvae_jax/huge_pages.py), PyTorch is taken as it is installed and, in columns of its own, with huge
+pages too. Each row first checks that all give the same (1e-4 of the largest value), then times them
+in turns and prints the ratios of the medians, the peer's over ours. float32, on the CPU's cores.
+share is the rate of matrix products in our program over that of one large product.
 """
 
 import argparse
 import functools
+import json
+import os
 import pathlib
+import sys
+import tempfile
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -19,7 +25,7 @@ import optax
 import torch
 
 from benchmarks import plain_flax, timing, torch_peer
-from qvae_jax import losses
+from qvae_jax import huge_pages, losses
 from qvae_jax.audio.logmel import FrontEnd, log_mel
 from qvae_jax.models import decoders, variables
 from qvae_jax.models.qvae import QVAE, QVAEConfig
@@ -39,6 +45,10 @@ FINE_TUNED = frozenset(range(11, 17))
 
 
 EAGER, COMPILED, FLAX = PEERS = ("eager", "compiled", "flax")
+OURS, PRODUCT = "ours", "product"
+HUGE = "+huge"  # after a peer's name: with huge pages
+COLUMNS = (EAGER, EAGER + HUGE, COMPILED, COMPILED + HUGE, FLAX)
+HAVE_HUGE_PAGES = (OURS, PRODUCT, FLAX)
 
 
 class Row(NamedTuple):
@@ -58,30 +68,62 @@ class Row(NamedTuple):
 def main() -> None:
     """Prints the table; exit status 1 where two sides disagree."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--rows", help="only rows whose name contains this")
+    parser.add_argument("--rows", default="", help="only rows whose name contains this")
     parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--peers", default=",".join(PEERS), help="which of them")
+    parser.add_argument("--peers", default=",".join(COLUMNS), help="which columns")
+    parser.add_argument("--serve", nargs=3, help=argparse.SUPPRESS)
     options = parser.parse_args()
-    peers = options.peers.split(",")
-    print(f"{'row':44}{'goal':>5}" + "".join(f"{peer:>10}" for peer in peers) + "   ours ms  share")
-    for name, (make, goal) in ROWS.items():
-        if options.rows is None or options.rows in name:
-            print(_line(name, goal, make(), peers, options.rounds), flush=True)
+    if options.serve:
+        _serve(*options.serve)
+        return
+    columns = options.peers.split(",")
+    print(f"{'row':44}{'goal':>5}" + "".join(f"{c:>15}" for c in columns) + "   ours ms  share")
+    for name, (_, goal) in ROWS.items():
+        if options.rows in name:
+            print(_line(name, goal, columns, options.rounds), flush=True)
 
 
-def _line(name: str, goal: float, row: Row, peers: list[str], num_rounds: int) -> str:
-    programs = {"ours": row.ours()} | {peer: row.peers[peer]() for peer in peers}
-    values = {side: row.value(jax.block_until_ready(run())) for side, run in programs.items()}
-    if row.exact is not None:
-        exact = row.exact()
-        values |= {peer: exact for peer in (EAGER, COMPILED) if peer in peers}
-    for peer in peers:
-        _check(f"{name}, {peer}", values["ours"], values[peer])
-    programs["product"], product_gflop = timing.matrix_product()
-    seconds = timing.interleaved(programs, num_rounds)
-    ratios = "".join(f"{seconds[peer] / seconds['ours']:10.2f}" for peer in peers)
-    share = (row.gflop() / seconds["ours"]) / (product_gflop / seconds["product"])
-    return f"{name:44}{goal:5.1f}{ratios}{seconds['ours'] * 1e3:10.1f}{share:7.0%}"
+def _line(name: str, goal: float, columns: list[str], num_rounds: int) -> str:
+    with tempfile.TemporaryDirectory() as folder:
+        sides = {side: _started(name, side, folder) for side in (OURS, *columns, PRODUCT)}
+        ours, *theirs = (np.load(_value_file(folder, side)) for side in (OURS, *columns))
+    for column, value in zip(columns, theirs, strict=True):
+        _check(f"{name}, {column}", ours, value)
+    seconds = timing.in_turns(sides, num_rounds)
+    gflop = {side: json.loads(sides[side].ready_line) for side in (OURS, PRODUCT)}
+    for side in sides.values():
+        side.close()
+    ratios = "".join(f"{seconds[column] / seconds[OURS]:15.2f}" for column in columns)
+    share = gflop[OURS] / seconds[OURS] / (gflop[PRODUCT] / seconds[PRODUCT])
+    return f"{name:44}{goal:5.1f}{ratios}{seconds[OURS] * 1e3:10.1f}{share:7.0%}"
+
+
+def _started(name: str, side: str, folder: str) -> timing.Side:
+    """The process of a side, ready for its turns; its first result is in _value_file."""
+    is_huge = side in HAVE_HUGE_PAGES or side.endswith(HUGE)
+    environment = huge_pages.with_huge_pages(os.environ) if is_huge else dict(os.environ)
+    command = [sys.executable, "-m", "benchmarks.compute", "--serve", name, side, folder]
+    return timing.Side(command, environment)
+
+
+def _serve(name: str, side: str, folder: str) -> None:
+    """Takes a side's turns. The ready line is the program's GFLOP, null of a peer's."""
+    if side == PRODUCT:
+        program, gflop = timing.matrix_product()
+    else:
+        row, peer = ROWS[name][0](), side.removesuffix(HUGE)
+        program = row.ours() if side == OURS else row.peers[peer]()
+        value = row.value(jax.block_until_ready(program()))
+        if row.exact is not None and peer in (EAGER, COMPILED):
+            value = row.exact()
+        np.save(_value_file(folder, side), value)
+        gflop = row.gflop() if side == OURS else None
+    print(json.dumps(gflop), flush=True)
+    timing.serve(program)
+
+
+def _value_file(folder: str, side: str) -> pathlib.Path:
+    return pathlib.Path(folder) / f"{side}.npy"
 
 
 def _check(name: str, ours: np.ndarray, theirs: np.ndarray) -> None:

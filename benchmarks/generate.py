@@ -26,6 +26,8 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 
+from qvae_jax import huge_pages
+
 # Everything heavy is imported where it is needed, so that --phases can time its import.
 
 REPOSITORY = pathlib.Path(__file__).resolve().parents[1]
@@ -300,4 +302,5 @@ def _write_imitation(path: pathlib.Path) -> None:
 
 
 if __name__ == "__main__":
+    huge_pages.restart_with_huge_pages()  # as main.py does
     main()

@@ -20,7 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from configs import quickstart
-from qvae_jax import train
+from qvae_jax import huge_pages, train
 from qvae_jax.training import devices
 
 GOAL = 0.03
@@ -114,4 +114,5 @@ def _now_s() -> np.ndarray:
 
 
 if __name__ == "__main__":
+    huge_pages.restart_with_huge_pages()  # as main.py does
     main()

@@ -18,6 +18,7 @@ import time
 import jax
 
 from benchmarks import compute, timing
+from qvae_jax import huge_pages
 from qvae_jax.training import memory
 
 REPOSITORY = pathlib.Path(__file__).resolve().parents[1]
@@ -124,4 +125,5 @@ MEASURES = {
 }
 
 if __name__ == "__main__":
+    huge_pages.restart_with_huge_pages()  # as main.py does
     main()

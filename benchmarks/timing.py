@@ -1,7 +1,10 @@
 """Timing programs in turns, so that whatever else the machine does falls on all of them alike."""
 
+import contextlib
 import math
 import statistics
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 
@@ -28,6 +31,49 @@ def interleaved(programs: dict[str, Callable[[], object]], num_rounds: int) -> d
             jax.block_until_ready(program())
             seconds[name].append(time.perf_counter() - start)
     return {name: statistics.median(times) for name, times in seconds.items()}
+
+
+def serve(program: Callable[[], object]) -> None:
+    """Takes turns: for each line of standard input calls program twice and prints the second
+    call's seconds, until there are no more lines.
+    """
+    for _ in sys.stdin:
+        print(interleaved({"": program}, 1)[""], flush=True)
+
+
+class Side:
+    """A program in a process of its own, which serve runs there when its turn comes.
+
+    So each has its own memory and environment. The process prints one line when it is ready.
+    """
+
+    def __init__(self, command: list[str], environment: dict[str, str]):
+        self._process = subprocess.Popen(
+            command, bufsize=0, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        )
+        self.ready_line = self._line()
+
+    def turn(self) -> float:
+        """Seconds of one call."""
+        with contextlib.suppress(BrokenPipeError):  # of a process that has ended, as _line says
+            self._process.stdin.write(b"\n")
+        return float(self._line())
+
+    def close(self) -> None:
+        """Ends the process."""
+        self._process.communicate()
+
+    def _line(self) -> str:
+        line = self._process.stdout.readline()
+        if not line:
+            raise SystemExit(f"{' '.join(self._process.args)} ended early")
+        return line.decode()
+
+
+def in_turns(sides: dict[str, Side], num_rounds: int) -> dict[str, float]:
+    """Median seconds of each side, whose processes take turns."""
+    rounds = [{name: side.turn() for name, side in sides.items()} for _ in range(num_rounds)]
+    return {name: statistics.median(seconds[name] for seconds in rounds) for name in sides}
 
 
 def matrix_product() -> tuple[Callable[[], object], float]:
