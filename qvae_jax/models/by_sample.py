@@ -52,8 +52,7 @@ def _convolve(values, scaling, parameters, slope: float, reads: convolutions.Rea
 
     def of_sample(sample):
         x = layers.leaky_relu((sample - mean) * factor + offset, slope)
-        # Behind the barriers the numbers are stored once, not computed anew by all that read them.
-        y = lax.optimization_barrier(convolutions.convolve(x, kernel, reads) + bias)
+        y = convolutions.convolve(x, kernel, reads) + bias
         own_mean = jnp.mean(y, 0)
         return y, own_mean, jnp.mean(jnp.square(y - own_mean), 0)
 
@@ -76,14 +75,12 @@ def _backward(slope, reads, saved, cotangents):
     def of_sample(sums, rows):
         sample, result, of_result = rows
         of_result = of_result + (of_mean + 2.0 * of_var * (result - results_mean)) / count
-        of_result = lax.optimization_barrier(of_result)
         centred = sample - mean
         activated, of_activated = jax.vjp(
             lambda u: layers.leaky_relu(u, slope), centred * factor + offset
         )
-        activated = lax.optimization_barrier(activated)
         of_x, of_kernel = convolutions.convolve_gradients(activated, kernel, of_result, reads)
-        (of_normalised,) = lax.optimization_barrier(of_activated(of_x))
+        (of_normalised,) = of_activated(of_x)
         here = (
             jnp.sum(of_normalised * centred, 0),
             jnp.sum(of_normalised, 0),

@@ -122,8 +122,7 @@ def _of_products(cotangent: jax.Array, reads: Reads, num_taps: int) -> jax.Array
         )
         for tap in range(num_taps)
     ]
-    # Fused into the two products, these sums would be computed anew for every block of them.
-    return lax.optimization_barrier(jnp.concatenate(of_tap, axis=-1))
+    return jnp.concatenate(of_tap, axis=-1)
 
 
 # Nearest ×3 upsampling puts two zeros after each sample and then sums every three samples in a row.
@@ -255,7 +254,6 @@ def _depthwise_gradient_by_input(input_shape, kernel, cotangent, stride: int) ->
     half, reach = len(kernel) // 2, len(kernel) // stride + 1
     shape = cotangent.shape[1:3]
     padded = jnp.pad(cotangent, [(0, 0), (reach, reach), (reach, reach), (0, 0)])
-    padded = lax.optimization_barrier(padded)
 
     def read_by(phase: int) -> list[tuple[int, int]]:
         """(tap, place in padded) of the results that read rows, or columns, of this phase."""
@@ -291,7 +289,6 @@ def _depthwise_gradient_by_kernel(x, kernel, cotangent, stride: int) -> jax.Arra
     """Sums over all places of the cotangent times what each tap read: one pass for all taps."""
     half = len(kernel) // 2
     padded = jnp.pad(x, [(0, 0), (half, half), (half, half), (0, 0)])
-    padded = lax.optimization_barrier(padded)
     shape = _strided_shape(x, stride)
     of_tap = tuple(
         _every(padded, (i, j), shape, stride) * cotangent
@@ -300,7 +297,7 @@ def _depthwise_gradient_by_kernel(x, kernel, cotangent, stride: int) -> jax.Arra
     zeros = (jnp.zeros((), x.dtype),) * len(of_tap)
     # Along a row first, in which the taps of one place read what the next place's will.
     sums = lax.reduce(of_tap, zeros, lambda a, b: [p + q for p, q in zip(a, b)], (2,))
-    sums = lax.optimization_barrier(jnp.stack(sums))
+    sums = jnp.stack(sums)
     return jnp.sum(sums, (1, 2)).reshape(kernel.shape)
 
 
