@@ -68,7 +68,7 @@ def adamw(
 def global_norm(arrays: Arrays) -> jax.Array:
     """The square root of the sum of all squares.
 
-    What optax.global_norm gives, but that has XLA compile three loops for each array: 4 of the
+    What optax.tree.norm gives, but that has XLA compile three loops for each array: 4 of the
     25 s that the from-scratch step took to compile.
     """
     alone = [x for x in arrays.values() if x.size >= FEW_NUMBERS]
