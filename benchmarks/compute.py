@@ -43,9 +43,8 @@ LATENT_DIM = 64
 BETA = 1e-4
 FINE_TUNED = frozenset(range(11, 17))
 
-
-EAGER, COMPILED, FLAX = PEERS = ("eager", "compiled", "flax")
 OURS, PRODUCT = "ours", "product"
+EAGER, COMPILED, FLAX = "eager", "compiled", "flax"
 HUGE = "+huge"  # after a peer's name: with huge pages
 COLUMNS = (EAGER, EAGER + HUGE, COMPILED, COMPILED + HUGE, FLAX)
 HAVE_HUGE_PAGES = (OURS, PRODUCT, FLAX)
@@ -77,6 +76,8 @@ def main() -> None:
         _serve(*options.serve)
         return
     columns = options.peers.split(",")
+    if unknown := set(columns) - set(COLUMNS):
+        parser.error(f"--peers: {', '.join(sorted(unknown))} is not one of {', '.join(COLUMNS)}")
     print(f"{'row':44}{'goal':>5}" + "".join(f"{c:>15}" for c in columns) + "   ours ms  share")
     for name, (_, goal) in ROWS.items():
         if options.rows in name:

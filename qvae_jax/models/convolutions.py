@@ -297,8 +297,7 @@ def _depthwise_gradient_by_kernel(x, kernel, cotangent, stride: int) -> jax.Arra
     zeros = (jnp.zeros((), x.dtype),) * len(of_tap)
     # Along a row first, in which the taps of one place read what the next place's will.
     sums = lax.reduce(of_tap, zeros, lambda a, b: [p + q for p, q in zip(a, b)], (2,))
-    sums = jnp.stack(sums)
-    return jnp.sum(sums, (1, 2)).reshape(kernel.shape)
+    return jnp.sum(jnp.stack(sums), (1, 2)).reshape(kernel.shape)
 
 
 depthwise_as_shifted_sum.defvjp(
