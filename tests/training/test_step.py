@@ -125,10 +125,16 @@ def test_first_step_equals_golden(eight_runs, golden):
 
 
 @pytest.mark.parametrize(
-    ("number", "names"),
-    [(1, ("gradient_norm",)), *((number, (*NAMES, "gradient_norm")) for number in (2, 3, 4, 5))],
+    ("number", "names", "num_runs"),
+    # The first norm is one of three values: four runs may well agree on one that is not golden's.
+    [
+        (1, ("gradient_norm",), 8),
+        *((number, (*NAMES, "gradient_norm"), 4) for number in (2, 3, 4, 5)),
+    ],
 )
-def test_what_rounding_decides_is_as_near_to_golden_as_any_run(eight_runs, golden, number, names):
+def test_what_rounding_decides_is_as_near_to_golden_as_any_run(
+    eight_runs, golden, number, names, num_runs
+):
     # The log-magnitude loss divides by |P| + 1e-7: a bin near zero turns rounding noise into
     # gradient, and Adam's first steps take the sign of it. A change of the weights by half a unit
     # in the last place makes the first gradient's norm 82.8 (golden's), 86.3 or 88.7, and moves
@@ -136,7 +142,7 @@ def test_what_rounding_decides_is_as_near_to_golden_as_any_run(eight_runs, golde
     # one draw from that spread. What does not depend on rounding is below.
     _, expected = golden
     for name in names:
-        runs = [run[number - 1][name] for run in eight_runs]
+        runs = [run[number - 1][name] for run in eight_runs[:num_runs]]
         spread = max(runs) - min(runs)
         distance = abs(runs[0] - expected[number - 1][name])
         assert distance <= 3 * spread + 1e-4 * abs(runs[0]), name
