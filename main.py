@@ -10,8 +10,8 @@ import ml_collections
 from absl import app, flags, logging
 from ml_collections import config_flags
 
-from qvae_jax import huge_pages
-from qvae_jax.errors import UserError
+from qvae_jax.system import huge_pages
+from qvae_jax.system.errors import UserError
 
 MODES = (
     "download", "doctor", "prepare", "train", "diagnose", "generate", "evaluate", "visualise",
@@ -139,14 +139,14 @@ def parse_flags(arguments: list[str]) -> list[str]:
 
 def _download() -> None:
     _require(_CONFIG)
-    from qvae_jax import download
+    from qvae_jax.modes import download
 
     download.run(_checked_config(), _SOURCE.value)
 
 
 def _doctor() -> None:
     _require(_CONFIG)
-    from qvae_jax import doctor
+    from qvae_jax.modes import doctor
 
     doctor.run(_checked_config(), _OUTPUT_DIR.value)
 
@@ -154,7 +154,7 @@ def _doctor() -> None:
 def _prepare() -> None:
     _require(_CONFIG)
     config = _checked_config()
-    from qvae_jax import prepare
+    from qvae_jax.modes import prepare
 
     _use_compilation_cache()
     prepare.run(config, _WORKDIR.value)
@@ -163,7 +163,7 @@ def _prepare() -> None:
 def _train() -> None:
     _require(_CONFIG, _WORKDIR)
     config = _checked_config()
-    from qvae_jax.train import train
+    from qvae_jax.modes.train import train
     from qvae_jax.training import hosts
 
     with hosts.joined(_COORDINATOR_ADDRESS.value, _NUM_PROCESSES.value, _PROCESS_ID.value):
@@ -173,7 +173,7 @@ def _train() -> None:
 
 def _diagnose() -> None:
     _require(_WORKDIR)
-    from qvae_jax.diagnose import diagnose
+    from qvae_jax.modes.diagnose import diagnose
 
     diagnose(_WORKDIR.value)
 
@@ -182,8 +182,8 @@ def _generate() -> None:
     instead = (_FROM_SPLIT, _WALK_DIMENSION, _PRIOR_SAMPLES)
     named = any(flag.value is not None for flag in instead)
     _require(*(() if named else (_INPUTS,)), _OUTPUT_DIR)
-    from qvae_jax.generate import generate
     from qvae_jax.generation.inputs import split_inputs
+    from qvae_jax.modes.generate import generate
 
     _use_compilation_cache()
     generate(
@@ -209,7 +209,7 @@ def _generate() -> None:
 
 
 def _evaluate() -> None:
-    from qvae_jax.evaluate import evaluate
+    from qvae_jax.modes.evaluate import evaluate
 
     _use_compilation_cache()
     evaluate(
@@ -224,7 +224,7 @@ def _evaluate() -> None:
 
 def _visualise() -> None:
     _require(_WORKDIR)
-    from qvae_jax.visualise import visualise
+    from qvae_jax.modes.visualise import visualise
 
     _use_compilation_cache()
     visualise(
@@ -252,7 +252,7 @@ def _run_mode() -> None:
 
 
 def _use_compilation_cache() -> None:
-    from qvae_jax.training import compilation_cache
+    from qvae_jax.system import compilation_cache
 
     if _COMPILATION_CACHE.value:
         compilation_cache.use_compilation_cache()

@@ -2,8 +2,8 @@
 
 The peers are PyTorch eager, PyTorch by torch.compile, and our model in plain Flax's forms, all with
 the same weights. Each has a process of its own: ours asks for huge pages of memory, as main.py does
-(qvae_jax/huge_pages.py), PyTorch is taken as it is installed and, in columns of its own, with huge
-pages too. Each row first checks that all give the same (1e-4 of the largest value), then times them
+(qvae_jax/system/huge_pages.py), PyTorch is taken as it is installed and, in columns of its own,
+with huge pages too. Each row first checks that all give the same (1e-4 of the largest value), then times them
 in turns and prints the ratios of the medians, the peer's over ours. float32, on the CPU's cores.
 share is the rate of matrix products in our program over that of one large product.
 """
@@ -25,15 +25,16 @@ import optax
 import torch
 
 from benchmarks import plain_flax, timing, torch_peer
-from qvae_jax import huge_pages, losses
+from qvae_jax import losses
 from qvae_jax.audio.logmel import FrontEnd, log_mel
 from qvae_jax.models import decoders, variables
 from qvae_jax.models.qvae import QVAE, QVAEConfig
 from qvae_jax.models.variables import Variables
+from qvae_jax.system import huge_pages
 from qvae_jax.training import optimizer
 from qvae_jax.training import state as training_state
 from qvae_jax.training.step import StepOptions, make_train_step
-from tests import golden_rules, torch_reference
+from tests.support import golden_rules, torch_reference
 from weight_port import names, port, to_torch
 from weight_port.source import QVAE as QVAE_KIND
 from weight_port.source import Source
@@ -208,7 +209,7 @@ def decoder(decoder_type: str, batch: int) -> Row:
         return row
     # PyTorch's float32 is 4e-4 off its own float64 here, ours 8e-6.
     wide = {key: t.double() if t.is_floating_point() else t for key, t in weights.items()}
-    exact = lambda: torch_peer.audio(wide, decoder_type, torch.from_numpy(z).double())  # noqa: E731
+    exact = lambda: torch_peer.audio(wide, decoder_type, torch.from_numpy(z).double())
     return row._replace(exact=lambda: exact().numpy())
 
 

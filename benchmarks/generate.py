@@ -26,7 +26,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 
-from qvae_jax import huge_pages
+from qvae_jax.system import huge_pages
 
 # Everything heavy is imported where it is needed, so that --phases can time its import.
 
@@ -145,12 +145,12 @@ def _phases(checkpoint: str, imitation: str) -> dict[str, tuple[float, float]]:
         import scipy.io.wavfile  # noqa: F401
 
         import main  # noqa: F401
-        from qvae_jax import generate
         from qvae_jax.audio.files import fit_length
         from qvae_jax.audio.windows import read_window
         from qvae_jax.generation import finishing
         from qvae_jax.generation.model import load_model
-        from qvae_jax.training import compilation_cache
+        from qvae_jax.modes import generate
+        from qvae_jax.system import compilation_cache
 
         compilation_cache.use_compilation_cache()
     with phase("restoring the checkpoint"):
@@ -225,7 +225,7 @@ def _bare(checkpoint: pathlib.Path, inputs: pathlib.Path) -> tuple[float, float]
 
 
 def _batch_size() -> int:
-    from qvae_jax.generate import BATCH_SIZE
+    from qvae_jax.modes.generate import BATCH_SIZE
 
     return BATCH_SIZE
 

@@ -20,7 +20,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from configs import quickstart
-from qvae_jax import huge_pages, train
+from qvae_jax.modes import train
+from qvae_jax.system import huge_pages
 from qvae_jax.training import devices
 
 GOAL = 0.03

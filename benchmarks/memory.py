@@ -24,10 +24,11 @@ import numpy as np
 
 from benchmarks.stand_in import FULL_SIZE, write_stand_in
 from configs import vimsketch
-from qvae_jax import configuration, prepare
+from qvae_jax import configuration
 from qvae_jax.data import recipes
 from qvae_jax.data.cache import cached_array
 from qvae_jax.data.vimsketch import IMITATIONS_FOLDER
+from qvae_jax.modes import prepare
 from qvae_jax.training import start
 
 REPOSITORY = pathlib.Path(__file__).resolve().parents[1]

@@ -11,8 +11,8 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from qvae_jax import platforms
 from qvae_jax.models import convolutions
+from qvae_jax.system import platforms
 
 
 def made(make: Callable, function: Callable, *arguments):

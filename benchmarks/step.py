@@ -18,8 +18,7 @@ import time
 import jax
 
 from benchmarks import compute, timing
-from qvae_jax import huge_pages
-from qvae_jax.training import memory
+from qvae_jax.system import huge_pages, memory
 
 REPOSITORY = pathlib.Path(__file__).resolve().parents[1]
 STEPS = {

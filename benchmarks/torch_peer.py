@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from qvae_jax import losses
 from qvae_jax.audio import mel, stft
 from qvae_jax.audio.logmel import PRE_EMPHASIS, FrontEnd
-from tests import torch_reference
+from tests.support import torch_reference
 from weight_port import torch_forward
 
 torch.set_num_threads(2)

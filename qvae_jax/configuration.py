@@ -5,10 +5,11 @@ import pathlib
 
 import ml_collections
 
-from qvae_jax import files, losses
+from qvae_jax import losses
 from qvae_jax.audio.logmel import FrontEnd
-from qvae_jax.errors import UserError
 from qvae_jax.models.qvae import QVAEConfig
+from qvae_jax.system import files
+from qvae_jax.system.errors import UserError
 
 CONFIG_FILE = "config.json"
 # A run goes on only with the model and the data split it began with; all else may be changed.
@@ -139,9 +140,7 @@ def value(config: ml_collections.ConfigDict | dict, dotted_name: str):
 def model_config(config: ml_collections.ConfigDict) -> QVAEConfig:
     """The model's configuration; what is unset of the encoder is mn10's."""
     given = {
-        name: config.model[name]
-        for name in ENCODER_SETTINGS
-        if config.model.get(name) is not None
+        name: config.model[name] for name in ENCODER_SETTINGS if config.model.get(name) is not None
     }
     front_end = {name: given.pop(name) for name in ("hop_length", "num_mels") if name in given}
     if "encoder_strides" in given:

@@ -7,10 +7,10 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from qvae_jax import platforms
 from qvae_jax.audio import mel, stft
 from qvae_jax.audio.mel_energies import mel_energies
 from qvae_jax.models import global_batch
+from qvae_jax.system import platforms
 
 STFT_WINDOWS = (512, 1024, 2048, 4096)  # samples at 22,050 Hz, each with a hop of a quarter
 MEL_WINDOWS = (1024, 2048)  # both among STFT_WINDOWS, so that their spectra are shared
@@ -117,7 +117,7 @@ def qvae_loss(
         # Rows of silence on both sides add nothing to any sum; the means then want rescaling.
         prediction = jnp.where(valid[:, None], prediction, 0.0)
         target = jnp.where(valid[:, None], target, 0.0)
-    mean = lambda x: global_batch.mean(x, None, axis_name)  # noqa: E731
+    mean = lambda x: global_batch.mean(x, None, axis_name)
     share = 1.0 if valid is None else mean(valid.astype(jnp.float32))
     target = jax.lax.stop_gradient(target)
     if platforms.samples_apart() and axis_name is None and not weights.mask_silence:
@@ -171,7 +171,7 @@ def _log_distances(
     prediction: jax.Array, target: jax.Array, weights: LossWeights
 ) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
     """The weighted sum of both distances of logarithms, and both; only the sum has a gradient."""
-    of_sample = lambda pair: _log_distances_of_sample(*pair, weights)  # noqa: E731
+    of_sample = lambda pair: _log_distances_of_sample(*pair, weights)
     return jax.tree.map(jnp.mean, jax.lax.map(of_sample, (prediction, target)))
 
 
@@ -215,7 +215,7 @@ def _without_trailing_silence(
 
     stft_masks = {window: mask(stft.magnitude(s)) for window, s in target.stft.items()}
     mel_masks = {window: mask(m) for window, m in target.mel.items()}
-    masked = lambda s: Spectra(  # noqa: E731
+    masked = lambda s: Spectra(
         {window: s.stft[window] * stft_masks[window] for window in s.stft},
         {window: s.mel[window] * mel_masks[window] for window in s.mel},
     )

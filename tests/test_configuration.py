@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from configs import vimsketch
 from qvae_jax import configuration
 from qvae_jax.audio.logmel import FrontEnd
-from qvae_jax.errors import UserError
 from qvae_jax.losses import LossWeights
+from qvae_jax.system.errors import UserError
 
 LIMITS = [
     (name, bound, direction)

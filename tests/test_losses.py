@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 
 import golden_rules
 from filled import error
-from qvae_jax import losses, platforms
+from qvae_jax import losses
 from qvae_jax.audio import mel
 from qvae_jax.losses import LossWeights
+from qvae_jax.system import platforms
 
 BETA = 1e-3
 MASKS = {"plain": False, "masked": True}

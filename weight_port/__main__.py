@@ -7,7 +7,7 @@ import sys
 import jax
 from absl import logging
 
-from qvae_jax.errors import UserError
+from qvae_jax.system.errors import UserError
 
 try:
     import torch  # noqa: F401

@@ -8,12 +8,12 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from qvae_jax import files
 from qvae_jax.audio.logmel import FrontEnd
-from qvae_jax.errors import UserError
 from qvae_jax.models import mobilenet, qvae, variables
 from qvae_jax.models.qvae import QVAEConfig
 from qvae_jax.models.variables import Variables
+from qvae_jax.system import files
+from qvae_jax.system.errors import UserError
 from qvae_jax.training import checkpoints
 from weight_port import names, published
 from weight_port.source import EFFICIENTAT, QVAE, QVIM, Source

@@ -3,10 +3,10 @@
 import dataclasses
 import pathlib
 
-from qvae_jax import fetch as downloads
-from qvae_jax import files
 from qvae_jax.audio.logmel import FrontEnd
 from qvae_jax.models.mobilenet import STRIDES
+from qvae_jax.system import fetch as downloads
+from qvae_jax.system import files
 from weight_port.source import sha256_of
 
 PAUSES_S = (1.0, 4.0)  # before new attempts: someone is waiting for the first line
@@ -115,9 +115,7 @@ def fetch(name: str) -> pathlib.Path:
     path = files.user_cache_folder() / entry.file
     digest = entry.sha256 or _stored_digest(path)
     checksum = f"sha256:{digest}" if digest else None
-    downloads.fetch_file(
-        f"{RELEASE}/{entry.file}", path, checksum=checksum, pauses_s=PAUSES_S
-    )
+    downloads.fetch_file(f"{RELEASE}/{entry.file}", path, checksum=checksum, pauses_s=PAUSES_S)
     if digest is None:
         _store_digest(path, name)
     return path

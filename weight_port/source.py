@@ -13,7 +13,7 @@ from collections.abc import Mapping
 import numpy as np
 import torch
 
-from qvae_jax.errors import UserError
+from qvae_jax.system.errors import UserError
 
 EFFICIENTAT = "EfficientAT state dict"
 QVIM = "QVIM Lightning checkpoint"

@@ -5,12 +5,13 @@ import pathlib
 import numpy as np
 import torch
 
-from qvae_jax import files, losses
+from qvae_jax import losses
 from qvae_jax.audio import mel, stft
-from qvae_jax.errors import UserError
 from qvae_jax.generation.model import load_model
 from qvae_jax.models.qvae import QVAEConfig
 from qvae_jax.models.variables import Variables
+from qvae_jax.system import files
+from qvae_jax.system.errors import UserError
 from qvae_jax.training import checkpoints, start
 from weight_port import names
 
@@ -28,9 +29,7 @@ def convert(checkpoint_dir: pathlib.Path, output: pathlib.Path) -> int:
         raise UserError(f"{output} already exists: remove it or name another file.")
     kind, model, arrays = _load(checkpoint_dir)
     if kind == "encoder":
-        content = state_dict = encoder_state_dict(
-            arrays, model.encoder_width, model.encoder_head
-        )
+        content = state_dict = encoder_state_dict(arrays, model.encoder_width, model.encoder_head)
     else:
         state_dict = qvae_state_dict(
             arrays, model.encoder_width, model.decoder_type, model.encoder_head

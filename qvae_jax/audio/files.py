@@ -13,9 +13,9 @@ import numpy as np
 import soundfile
 import soxr
 
-from qvae_jax import files
 from qvae_jax.audio import streams
-from qvae_jax.errors import UserError
+from qvae_jax.system import files
+from qvae_jax.system.errors import UserError
 
 AUDIO_EXTENSIONS = (
     ".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3",
@@ -37,10 +37,12 @@ _BLOCK_FRAMES = 2**15
 _RESAMPLER_REACH_SAMPLES = 2048
 
 # libsndfile clamps a PCM chunk that runs past the end of its file, and says so only in its log.
-_CLAMPED_CHUNK = re.compile(r"^\s*(?:data|SSND|Data Size)\s*: (\d+) \(should be (\d+)\)", re.M)
+_CLAMPED_CHUNK = re.compile(
+    r"^\s*(?:data|SSND|Data Size)\s*: (\d+) \(should be (\d+)\)", re.MULTILINE
+)
 # The header of a WAV file tells the bytes of a frame three times over; libsndfile takes the first.
-_FRAME_BYTES = re.compile(r"^\s*Block Align\s*: (\d+)", re.M)
-_BYTES_PER_SECOND = re.compile(r"^\s*Bytes/sec\s*: (\d+)", re.M)
+_FRAME_BYTES = re.compile(r"^\s*Block Align\s*: (\d+)", re.MULTILINE)
+_BYTES_PER_SECOND = re.compile(r"^\s*Bytes/sec\s*: (\d+)", re.MULTILINE)
 _SAMPLE_BYTES = {
     "PCM_U8": 1, "PCM_16": 2, "PCM_24": 3, "PCM_32": 4, "FLOAT": 4, "DOUBLE": 8,
     "ULAW": 1, "ALAW": 1,

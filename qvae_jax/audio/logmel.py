@@ -6,10 +6,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from qvae_jax import platforms
 from qvae_jax.audio import stft
 from qvae_jax.audio.front_end import ENERGY_FLOOR, PRE_EMPHASIS, SCALE, SHIFT, FrontEnd
 from qvae_jax.audio.mel_energies import mel_energies
+from qvae_jax.system import platforms
 
 
 def log_mel(waveform: jax.Array, front_end: FrontEnd = FrontEnd()) -> jax.Array:

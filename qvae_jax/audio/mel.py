@@ -14,7 +14,7 @@ def kaldi_mel_bank(
     mel(f) = 1127 ln(1 + f / 700); the triangles are straight lines in mel, and the Nyquist bin
     weighs zero because Kaldi leaves it out.
     """
-    mel = lambda hz: 1127.0 * np.log1p(np.asarray(hz, np.float64) / 700.0)  # noqa: E731
+    mel = lambda hz: 1127.0 * np.log1p(np.asarray(hz, np.float64) / 700.0)
     edges = np.linspace(mel(low_hz), mel(high_hz), num_mels + 2)
     bins = mel(np.arange(n_fft // 2) * sample_rate_hz / n_fft)[:, None]
     weights = _triangles(bins, edges)
@@ -30,7 +30,7 @@ def htk_mel_bank(
     mel(f) = 2595 log10(1 + f / 700); the triangles are straight lines in Hz
     (torchaudio's melscale_fbanks with mel_scale="htk", norm=None).
     """
-    mel = lambda hz: 2595.0 * np.log10(1.0 + hz / 700.0)  # noqa: E731
+    mel = lambda hz: 2595.0 * np.log10(1.0 + hz / 700.0)
     edges_mel = np.linspace(mel(low_hz), mel(high_hz), num_mels + 2)
     edges = 700.0 * (10.0 ** (edges_mel / 2595.0) - 1.0)
     bins = np.linspace(0.0, sample_rate_hz / 2, n_fft // 2 + 1)[:, None]

@@ -4,8 +4,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from qvae_jax import platforms
 from qvae_jax.audio import mel
+from qvae_jax.system import platforms
 
 BAND_MELS = 40  # multiplied at once, each by the few bins that they cover
 

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from qvae_jax import platforms
+from qvae_jax.system import platforms
 
 
 def frame(

@@ -10,7 +10,7 @@ import numpy as np
 import soundfile
 
 from qvae_jax.audio.files import read_audio, write_wav
-from qvae_jax.errors import UserError
+from qvae_jax.system.errors import UserError
 
 HOP_S = 0.1  # the grid of places at which a window may begin
 HOPS_PER_BLOCK = 100  # read at once, so that an hour needs no more memory than ten seconds

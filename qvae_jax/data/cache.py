@@ -23,10 +23,10 @@ from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
-from qvae_jax import files, locks
 from qvae_jax.data import reading
-from qvae_jax.errors import UserError
-from qvae_jax.progress import progress_bar
+from qvae_jax.system import files, locks
+from qvae_jax.system.errors import UserError
+from qvae_jax.system.progress import progress_bar
 
 VERSION = 3  # of what the rows mean; a change recomputes every cache
 COMMIT_INTERVAL_S = 10.0  # what a kill may cost
@@ -122,9 +122,7 @@ def _places(wanted: dict[str, list[int]], finished: Rows) -> dict[str, int]:
     return places
 
 
-def _make_room(
-    path: pathlib.Path, recipe: Recipe, finished: Rows, places: dict[str, int]
-) -> None:
+def _make_room(path: pathlib.Path, recipe: Recipe, finished: Rows, places: dict[str, int]) -> None:
     """Makes or enlarges the array, and strikes off the finished rows that will be written over."""
     num_rows = 1 + max(places.values(), default=-1)
     if not finished:

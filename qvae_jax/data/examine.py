@@ -15,7 +15,7 @@ from concurrent.futures.process import BrokenProcessPool
 import numpy as np
 
 from qvae_jax.audio.files import is_plausible, open_audio
-from qvae_jax.errors import UserError
+from qvae_jax.system.errors import UserError
 
 # A peak of a sound that was only loud touches full scale; where it was clipped, it stays there. In
 # 8 bits full scale is 0.992.

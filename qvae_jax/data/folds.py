@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 from qvae_jax.data.splits import Split
 from qvae_jax.data.vimsketch import Index, Pair
-from qvae_jax.errors import UserError
+from qvae_jax.system.errors import UserError
 
 META_FILE = "meta.csv"
 FILES = {"train": "train.csv", "interpolation": "val.csv", "extrapolation": "test.csv"}
@@ -86,8 +86,7 @@ def read_lines(path: pathlib.Path) -> list[Line]:
         raise UserError(f"{path} is not UTF-8 text (byte {error.start}): save it so.") from error
     except OSError as error:
         raise UserError(
-            f"{path} cannot be read ({error.strerror}): a fold needs "
-            f"{', '.join(FILES.values())}."
+            f"{path} cannot be read ({error.strerror}): a fold needs {', '.join(FILES.values())}."
         ) from error
     # Tabs stand in no name, commas do.
     separator = "\t" if "\t" in text.partition("\n")[0] else ","

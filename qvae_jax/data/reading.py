@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
-from qvae_jax.errors import UserError
+from qvae_jax.system.errors import UserError
 
 FEW_FILES = 64  # so many are read sooner than processes start
 FILES_AHEAD = 8  # of each process: read, but not yet taken

@@ -107,9 +107,7 @@ def digest(parameters: dict) -> str:
 
 
 def _loader(sample_rate_hz: int, duration_s: float) -> Callable:
-    return functools.partial(
-        read_audio, sample_rate_hz=sample_rate_hz, max_duration_s=duration_s
-    )
+    return functools.partial(read_audio, sample_rate_hz=sample_rate_hz, max_duration_s=duration_s)
 
 
 def _stacked(waveforms: list[np.ndarray], num_samples: int) -> np.ndarray:

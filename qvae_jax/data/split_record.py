@@ -3,9 +3,9 @@
 import pathlib
 from collections.abc import Mapping
 
-from qvae_jax import files
 from qvae_jax.data.batches import Examples
-from qvae_jax.errors import UserError
+from qvae_jax.system import files
+from qvae_jax.system.errors import UserError
 
 SPLIT_FILE = "split.json"
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from qvae_jax.data.vimsketch import Index, Pair
-from qvae_jax.errors import UserError
+from qvae_jax.system.errors import UserError
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ import numpy as np
 import soundfile
 from scipy import signal
 
-from qvae_jax.errors import UserError
+from qvae_jax.system.errors import UserError
 
 GENERATOR_VERSION = 1  # raise it whenever the same seed would give other files
 TARGET_RATE_HZ = 22_050
@@ -202,9 +202,7 @@ def drum_gesture() -> Gesture:
 
 def drum(gesture: Gesture, rng) -> np.ndarray:
     # Modes of an ideal circular membrane.
-    skin = partials(
-        gesture, (1.0, 1.59, 2.14, 2.30), (1.0, 0.5, 0.25, 0.2), (1.0, 1.8, 2.5, 3.0)
-    )
+    skin = partials(gesture, (1.0, 1.59, 2.14, 2.30), (1.0, 0.5, 0.25, 0.2), (1.0, 1.8, 2.5, 3.0))
     loudness = at_rate(gesture.loudness, TARGET_RATE_HZ)
     stick = noise_band(rng, np.full(len(skin), 1800.0), 2000.0, TARGET_RATE_HZ)
     return skin + 0.4 * loudness**12 * stick

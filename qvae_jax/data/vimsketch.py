@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from qvae_jax.audio.files import is_audio_file_name
-from qvae_jax.errors import UserError
+from qvae_jax.system.errors import UserError
 
 REFERENCES_FOLDER = "references"
 IMITATIONS_FOLDER = "vocal_imitations"

@@ -7,8 +7,8 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from qvae_jax.audio.files import fit_length, read_audio
+from qvae_jax.evaluation.metrics import cosine_similarity
 from qvae_jax.generation.model import Model
-from qvae_jax.metrics import cosine_similarity
 from qvae_jax.models.decoders import NUM_SAMPLES
 
 BATCH_SIZE = 8

@@ -11,12 +11,12 @@ import soxr
 
 from qvae_jax.audio.files import fit_length
 from qvae_jax.audio.logmel import FrontEnd, log_mel
-from qvae_jax.errors import UserError
 from qvae_jax.generation.model import Model
 from qvae_jax.models import variables
 from qvae_jax.models.decoders import NUM_SAMPLES, SAMPLE_RATE_HZ
 from qvae_jax.models.qvae import QVAE, QVAEConfig, encoder_network
 from qvae_jax.models.variables import Variables
+from qvae_jax.system.errors import UserError
 from qvae_jax.training import checkpoints, start
 
 BATCH_SIZE = 8

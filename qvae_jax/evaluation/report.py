@@ -4,10 +4,10 @@ import math
 import pathlib
 from typing import NamedTuple
 
-from qvae_jax import files
-from qvae_jax.errors import UserError
 from qvae_jax.evaluation.embedding import Embedder
 from qvae_jax.evaluation.statistics import NUM_GROUPS, NUM_RESAMPLES, Estimate
+from qvae_jax.system import files
+from qvae_jax.system.errors import UserError
 
 
 class Measure(NamedTuple):

@@ -10,9 +10,9 @@ import scipy.io.wavfile
 import soundfile
 import soxr
 
-from qvae_jax import files
-from qvae_jax.errors import UserError
 from qvae_jax.models.decoders import SAMPLE_RATE_HZ
+from qvae_jax.system import files
+from qvae_jax.system.errors import UserError
 
 SAMPLE_RATES_HZ = (SAMPLE_RATE_HZ, 44_100, 48_000)
 DEFAULT_SUBTYPES = {"wav": "FLOAT", "flac": "PCM_24"}

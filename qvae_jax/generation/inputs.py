@@ -11,12 +11,13 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from qvae_jax import configuration, files
+from qvae_jax import configuration
 from qvae_jax.audio import windows
 from qvae_jax.audio.files import list_audio_files, read_audio
 from qvae_jax.audio.logmel import FrontEnd
 from qvae_jax.data.vimsketch import IMITATIONS_FOLDER, REFERENCES_FOLDER
-from qvae_jax.errors import UserError
+from qvae_jax.system import files
+from qvae_jax.system.errors import UserError
 
 STANDARD_INPUT = "-"
 WINDOWS = ("first", "loudest")

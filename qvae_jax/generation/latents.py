@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from qvae_jax.errors import UserError
+from qvae_jax.system.errors import UserError
 
 WALK_REACH = 3.0  # standard deviations of the prior, to either side
 WALK_STEPS = 7  # one for each whole standard deviation

@@ -10,14 +10,15 @@ import jax
 import numpy as np
 import soxr
 
-from qvae_jax import configuration, files
+from qvae_jax import configuration
 from qvae_jax.audio.files import fit_length
 from qvae_jax.audio.logmel import FrontEnd, log_mel
-from qvae_jax.errors import UserError
 from qvae_jax.generation import latents
 from qvae_jax.models import decoders, variables
 from qvae_jax.models.qvae import QVAE, QVAEConfig
 from qvae_jax.models.variables import Variables
+from qvae_jax.system import files
+from qvae_jax.system.errors import UserError
 from qvae_jax.training import checkpoints, start
 
 

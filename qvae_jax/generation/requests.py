@@ -5,10 +5,10 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from qvae_jax.errors import UserError
 from qvae_jax.generation import latents
 from qvae_jax.generation.inputs import WINDOWS
 from qvae_jax.generation.latents import Latent
+from qvae_jax.system.errors import UserError
 
 SPLIT_PARTS = ("train", "interpolation", "extrapolation")
 

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from qvae_jax import platforms
+from qvae_jax.system import platforms
 
 FEW_PRODUCTS = 40  # on CPU, XLA's own convolution is the faster one where there are more
 

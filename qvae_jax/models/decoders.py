@@ -11,8 +11,8 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from qvae_jax import platforms
 from qvae_jax.models import by_sample, convolutions, layers
+from qvae_jax.system import platforms
 
 NUM_SAMPLES = 3**10
 SAMPLE_RATE_HZ = 22_050
@@ -264,7 +264,7 @@ class Improved(Decoder):
         longest = max(len(branch.kernel[...]) for branch in self.branches)
         kernels = [_with_taps(branch.kernel[...], longest) for branch in self.branches]
         biases = [branch.bias[...] for branch in self.branches]
-        to_audio = lambda given: jnp.matmul(  # noqa: E731
+        to_audio = lambda given: jnp.matmul(
             jnp.concatenate(given, axis=-1),
             self.output.kernel[0],
             precision=jax.lax.Precision.HIGHEST,

@@ -150,7 +150,7 @@ class Dropout(nnx.Module):
         """Applies the dropout; key is needed in training at a rate above 0."""
         if not train or self.rate == 0.0:
             return x
-        sample = lambda shape: jax.random.bernoulli(key, 1.0 - self.rate, shape)  # noqa: E731
+        sample = lambda shape: jax.random.bernoulli(key, 1.0 - self.rate, shape)
         keep = global_batch.draw(sample, x.shape, self.axis_name)
         return jnp.where(keep, x / (1.0 - self.rate), 0.0)
 

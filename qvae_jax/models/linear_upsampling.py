@@ -5,8 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from qvae_jax import platforms
 from qvae_jax.models import convolutions
+from qvae_jax.system import platforms
 
 # What an upsampled sample 3t + phase is made of: (shift, weight) of input samples t + shift.
 MIXES = (((-1, 1 / 3), (0, 2 / 3)), ((0, 1.0),), ((0, 2 / 3), (1, 1 / 3)))
@@ -88,9 +88,7 @@ def _mixed_products(x: jax.Array, kernel: jax.Array, reads) -> jax.Array:
     phases = [
         sum(
             weight
-            * products[
-                :, reach + shift : reach + shift + time, tap * num_out : (tap + 1) * num_out
-            ]
+            * products[:, reach + shift : reach + shift + time, tap * num_out : (tap + 1) * num_out]
             for tap, shift, weight in phase
         )
         for phase in reads

@@ -9,8 +9,8 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from qvae_jax import platforms
 from qvae_jax.models import convolutions, initializers, layers
+from qvae_jax.system import platforms
 
 NUM_CLASSES = 527  # AudioSet's
 HEAD_WIDTH = 1280
@@ -243,7 +243,7 @@ class MobileNetV3(nnx.Module):
         for layers_of_part, at_once in SAMPLES_AT_ONCE:
             part = [i for i in layers_of_part if first_layer <= i <= min(last_layer, trained - 1)]
             if part:
-                frozen = lambda x: self.maps(x, first_layer=part[0], last_layer=part[-1])[-1]  # noqa: E731
+                frozen = lambda x: self.maps(x, first_layer=part[0], last_layer=part[-1])[-1]
                 x = platforms.each_sample(frozen, x, at_once=at_once)
         if trained > last_layer:
             return x

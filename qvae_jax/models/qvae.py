@@ -8,7 +8,6 @@ import jax.numpy as jnp
 from flax import nnx
 
 from qvae_jax.audio.logmel import FrontEnd
-from qvae_jax.errors import UserError
 from qvae_jax.models import global_batch, initializers, layers
 from qvae_jax.models.decoders import DECODERS
 from qvae_jax.models.mobilenet import (
@@ -22,6 +21,7 @@ from qvae_jax.models.mobilenet import (
     layer_strides,
     make_divisible,
 )
+from qvae_jax.system.errors import UserError
 
 
 @dataclasses.dataclass(frozen=True)
@@ -122,7 +122,7 @@ class QVAE(nnx.Module):
     def __init__(self, config: QVAEConfig, *, rng):
         self.encoder = encoder_network(config, rng=rng)
         feature_dim = config.feature_dim()
-        head = lambda: layers.Linear(  # noqa: E731
+        head = lambda: layers.Linear(
             feature_dim, config.latent_dim, kernel_init=initializers.xavier_normal, rng=rng
         )
         self.mu_head, self.logvar_head = head(), head()
@@ -190,7 +190,7 @@ def sample_latent(
 
     At temperature 0 z is exactly μ, whatever the key. axis_name: see global_batch.
     """
-    normal = lambda shape: jax.random.normal(key, shape, mu.dtype)  # noqa: E731
+    normal = lambda shape: jax.random.normal(key, shape, mu.dtype)
     noise = global_batch.draw(normal, mu.shape, axis_name)
     drawn = mu + temperature * jnp.exp(0.5 * logvar) * noise
     # Not left to the product: 0 · exp(a large log-variance) is no number.

@@ -16,9 +16,9 @@ import numpy as np
 import orbax.checkpoint as ocp
 from orbax.checkpoint.checkpoint_managers import preservation_policy
 
-from qvae_jax import files
-from qvae_jax.errors import UserError
 from qvae_jax.models.variables import Arrays, Variables
+from qvae_jax.system import files
+from qvae_jax.system.errors import UserError
 
 CONFIG_FILE = "config.json"
 VARIABLES_FOLDER = "variables"

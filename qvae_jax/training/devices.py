@@ -22,7 +22,7 @@ import numpy as np
 from jax.experimental import multihost_utils
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
-from qvae_jax.errors import UserError
+from qvae_jax.system.errors import UserError
 
 AXIS = "batch"
 WHOLE, BY_EXAMPLE = PartitionSpec(), PartitionSpec(AXIS)

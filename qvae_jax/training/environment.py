@@ -7,8 +7,8 @@ import subprocess
 
 import jax
 
-from qvae_jax import files
-from qvae_jax.errors import UserError
+from qvae_jax.system import files
+from qvae_jax.system.errors import UserError
 
 ENVIRONMENT_FILE = "environment.json"
 HISTORY_FILE = "history.json"

@@ -5,8 +5,8 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from qvae_jax.errors import UserError
 from qvae_jax.models.variables import Arrays
+from qvae_jax.system.errors import UserError
 from qvae_jax.training.checkpoints import RunCheckpoints
 
 

@@ -17,7 +17,7 @@ import jax
 import numpy as np
 from jax.experimental import multihost_utils
 
-from qvae_jax.errors import UserError
+from qvae_jax.system.errors import UserError
 
 STEPS_BETWEEN_AGREEMENTS = 10
 JOINING_TIMEOUT_S = 300

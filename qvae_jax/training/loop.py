@@ -8,20 +8,14 @@ import jax
 
 from qvae_jax import losses
 from qvae_jax.data import batches
+from qvae_jax.diagnostics import files as diagnostics_files
+from qvae_jax.diagnostics import probe
+from qvae_jax.diagnostics.arrays import Snapshot
 from qvae_jax.models.decoders import SAMPLE_RATE_HZ
 from qvae_jax.models.variables import Variables
-from qvae_jax.training import (
-    devices,
-    diagnostics_files,
-    finite,
-    hosts,
-    probe,
-    samples,
-    validation,
-)
+from qvae_jax.training import devices, finite, hosts, samples, validation
 from qvae_jax.training import state as training_state
 from qvae_jax.training.checkpoints import RunCheckpoints
-from qvae_jax.training.diagnostics import Snapshot
 from qvae_jax.training.metrics_log import Logs
 from qvae_jax.training.run import Run
 from qvae_jax.training.state import Progress
@@ -104,7 +98,7 @@ def end_of_epoch(
         )
         report.say(_epoch_line(run, epoch, results))
     last = last or run.stops_early(progress)
-    due = lambda interval: last or epoch % interval == 0  # noqa: E731
+    due = lambda interval: last or epoch % interval == 0
     if due(config.logging.samples_every_epochs):
         write_samples(run, state.averaged(), log, epoch, step)
     if config.diagnostics.every_epochs and due(config.diagnostics.every_epochs):

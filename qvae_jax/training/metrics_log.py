@@ -8,8 +8,8 @@ import types
 import ml_collections
 import numpy as np
 
-from qvae_jax import files
-from qvae_jax.errors import UserError
+from qvae_jax.system import files
+from qvae_jax.system.errors import UserError
 from qvae_jax.training import hosts
 from qvae_jax.training.wandb_log import WandbLog
 

@@ -4,9 +4,9 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from qvae_jax.errors import UserError
 from qvae_jax.models.mobilenet import LAST_LAYER
 from qvae_jax.models.variables import Arrays
+from qvae_jax.system.errors import UserError
 
 ENCODER_MODES = ("frozen", "fine_tuned", "from_scratch")
 FEW_NUMBERS = 4096  # arrays of fewer are cheaper to join than to have code compiled for each
@@ -58,9 +58,7 @@ def adamw(
 
     Loshchilov & Hutter (2019); as in torch, decay applies to every parameter.
     """
-    group = lambda rate: optax.adamw(  # noqa: E731
-        rate, b1=beta1, b2=beta2, eps=1e-8, weight_decay=weight_decay
-    )
+    group = lambda rate: optax.adamw(rate, b1=beta1, b2=beta2, eps=1e-8, weight_decay=weight_decay)
     groups = {"encoder": group(encoder_learning_rate), "rest": group(learning_rate)}
     return optax.chain(clip_by_global_norm(clip_norm), optax.multi_transform(groups, _group_of))
 

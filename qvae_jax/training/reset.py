@@ -7,8 +7,8 @@ at any moment leaves either the old run or a reset that the next start brings to
 import os
 import pathlib
 
-from qvae_jax import files
 from qvae_jax.models.variables import Variables
+from qvae_jax.system import files
 from qvae_jax.training import checkpoints, environment
 
 START_FOLDER = "start"

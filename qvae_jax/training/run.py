@@ -11,9 +11,10 @@ from flax import nnx
 
 from qvae_jax import configuration
 from qvae_jax.data.prepared import Prepared
-from qvae_jax.errors import UserError
+from qvae_jax.diagnostics import probe
 from qvae_jax.models.mobilenet import LAST_LAYER
-from qvae_jax.training import devices, optimizer, probe, schedules
+from qvae_jax.system.errors import UserError
+from qvae_jax.training import devices, optimizer, schedules
 from qvae_jax.training.state import Progress
 from qvae_jax.training.step import StepOptions, make_eval_step, make_train_step
 

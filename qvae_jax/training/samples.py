@@ -4,11 +4,12 @@ import pathlib
 
 import numpy as np
 
-from qvae_jax import figures, files
 from qvae_jax.audio.files import read_audio, write_wav
 from qvae_jax.data.batches import Examples
 from qvae_jax.data.vimsketch import Index
 from qvae_jax.models.decoders import SAMPLE_RATE_HZ
+from qvae_jax.system import files
+from qvae_jax.visualisation import figures
 
 LONGEST_NAME = 44  # characters
 

@@ -8,10 +8,10 @@ import ml_collections
 import numpy as np
 
 from qvae_jax import configuration
-from qvae_jax.errors import UserError
 from qvae_jax.models import variables
 from qvae_jax.models.qvae import QVAE, QVAEConfig, encoder_network
 from qvae_jax.models.variables import Variables
+from qvae_jax.system.errors import UserError
 from qvae_jax.training import checkpoints
 
 

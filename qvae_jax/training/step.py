@@ -136,7 +136,7 @@ def make_train_step(
 def _accumulated(gradient_of: Callable, state: TrainState, batch: dict, num_parts: int):
     """What gradient_of gives for the batch, computed in parts of it one after the other."""
     # Part i has the rows i, i + num_parts, …: cut so, each device's rows fall into all parts alike.
-    apart = lambda x: x.reshape(-1, num_parts, *x.shape[1:]).swapaxes(0, 1)  # noqa: E731
+    apart = lambda x: x.reshape(-1, num_parts, *x.shape[1:]).swapaxes(0, 1)
 
     def add_part(stats: Arrays, part_and_rows):
         part, rows = part_and_rows

@@ -6,7 +6,7 @@ import jax
 from tqdm import tqdm
 
 from qvae_jax import losses
-from qvae_jax.progress import progress_bar
+from qvae_jax.system.progress import progress_bar
 from qvae_jax.training import finite, hosts
 from qvae_jax.training.checkpoints import RunCheckpoints
 from qvae_jax.training.metrics_log import Logs

@@ -8,8 +8,8 @@ from collections.abc import Callable
 import numpy as np
 from tqdm import tqdm
 
-from qvae_jax import files
-from qvae_jax.errors import UserError
+from qvae_jax.system import files
+from qvae_jax.system.errors import UserError
 
 RUN_FILE = "wandb_run.json"
 INIT_TIMEOUT_S = 30.0  # where the server does not answer, the run begins without it

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import jinja2
 
-from qvae_jax import files
+from qvae_jax.system import files
 
 TEMPLATE = pathlib.Path(__file__).with_name("page.html")
 PICTURE_QUALITY = 86  # of WebP, 0 to 100: no difference to see, in a third of the bytes

@@ -17,7 +17,7 @@ from qvae_jax.audio.files import (
     read_audio,
     write_wav,
 )
-from qvae_jax.errors import UserError
+from qvae_jax.system.errors import UserError
 
 # format, subtype, the rates it can hold
 CONTAINERS = [

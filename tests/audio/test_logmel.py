@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 
 import golden_rules
 from filled import error
-from qvae_jax import platforms
 from qvae_jax.audio import logmel, mel
 from qvae_jax.audio.logmel import FrontEnd
+from qvae_jax.system import platforms
 
 TOLERANCE = 2e-4
 
@@ -100,7 +100,7 @@ def test_sample_by_sample_equals_the_plain_form(batch, duration_s, hop_length, n
     waveform = random.uniform(-1, 1, (batch, front_end.num_samples))
 
     def with_gradient():
-        loudness = lambda x: jnp.sum(logmel.log_mel(x, front_end))  # noqa: E731
+        loudness = lambda x: jnp.sum(logmel.log_mel(x, front_end))
         return logmel.log_mel(waveform, front_end), jax.grad(loudness)(waveform)
 
     # In double precision, for float32's rounding depends on the rows that a transform is given.

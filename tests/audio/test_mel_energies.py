@@ -8,9 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from filled import error
-from qvae_jax import platforms
 from qvae_jax.audio import mel
 from qvae_jax.audio.mel_energies import mel_energies
+from qvae_jax.system import platforms
 
 
 @settings(max_examples=30, deadline=None, derandomize=True)

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from qvae_jax.audio import windows
 from qvae_jax.audio.files import read_audio
-from qvae_jax.errors import UserError
+from qvae_jax.system.errors import UserError
 
 
 def loudest_by_search(samples: np.ndarray, rate_hz: int, window_s: float) -> float:
@@ -29,11 +29,7 @@ def test_the_loudest_window_is_that_of_a_search(tmp_path_factory, levels, tail):
     samples = np.concatenate([samples, np.zeros(tail)]).astype(np.float32)
     path = tmp_path_factory.mktemp("w") / "x.wav"
     soundfile.write(path, samples, 1_000, subtype="FLOAT")
-    energy = (
-        lambda start: np.sum(  # noqa: E731
-            samples[round(start * 1_000) :][:1_000].astype(np.float64) ** 2
-        )
-    )
+    energy = lambda start: np.sum(samples[round(start * 1_000) :][:1_000].astype(np.float64) ** 2)
     found = windows.loudest_start_s(path, 1.0)
     best = energy(loudest_by_search(samples.astype(np.float64), 1_000, 1.0))
     assert energy(found) == pytest.approx(best, rel=1e-6)

@@ -73,7 +73,7 @@ def test_it_is_nnx_conv(name):
 @pytest.mark.parametrize("name", CASES)
 def test_it_is_one_plain_convolution_whatever_was_traced_before(name):
     function, _, x, kernel = CASES[name]
-    num_convolutions = lambda f, *arrays: str(jax.make_jaxpr(f)(*arrays)).count(  # noqa: E731
+    num_convolutions = lambda f, *arrays: str(jax.make_jaxpr(f)(*arrays)).count(
         "conv_general_dilated["
     )
     assert num_convolutions(function, x, kernel) == 0

@@ -11,10 +11,10 @@ import threading
 import numpy as np
 import pytest
 
-from qvae_jax import files
 from qvae_jax.data import cache
 from qvae_jax.data.cache import Recipe, cached_array
-from qvae_jax.errors import UserError
+from qvae_jax.system import files
+from qvae_jax.system.errors import UserError
 
 NAMES = ["a.wav", "b.wav", "c, d.wav", "ä.wav", "e.wav"]
 

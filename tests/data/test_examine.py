@@ -11,7 +11,7 @@ import dying_reader
 from qvae_jax.audio.files import read_audio, write_wav
 from qvae_jax.data import examine as examine_module
 from qvae_jax.data.examine import CRASHED, Examination, examine, examine_all
-from qvae_jax.errors import UserError
+from qvae_jax.system.errors import UserError
 
 RATE_HZ = 16_000
 

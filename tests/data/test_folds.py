@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from qvae_jax.data import folds
 from qvae_jax.data.folds import FILES, Line, read_lines, split_by_fold
 from qvae_jax.data.vimsketch import Index, index_from_names
-from qvae_jax.errors import UserError
+from qvae_jax.system.errors import UserError
 
 PROPERTY = settings(derandomize=True, deadline=None, max_examples=150)
 TRAIN, INTERPOLATION, EXTRAPOLATION = FILES.values()

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from qvae_jax.data import reading
-from qvae_jax.errors import UserError
+from qvae_jax.system.errors import UserError
 
 NUM_FILES = reading.FEW_FILES + 20
 

@@ -8,7 +8,7 @@ import pytest
 from qvae_jax.data.batches import Examples
 from qvae_jax.data.split_record import SPLIT_FILE, check_split, record_split
 from qvae_jax.data.vimsketch import Pair
-from qvae_jax.errors import UserError
+from qvae_jax.system.errors import UserError
 
 
 def parts(**numbers: list[int]) -> dict[str, Examples]:

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from qvae_jax.data.splits import draw_pairs, split_pairs
 from qvae_jax.data.vimsketch import Index, Pair, index_from_names
-from qvae_jax.errors import UserError
+from qvae_jax.system.errors import UserError
 
 GOLDEN_SPLITS = Path(__file__).resolve().parents[1] / "golden" / "splits.json"
 

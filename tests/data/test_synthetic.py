@@ -16,7 +16,7 @@ import soundfile
 
 from qvae_jax.data import synthetic
 from qvae_jax.data.synthetic import SOUNDS, write_synthetic_data_set
-from qvae_jax.errors import UserError
+from qvae_jax.system.errors import UserError
 
 KEYS = list(SOUNDS)
 NUM_IMITATIONS = 4

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from qvae_jax.data.vimsketch import Pair, index_from_names, read_index
-from qvae_jax.errors import UserError
+from qvae_jax.system.errors import UserError
 
 REFERENCES = ["001_a dog, barking [1].wav", "002_snare_drum.wav", "003_über(möwe).wav"]
 IMITATIONS = ["00009_002x.wav", "00002_snare_drum.wav", "00001_a dog, barking [1].wav"]

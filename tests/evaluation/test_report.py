@@ -7,11 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qvae_jax import files
-from qvae_jax.errors import UserError
 from qvae_jax.evaluation import report
 from qvae_jax.evaluation.embedding import Embedder
 from qvae_jax.evaluation.statistics import Estimate
+from qvae_jax.system import files
+from qvae_jax.system.errors import UserError
 
 SOUND = {"mel": Estimate(1.5, 1.0, 2.0), "mrr": Estimate(0.5, float("nan"), float("nan"))}
 RESULT = report.result(

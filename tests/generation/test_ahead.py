@@ -5,8 +5,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from qvae_jax.errors import UserError
 from qvae_jax.generation import ahead
+from qvae_jax.system.errors import UserError
 
 
 def test_results_come_in_order_whichever_is_done_first():

@@ -27,7 +27,7 @@ def standard_loudness(samples: np.ndarray) -> float:
     weighted = scipy.signal.lfilter([1.0, -2.0, 1.0], high_pass_poles, weighted)
     blocks = np.lib.stride_tricks.sliding_window_view(weighted, 19_200)[::4_800]
     energies = np.mean(blocks**2, axis=1)
-    loudness = lambda energy: -0.691 + 10 * np.log10(energy)  # noqa: E731
+    loudness = lambda energy: -0.691 + 10 * np.log10(energy)
     kept = energies[loudness(energies) > -70]
     kept = kept[loudness(kept) > loudness(kept.mean()) - 10]
     return loudness(kept.mean())

@@ -11,7 +11,7 @@ MU, LOGVAR = RNG.standard_normal((2, 64)).astype(np.float32)
 
 
 def test_a_draw_is_decided_by_its_key():
-    draw = lambda *key: latents.drawn(MU, LOGVAR, 1.0, key)  # noqa: E731
+    draw = lambda *key: latents.drawn(MU, LOGVAR, 1.0, key)
     np.testing.assert_array_equal(draw(3, 1, 2), draw(3, 1, 2))
     others = [draw(3, 1, 2), draw(4, 1, 2), draw(3, 2, 1), draw(3, 1, 3)]
     assert len({other.tobytes() for other in others}) == 4

@@ -48,7 +48,7 @@ def test_convolving_before_upsampling_is_convolving_after_it(batch, time, taps, 
 
 def _traced() -> str:
     # A function of its own each time: JAX remembers what it traced by the function's identity.
-    form = lambda x, kernel: linear_upsampling.upsampled_conv1d(x, kernel)  # noqa: E731
+    form = lambda x, kernel: linear_upsampling.upsampled_conv1d(x, kernel)
     return str(jax.make_jaxpr(form)(jnp.ones((1, 81, 4)), jnp.ones((3, 4, 5))))
 
 

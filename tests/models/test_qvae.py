@@ -13,9 +13,9 @@ import golden_rules
 from filled import error, filled_qvae, golden_layout, reduced_stages
 from qvae_jax import losses
 from qvae_jax.audio.logmel import FrontEnd, log_mel
-from qvae_jax.errors import UserError
 from qvae_jax.models import mobilenet, qvae, variables
 from qvae_jax.models.qvae import QVAE, QVAEConfig, sample_latent
+from qvae_jax.system.errors import UserError
 
 TOLERANCE = 1e-3
 SPACES = ["final", *map(str, range(17))]

@@ -14,7 +14,7 @@ class Pair(nnx.Module):
 
     def __init__(self):
         rng = np.random.default_rng(0)
-        init = lambda rng, shape: rng.standard_normal(shape).astype(np.float32)  # noqa: E731
+        init = lambda rng, shape: rng.standard_normal(shape).astype(np.float32)
         self.maps = nnx.List(layers.Linear(3, 3, kernel_init=init, rng=rng) for _ in range(2))
         self.norm = layers.BatchNorm(3, epsilon=1e-5, momentum=0.1)
 

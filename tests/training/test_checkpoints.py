@@ -15,8 +15,8 @@ import numpy as np
 import orbax.checkpoint as ocp
 import pytest
 
-from qvae_jax.errors import UserError
 from qvae_jax.models.variables import Variables
+from qvae_jax.system.errors import UserError
 from qvae_jax.training import checkpoints
 from qvae_jax.training.checkpoints import RunCheckpoints
 
@@ -123,7 +123,7 @@ def test_a_model_that_does_not_fit_is_refused(tmp_path, change, message):
 
 
 def test_only_the_first_differences_are_listed():
-    found, expected = arrays(**{f"a{i}": (1,) for i in range(9)}), arrays(**{"b": (1,)})
+    found, expected = arrays(**{f"a{i}": (1,) for i in range(9)}), arrays(b=(1,))
     with pytest.raises(UserError, match="b is missing; a0 .* and 5 more") as raised:
         checkpoints.compare(found, expected, where="here")
     assert "\n" not in str(raised.value)

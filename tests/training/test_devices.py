@@ -10,11 +10,11 @@ import jax
 import numpy as np
 import pytest
 
-from qvae_jax.errors import UserError
+from qvae_jax.system.errors import UserError
 from qvae_jax.training import devices
 
 REPOSITORY = pathlib.Path(__file__).parents[2]
-PROGRAM = REPOSITORY / "tests" / "many_devices.py"
+PROGRAM = REPOSITORY / "tests" / "support" / "many_devices.py"
 COUNTS = (2, 4, 8)
 EVERY_SPREAD = [f"{parallel}:{count}" for parallel in ("jit", "pmap") for count in COUNTS]
 
@@ -27,13 +27,13 @@ def results(tmp_path, num_steps: int, *spreads: str, x64: bool = True) -> dict[s
         "JAX_PLATFORMS": "cpu",
         "JAX_ENABLE_X64": str(int(x64)),
         "JAX_COMPILATION_CACHE_DIR": jax.config.jax_compilation_cache_dir,
-        "PYTHONPATH": f"{REPOSITORY}:{REPOSITORY / 'tests'}",
+        "PYTHONPATH": f"{REPOSITORY}:{REPOSITORY / 'tests/support'}",
     }
     command = [sys.executable, str(PROGRAM), str(output), str(num_steps), *spreads]
     subprocess.run(command, env=environment, check=True)
     with np.load(output) as archive:
         found = dict(archive)
-    of_spread = lambda spread: {  # noqa: E731
+    of_spread = lambda spread: {
         name.removeprefix(f"{spread}/"): array
         for name, array in found.items()
         if name.startswith(f"{spread}/")

@@ -2,7 +2,7 @@
 
 import subprocess
 
-from qvae_jax import files
+from qvae_jax.system import files
 from qvae_jax.training import environment
 
 

@@ -13,8 +13,9 @@ import jax
 import numpy as np
 import pytest
 
-from qvae_jax.errors import UserError
-from qvae_jax.training import diagnostics_files, hosts
+from qvae_jax.diagnostics import files as diagnostics_files
+from qvae_jax.system.errors import UserError
+from qvae_jax.training import hosts
 from qvae_jax.training.checkpoints import RunCheckpoints
 from qvae_jax.training.metrics_log import read_metrics
 
@@ -44,9 +45,9 @@ def started(
         "JAX_PLATFORMS": "cpu",
         "JAX_COMPILATION_CACHE_DIR": jax.config.jax_compilation_cache_dir,
         "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.2",
-        "PYTHONPATH": f"{REPOSITORY}:{REPOSITORY / 'tests'}",
+        "PYTHONPATH": f"{REPOSITORY}:{REPOSITORY / 'tests/support'}",
     }
-    program = REPOSITORY / "tests/two_hosts.py"
+    program = REPOSITORY / "tests/support/two_hosts.py"
     settings = json.dumps(changes)
     command = [sys.executable, program, data_set, workdir, address, count, number, settings]
     return subprocess.Popen(

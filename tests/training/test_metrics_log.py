@@ -15,14 +15,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tensorboardX.proto.event_pb2 import Event
 
-from qvae_jax.errors import UserError
+from qvae_jax.system.errors import UserError
 from qvae_jax.training.metrics_log import (
     METRICS_FILE,
     MetricsLog,
     checked_metrics,
     read_metrics,
 )
-
 
 REPOSITORY = pathlib.Path(__file__).parents[2]
 WITHOUT_TORCH = """

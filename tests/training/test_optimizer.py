@@ -9,8 +9,8 @@ import optax
 import pytest
 
 from filled import error
-from qvae_jax.errors import UserError
 from qvae_jax.models import qvae, variables
+from qvae_jax.system.errors import UserError
 from qvae_jax.training import optimizer, schedules
 
 RECIPE = dict(beta1=0.95, beta2=0.999, weight_decay=1e-4, clip_norm=2.0)
@@ -85,7 +85,7 @@ def test_adamw_equals_torch_with_a_rate_for_each_group(scale):
         [{"params": encoder}, {"params": rest}], lr=1.0, betas=(0.95, 0.999), weight_decay=1e-4
     )
     with jax.enable_x64(True):
-        schedule = lambda values: lambda step: jnp.asarray(values)[step]  # noqa: E731
+        schedule = lambda values: lambda step: jnp.asarray(values)[step]
         ours = optimizer.adamw(schedule(rates["rest"]), schedule(rates["encoder"]), **RECIPE)
         params = jax.tree.map(jnp.asarray, start)
         state, update = ours.init(params), jax.jit(ours.update)

@@ -5,9 +5,9 @@ import os
 import numpy as np
 import pytest
 
-from qvae_jax import files
-from qvae_jax.errors import UserError
 from qvae_jax.models.variables import Variables
+from qvae_jax.system import files
+from qvae_jax.system.errors import UserError
 from qvae_jax.training import environment, reset
 
 WEIGHTS = Variables({"a": np.arange(3.0)}, {"b": np.ones(2)})

@@ -10,11 +10,11 @@ import pytest
 import small_run
 from qvae_jax import configuration
 from qvae_jax.audio.logmel import FrontEnd
-from qvae_jax.errors import UserError
 from qvae_jax.models import variables
 from qvae_jax.models.mobilenet import MobileNetV3
 from qvae_jax.models.qvae import QVAE, QVAEConfig, encoder_network
 from qvae_jax.models.variables import Variables
+from qvae_jax.system.errors import UserError
 from qvae_jax.training import checkpoints, start
 
 WIDTH = 0.1

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from qvae_jax.errors import UserError
 from qvae_jax.models.variables import Variables
+from qvae_jax.system.errors import UserError
 from qvae_jax.training import optimizer, state
 from qvae_jax.training.checkpoints import RunCheckpoints
 from qvae_jax.training.state import Progress

@@ -51,8 +51,8 @@ def _options(**changes) -> StepOptions:
 def _decoder_alone(decoder, dtype):
     """The state in which only this decoder learns: filled variables below a model's frozen rest."""
     rest = variables.split(_small_qvae(LATENT_DIM, None))[1]
-    cast = lambda arrays: {k: np.asarray(array, dtype) for k, array in arrays.items()}  # noqa: E731
-    below = lambda arrays: {f"decoder.{k}": array for k, array in arrays.items()}  # noqa: E731
+    cast = lambda arrays: {k: np.asarray(array, dtype) for k, array in arrays.items()}
+    below = lambda arrays: {f"decoder.{k}": array for k, array in arrays.items()}
     frozen = {k: array for k, array in rest.params.items() if not k.startswith("decoder.")}
     frozen |= {"mu_head.kernel": np.eye(*rest.params["mu_head.kernel"].shape)}
     stats = {k: array for k, array in rest.batch_stats.items() if not k.startswith("decoder.")}
@@ -351,7 +351,7 @@ def test_bfloat16_is_for_computing_alone(monkeypatch):
     batch = BATCH | {"targets": TARGETS[:, : 3**6]}
     results = [trainer.step(trainer.start, batch) for trainer in trainers]
     (state, metrics), (wide_state, _) = results[1], results[0]
-    types = lambda tree: jax.tree.map(lambda array: array.dtype, tree)  # noqa: E731
+    types = lambda tree: jax.tree.map(lambda array: array.dtype, tree)
     assert types(state) == types(wide_state)
     assert all(number.dtype == jnp.float32 for number in metrics.values())
     for name in ("total", "mel", "waveform"):
@@ -392,7 +392,7 @@ def test_evaluation_decodes_the_mean_with_running_statistics(fine_tuning):
 
 def test_filling_rows_do_not_count_in_evaluation(frozen_encoder):
     run = jax.jit(step.make_eval_step(frozen_encoder.graphdef, frozen_encoder.options))
-    evaluate = lambda batch: run(frozen_encoder.start.variables(), batch, 0.5)[0]  # noqa: E731
+    evaluate = lambda batch: run(frozen_encoder.start.variables(), batch, 0.5)[0]
     valid = np.array([True, False, True])
     spoilt = {name: np.array(array) for name, array in FEATURE_BATCH.items()}
     spoilt["inputs"][1], spoilt["targets"][1] = 7.0, np.nan

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import small_run
-from qvae_jax.errors import UserError
+from qvae_jax.system.errors import UserError
 from qvae_jax.training import wandb_log
 from qvae_jax.training.metrics_log import open_log, read_metrics
 from qvae_jax.training.wandb_log import RUN_FILE, WandbLog

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from qvae_jax.errors import UserError
+from qvae_jax.system.errors import UserError
 from qvae_jax.visualisation import page
 from qvae_jax.visualisation.page import Card, Page, Part, Picture, Player, Table
 

@@ -14,7 +14,7 @@ from qvae_jax.training import checkpoints, start
 
 torch = pytest.importorskip("torch", reason="reads and writes PyTorch checkpoints")
 
-from weight_port import names, published, to_torch  # noqa: E402
+from weight_port import names, published, to_torch
 
 ENCODER_FILES = {"config.json", "variables"}
 

@@ -13,8 +13,8 @@ from weight_port import names
 
 torch = pytest.importorskip("torch", reason="reads and writes PyTorch checkpoints")
 
-from mutated_port import Outcome, Tensors, ported  # noqa: E402
-from weight_port import to_torch  # noqa: E402
+from mutated_port import Outcome, Tensors, ported
+from weight_port import to_torch
 
 LATENT_DIM = 4
 EXAMPLES = settings(

@@ -11,7 +11,7 @@ from weight_port import names
 
 torch = pytest.importorskip("torch", reason="reads and writes PyTorch checkpoints")
 
-from mutated_port import NAME, Outcome, Tensors, ported  # noqa: E402
+from mutated_port import NAME, Outcome, Tensors, ported
 
 TABLE = names.mobilenet(0.1)
 KEYS = sorted(TABLE)

@@ -46,7 +46,7 @@ def test_a_table_of_each_published_width_fills_every_array_of_the_encoder(width)
 
 @pytest.mark.parametrize("decoder_type", names.DECODERS)
 def test_a_decoders_table_fills_every_array_of_the_decoder(decoder_type):
-    build = lambda: decoders.DECODERS[decoder_type](  # noqa: E731
+    build = lambda: decoders.DECODERS[decoder_type](
         16, kernel_init=initializers.he_uniform, rng=None
     )
     assert set(names.DECODERS[decoder_type]().values()) == set(_our_shapes(build))

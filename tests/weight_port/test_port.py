@@ -11,14 +11,14 @@ import pytest
 import golden_rules
 from filled import golden_layout
 from qvae_jax.audio.logmel import FrontEnd, log_mel
-from qvae_jax.errors import UserError
 from qvae_jax.models import mobilenet, qvae, variables
+from qvae_jax.system.errors import UserError
 from qvae_jax.training import checkpoints, start
 
 torch = pytest.importorskip("torch", reason="reads and writes PyTorch checkpoints")
 
-from weight_port import port  # noqa: E402
-from weight_port.source import EFFICIENTAT, QVAE, QVIM, Source, read_source  # noqa: E402
+from weight_port import port
+from weight_port.source import EFFICIENTAT, QVAE, QVIM, Source, read_source
 
 FIRST = "features.0.0.weight"
 BACKBONE = "encoder.backbone."

@@ -6,12 +6,12 @@ import socket
 import pytest
 
 import local_server
-from qvae_jax.errors import UserError
+from qvae_jax.system.errors import UserError
 
 torch = pytest.importorskip("torch", reason="weight_port.source imports it")
 
-from weight_port import published  # noqa: E402
-from weight_port.published import Published  # noqa: E402
+from weight_port import published
+from weight_port.published import Published
 
 CONTENT = bytes(range(256)) * 5000
 DIGEST = hashlib.sha256(CONTENT).hexdigest()

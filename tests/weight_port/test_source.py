@@ -14,12 +14,12 @@ import zipfile
 import numpy as np
 import pytest
 
-from qvae_jax.errors import UserError
+from qvae_jax.system.errors import UserError
 
 torch = pytest.importorskip("torch", reason="reads and writes PyTorch files")
 
-from weight_port import source  # noqa: E402
-from weight_port.source import read_source  # noqa: E402
+from weight_port import source
+from weight_port.source import read_source
 
 KEY = "features.0.0.weight"
 WEIGHT = np.arange(72, dtype=np.float32).reshape(8, 1, 3, 3)
@@ -200,9 +200,7 @@ def test_a_refusal_names_every_class_and_the_way_to_trust_the_file(tmp_path):
 
 @pytest.mark.parametrize("zipped", [True, False], ids=["zip", "before torch 1.6"])
 def test_a_trusted_file_is_loaded_with_its_classes(tmp_path, zipped):
-    path = _saved(
-        tmp_path / "a.ckpt", _command_line(), _use_new_zipfile_serialization=zipped
-    )
+    path = _saved(tmp_path / "a.ckpt", _command_line(), _use_new_zipfile_serialization=zipped)
     found = read_source(path, allow_pickle=True)
     np.testing.assert_array_equal(found.arrays[KEY], WEIGHT)
     assert found.hyper_parameters["rate"] == fractions.Fraction(1, 2)

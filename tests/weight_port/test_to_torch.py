@@ -79,9 +79,7 @@ def test_a_model_that_computes_something_else_is_not_verified(
 ):
     forward = importlib.import_module("weight_port.torch_forward")
     linear = forward._linear
-    monkeypatch.setattr(
-        forward, "_linear", lambda *arguments: linear(*arguments) * (1 + 1e-4)
-    )
+    monkeypatch.setattr(forward, "_linear", lambda *arguments: linear(*arguments) * (1 + 1e-4))
     finished = run_main(mn01_file, tmp_path / "model", "--verify")
     assert finished.status == 1
     assert finished.err.count("\n") == 1 and "does not give the same here" in finished.err

@@ -8,16 +8,16 @@ import pytest
 
 import golden_rules
 from qvae_jax.audio.logmel import FrontEnd
-from qvae_jax.errors import UserError
 from qvae_jax.models import mobilenet, variables
 from qvae_jax.models.qvae import QVAEConfig, encoder_network
+from qvae_jax.system.errors import UserError
 from weight_port import names
 
 torch = pytest.importorskip("torch", reason="reads PyTorch checkpoints")
 
-from weight_port import port, published, to_torch, verify  # noqa: E402
-from weight_port.published import Published  # noqa: E402
-from weight_port.source import EFFICIENTAT, QVAE, Source  # noqa: E402
+from weight_port import port, published, to_torch, verify
+from weight_port.published import Published
+from weight_port.source import EFFICIENTAT, QVAE, Source
 
 ODD = Published(
     "odd.pt",
@@ -111,9 +111,7 @@ def test_a_renamed_file_may_be_called_by_its_published_name(odd, convolutional_a
         ("mn01_odd", "cannot be mn01_odd, whose head is fully_convolutional: .* have head mlp"),
     ],
 )
-def test_a_published_name_that_does_not_fit_the_tensors_is_refused(
-    odd, mn01_arrays, name, message
-):
+def test_a_published_name_that_does_not_fit_the_tensors_is_refused(odd, mn01_arrays, name, message):
     with pytest.raises(UserError, match=message):
         port.port(_source(mn01_arrays, "renamed.pt"), published_as=name)
 

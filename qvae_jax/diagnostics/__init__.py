@@ -1,0 +1,1 @@
+"""What is looked at of a training: arrays, pictures and verdicts."""

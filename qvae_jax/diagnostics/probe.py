@@ -1,0 +1,148 @@
+"""Runs a model on a bounded number of examples and gives what its diagnostics are made of.
+
+Each program has the shape of an evaluation step, (state, batch, number) -> (whole, rows), so that
+it is spread over devices and hosts as one; batches have one size, so that it compiles once.
+"""
+
+import dataclasses
+from collections.abc import Callable, Mapping
+
+import jax
+import numpy as np
+import optax
+from flax import nnx
+
+from qvae_jax.data import batches
+from qvae_jax.data.batches import Examples
+from qvae_jax.diagnostics import arrays as diagnostics
+from qvae_jax.models.variables import Variables
+from qvae_jax.training import devices
+from qvae_jax.training.step import StepOptions, TrainState, make_posterior_step, make_train_step
+
+
+@dataclasses.dataclass(frozen=True)
+class Probe:
+    """The compiled programs, and how they are spread."""
+
+    posterior: Callable
+    generations: Callable
+    gradients: Callable
+    spread: devices.Spread
+
+
+def make_probe(graphdef: nnx.GraphDef, options: StepOptions, how: devices.Spread) -> Probe:
+    """The programs for a model; nothing is compiled before it is used."""
+    draw = make_posterior_step(graphdef, options, num_draws=diagnostics.NUM_GENERATIONS)
+
+    def generations(model_variables: Variables, batch: dict, number: jax.Array):
+        whole, rows = draw(model_variables, batch, number)
+        return whole, diagnostics.spread(rows["audio"])
+
+    return Probe(
+        devices.compile_eval_step(make_posterior_step(graphdef, options), how),
+        devices.compile_eval_step(generations, how),
+        devices.compile_eval_step(_gradient_step(graphdef, options), how),
+        how,
+    )
+
+
+def examine(
+    probe: Probe,
+    state: TrainState,
+    validated: Mapping[str, Examples],
+    trained: Examples,
+    batch_size: int,
+    num_examples: int,
+) -> dict[str, np.ndarray]:
+    """What diagnostics keep of a state, the same on every process.
+
+    Args:
+        probe: of the model.
+        state: spread over the devices. Latents are those of its averaged variables.
+        validated: the parts to look at; num_examples of each at most, spaced evenly.
+        trained: a batch of these, always the same one, has the gradient taken of.
+        batch_size: of every batch; generations are those of each part's first.
+
+    Returns:
+        The arrays of diagnostics.latent_summary and diagnostics.spread below `PART/`;
+        gradient_parts, the names, and gradient_norms [parts]; pca [samples of all parts, 2] and
+        pca_shares [2], of the means of all parts together.
+    """
+    found: dict[str, np.ndarray] = {}
+    for part, examples in validated.items():
+        few = _spaced(examples, num_examples)
+        for name, array in _latents(probe, state.averaged(), few, batch_size).items():
+            found[f"{part}/{name}"] = array
+    means = np.concatenate([found[f"{part}/mu"] for part in validated])
+    found["pca"], found["pca_shares"] = diagnostics.principal_components(means)
+    norms = _gradient_norms(probe, state, trained, batch_size)
+    # The way through jit may have sorted them by name.
+    parts = diagnostics.sorted_parts(norms)
+    found["gradient_parts"] = np.array(parts)
+    found["gradient_norms"] = np.array([norms[part] for part in parts])
+    return found
+
+
+def _latents(
+    probe: Probe, model_variables: Variables, examples: Examples, batch_size: int
+) -> dict[str, np.ndarray]:
+    posteriors, spreads = [], {}
+    own = devices.own_rows(batch_size, probe.spread)
+    for number, batch in enumerate(batches.evaluation_batches(examples, batch_size, own)):
+        placed = devices.put_batch({"inputs": batch["inputs"]}, probe.spread)
+        _, rows = probe.posterior(model_variables, placed, np.int32(0))
+        posteriors.append([_rows(rows[name], probe) for name in ("mu", "logvar")])
+        if number == 0:
+            _, rows = probe.generations(model_variables, placed, np.int32(0))
+            spreads = {name: _rows(rows[name], probe)[: len(examples)] for name in rows}
+    mu, logvar = (np.concatenate(arrays)[: len(examples)] for arrays in zip(*posteriors))
+    return {**diagnostics.latent_summary(mu, logvar), **spreads}
+
+
+def _gradient_norms(
+    probe: Probe, state: TrainState, examples: Examples, batch_size: int
+) -> dict[str, float]:
+    """Of the loss of one batch, as a training step takes it."""
+    own = devices.own_rows(batch_size, probe.spread)
+    batch = _spaced(examples, batch_size).batch(np.arange(batch_size)[own])
+    placed = devices.put_batch(batch, probe.spread)
+    bare = state._replace(optimizer_state=None, average=None)
+    norms, _ = probe.gradients(bare, placed, np.int32(0))
+    norms = jax.device_get(devices.get_state(norms, probe.spread))
+    return {part: float(norm) for part, norm in norms.items()}
+
+
+def _gradient_step(graphdef: nnx.GraphDef, options: StepOptions) -> Callable:
+    """A step (state, batch, number) -> (norms by part, nothing by rows) that changes no state."""
+    # The training step itself, so that the gradient is its own; its rule keeps the norms where an
+    # optimiser would keep its moments, and moves nothing.
+    rule = optax.GradientTransformation(
+        init=lambda params: None,
+        update=lambda gradient, state, params=None: (
+            optax.tree.zeros_like(gradient),
+            diagnostics.gradient_norms(gradient),
+        ),
+    )
+    train_step = make_train_step(graphdef, rule, options)
+
+    def gradient_step(state: TrainState, batch: dict, number: jax.Array):
+        moved, _ = train_step(state, batch)
+        return moved.optimizer_state, {}
+
+    return gradient_step
+
+
+def _spaced(examples: Examples, count: int) -> Examples:
+    """At most so many examples at even distances: those of one sound lie beside each other."""
+    positions = np.linspace(0, len(examples) - 1, min(count, len(examples))).round().astype(int)
+    return Examples(
+        tuple(examples.pairs[i] for i in positions),
+        examples.inputs,
+        examples.targets,
+        examples.input_rows[positions],
+        examples.target_rows[positions],
+    )
+
+
+def _rows(array: jax.Array, probe: Probe) -> np.ndarray:
+    return devices.get_rows(array, probe.spread)

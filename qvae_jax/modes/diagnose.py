@@ -1,0 +1,66 @@
+"""`--mode=diagnose`: how a run's latent and gradients evolved, in one picture and a verdict."""
+
+import pathlib
+
+from qvae_jax import configuration
+from qvae_jax.diagnostics import (
+    figures as diagnostics_figures,
+)
+from qvae_jax.diagnostics import (
+    files as diagnostics_files,
+)
+from qvae_jax.diagnostics import (
+    verdicts,
+)
+from qvae_jax.diagnostics.arrays import Snapshot
+from qvae_jax.system.errors import UserError
+from qvae_jax.training.metrics_log import checked_metrics
+
+HISTORY_PICTURE = "history.png"
+
+
+def diagnose(workdir: str | pathlib.Path) -> list[str]:
+    """Draws a run's whole history into `diagnostics/history.png`, and prints and gives the verdict.
+
+    Raises UserError for a folder without a run or diagnostics, and for damaged ones.
+    """
+    workdir = pathlib.Path(workdir)
+    clip_norm = _clip_norm(workdir)
+    snapshots = diagnostics_files.read_all(workdir)
+    metrics = checked_metrics(workdir)
+    said = verdicts.verdicts(snapshots, clip_norm)
+    path = workdir / diagnostics_files.FOLDER / HISTORY_PICTURE
+    diagnostics_figures.save_history(path, snapshots, metrics, " ".join(said))
+    print(_table(snapshots))
+    for sentence in said:
+        print(sentence)
+    print(f"picture: {path}")
+    return said
+
+
+def _clip_norm(workdir: pathlib.Path) -> float:
+    """The norm that the run clips its gradient at; UserError where its config does not say."""
+    try:
+        return float(configuration.value(configuration.read_run(workdir), "optimizer.clip_norm"))
+    except (KeyError, TypeError, ValueError) as error:
+        raise UserError(
+            f"{workdir / configuration.CONFIG_FILE} holds no number optimizer.clip_norm: it may be "
+            "damaged."
+        ) from error
+
+
+def _table(snapshots: list[Snapshot]) -> str:
+    """Epochs from the first to the last, ten lines at most, in numbers."""
+    head = f"{'epoch':>8}"
+    for part in snapshots[0].parts:
+        head += f"{f'{part}: KL (nats)':>26}{'active':>8}{'spread (dB)':>13}"
+    lines = [head]
+    shown = sorted({round(i * (len(snapshots) - 1) / 9) for i in range(10)})
+    for snapshot in (snapshots[i] for i in shown):
+        line = f"{snapshot.epoch:8}"
+        for part in snapshot.parts:
+            kl = snapshot.of(part, "kl_per_sample").mean()
+            active = snapshot.of(part, "active").sum()
+            line += f"{kl:26.3f}{active:8}{snapshot.of(part, 'spread_db').mean():13.2f}"
+        lines.append(line)
+    return "\n".join(lines)

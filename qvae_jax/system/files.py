@@ -1,0 +1,144 @@
+"""Files and folders that appear whole or not at all."""
+
+import contextlib
+import json
+import os
+import pathlib
+import shutil
+import tempfile
+import uuid
+from collections.abc import Iterator
+
+from qvae_jax.system.errors import UserError
+
+
+@contextlib.contextmanager
+def replacing(path: str | os.PathLike) -> Iterator[pathlib.Path]:
+    """A temporary path beside `path` to write a file to, renamed to it when the block ends well.
+
+    If the block raises, the temporary file is removed and what stood at `path` stays.
+    Raises UserError naming the folder where it cannot be written.
+    """
+    path = pathlib.Path(path)
+    make_folder(path.parent)
+    # Not named after the file: a long name would pass the file system's limit.
+    temporary = path.with_name(f".{uuid.uuid4().hex}.tmp")
+    try:
+        with explaining_write_errors(path):
+            yield temporary
+            os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def new_folder(path: str | os.PathLike) -> Iterator[pathlib.Path]:
+    """A temporary folder beside `path`, renamed to it when the block ends well.
+
+    `path` must be absent or empty: otherwise UserError, and nothing is touched.
+    """
+    path = pathlib.Path(path)
+    if path.exists() and (not path.is_dir() or any(path.iterdir())):
+        raise UserError(
+            f"{path} already exists and is not an empty folder: remove it or name another one."
+        )
+    make_folder(path.parent)
+    with explaining_write_errors(path):
+        temporary = pathlib.Path(tempfile.mkdtemp(prefix=f".{path.name}-", dir=path.parent))
+    try:
+        with explaining_write_errors(path):
+            yield temporary
+            temporary.chmod(0o755)  # mkdtemp keeps other users out; a finished folder need not
+            if path.exists():
+                path.rmdir()
+            os.replace(temporary, path)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def filling_folder(path: str | os.PathLike) -> Iterator[pathlib.Path]:
+    """A temporary folder whose files move into the folder `path` when the block ends well.
+
+    `path` may exist and hold other files; those of the same names are replaced. If the block
+    raises, `path` stays as it was, and is not made where it was absent.
+    Raises UserError naming `path` where it cannot be made or written to.
+    """
+    path = pathlib.Path(path)
+    existing = next(place for place in (path, *path.absolute().parents) if os.path.lexists(place))
+    with explaining_write_errors(path):
+        # On the disk that `path` is or will be on, so that moving is renaming.
+        temporary = pathlib.Path(tempfile.mkdtemp(prefix=".", suffix=".tmp", dir=existing))
+    try:
+        yield temporary
+        make_folder(path)
+        with explaining_write_errors(path):
+            for file in sorted(temporary.iterdir()):
+                os.replace(file, path / file.name)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def make_folder(path: str | os.PathLike) -> None:
+    """Makes a folder and its parents; UserError where it cannot be made or written to."""
+    path = pathlib.Path(path)
+    with explaining_write_errors(path):
+        path.mkdir(parents=True, exist_ok=True)
+    if not os.access(path, os.W_OK):
+        raise UserError(f"{path} is not writable: change its permissions or name another folder.")
+
+
+@contextlib.contextmanager
+def explaining_write_errors(path: str | os.PathLike) -> Iterator[None]:
+    """Turns an OSError of the block into a UserError that names `path`."""
+    try:
+        yield
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise UserError(
+            f"{path} cannot be written ({reason}): free some space, change its permissions or name "
+            "another place."
+        ) from error
+
+
+def part_of(path: str | os.PathLike) -> pathlib.Path:
+    """Where a file or folder lies, under a name for all to see, until it is whole: `NAME.part`.
+
+    For what takes so long that the next call should go on with it.
+    """
+    path = pathlib.Path(path)
+    return path.with_name(f"{path.name}.part")
+
+
+def require_free_space(path: str | os.PathLike, num_bytes: int) -> None:
+    """Raises UserError where the disk of a file or folder to come has less room than that."""
+    path = pathlib.Path(path)
+    folder = next(parent for parent in path.absolute().parents if parent.is_dir())
+    free = shutil.disk_usage(folder).free
+    if num_bytes > free:
+        raise UserError(
+            f"{folder} has {free / 1e9:.2f} GB free where {num_bytes / 1e9:.2f} GB are needed for "
+            f"{path.name}: free some space, or name another place."
+        )
+
+
+def user_cache_folder() -> pathlib.Path:
+    """Where what can be had again is kept: $XDG_CACHE_HOME/qvae_jax, or ~/.cache/qvae_jax."""
+    base = os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache"
+    return pathlib.Path(base) / "qvae_jax"
+
+
+def write_json(path: str | os.PathLike, value) -> None:
+    """Writes a value as indented JSON, whole or not at all."""
+    with replacing(path) as temporary:
+        text = json.dumps(value, indent=2, ensure_ascii=False) + "\n"
+        # File names that are not UTF-8 reach us as lone surrogates; escaped, they come back.
+        temporary.write_text(text, "utf-8", errors="backslashreplace")
+
+
+def read_json(path: str | os.PathLike):
+    """The value in a JSON file; UserError where it is not JSON."""
+    try:
+        return json.loads(pathlib.Path(path).read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path} is not readable JSON ({error}): it may be damaged.") from error

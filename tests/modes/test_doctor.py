@@ -1,0 +1,196 @@
+"""`--mode=doctor`: every problem is found, and nothing is changed."""
+
+import hashlib
+import json
+import os
+import pathlib
+import shutil
+
+import ml_collections
+import numpy as np
+import pytest
+import soundfile
+
+from qvae_jax.data.vimsketch import read_index
+from qvae_jax.modes import doctor
+from qvae_jax.system.errors import UserError
+
+RATE_HZ = 16_000
+R, I = "references", "vocal_imitations"
+
+
+def noise(num_frames: int = RATE_HZ, num_channels: int = 1, seed: int = 0) -> np.ndarray:
+    return 0.1 * np.random.default_rng(seed).standard_normal((num_frames, num_channels))
+
+
+def config_for(folder: pathlib.Path | str) -> ml_collections.ConfigDict:
+    return ml_collections.ConfigDict(
+        {"data": {"dataset_dir": str(folder), "input_duration_s": 10.0}}
+    )
+
+
+def state_of(folder: pathlib.Path) -> dict[str, tuple]:
+    """Everything that a change of the folder would show in, but for times of reading."""
+    return {
+        str(path.relative_to(folder)): (
+            path.stat().st_mtime_ns,
+            path.stat().st_mode,
+            hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else None,
+        )
+        for path in [folder, *folder.rglob("*")]
+    }
+
+
+def found_in(report: dict) -> dict[str, list[str]]:
+    return {name: entry["files"] for name, entry in report["problems"].items() if entry["files"]}
+
+
+def sick_data_set(folder: pathlib.Path) -> pathlib.Path:
+    """Two healthy pairs, and each problem once or twice."""
+    for part in (R, I):
+        (folder / part).mkdir(parents=True)
+    seeds = iter(range(100))
+
+    def write(path: str, samples=None, rate_hz=RATE_HZ, **options) -> None:
+        samples = noise(seed=next(seeds)) if samples is None else samples
+        soundfile.write(folder / path, samples, rate_hz, **options)
+
+    write(f"{R}/1_healthy.wav", noise(4 * RATE_HZ, seed=50))
+    write(f"{I}/01_healthy.wav")
+    write(f"{I}/02_healthy.wav", noise(11 * RATE_HZ, seed=51))
+    write(f"{R}/2_silent.wav", 0.9 * doctor.SILENT_PEAK * np.ones(RATE_HZ), subtype="FLOAT")
+    write(f"{I}/03_silent.wav", noise(RATE_HZ // 20, seed=52))
+    write(f"{R}/3_clipped.wav", (20 * noise(seed=53)).clip(-1, 1))
+    write(f"{I}/04_clipped.wav", noise(num_channels=2, seed=54))
+    write(f"{R}/4_odd.wav", noise(seed=55), 12_345)
+    write(f"{I}/05_odd.wav", np.full(RATE_HZ, np.nan), subtype="FLOAT")
+    write(f"{R}/5_cut.wav")
+    os.truncate(folder / R / "5_cut.wav", 20_000)
+    write(f"{I}/06_cut.wav", noise(4 * RATE_HZ, seed=50))
+    write(f"{R}/6_twin.wav")
+    write(f"{R}/7_twin.wav")
+    write(f"{R}/8_unlisted.wav")
+    write(f"{I}/07_nobodys.wav")
+    write(f"{R}/9_unimitated.wav")
+    write(f"{I}/nokey.wav")
+    (folder / R / ".hidden").touch()
+    listed = {
+        R: ["1_healthy", "2_silent", "3_clipped", "4_odd", "5_cut", "6_twin", "7_twin"]
+        + ["9_unimitated", "10_absent"],
+        I: ["01_healthy", "02_healthy", "03_silent", "04_clipped", "05_odd", "06_cut"]
+        + ["07_nobodys", "nokey", "08_twin", "01_healthy"],
+    }
+    for part, list_name in ((R, "reference_file_names.csv"), (I, "vocal_imitation_file_names.csv")):
+        (folder / list_name).write_text("".join(f"{name}.wav\n" for name in listed[part]))
+    return folder
+
+
+SICK = {
+    "unreadable": [f"{R}/5_cut.wav"],
+    "not_finite": [f"{I}/05_odd.wav"],
+    "absent": [f"{R}/10_absent.wav", f"{I}/08_twin.wav"],
+    "listed_twice": [f"{I}/01_healthy.wav"],
+    "without_key": [f"{I}/nokey.wav"],
+    "same_key": [f"{R}/6_twin.wav", f"{R}/7_twin.wav"],
+    "unlisted": [f"{R}/8_unlisted.wav"],
+    "without_reference": [f"{I}/07_nobodys.wav"],
+    "without_imitation": [f"{R}/9_unimitated.wav", f"{R}/10_absent.wav"],
+    "silent": [f"{R}/2_silent.wav"],
+    "short": [f"{I}/03_silent.wav"],
+    "clipped": [f"{R}/3_clipped.wav"],
+    "multichannel": [f"{I}/04_clipped.wav"],
+    "odd_rate": [f"{R}/4_odd.wav"],
+    "duplicates": [f"{I}/06_cut.wav"],
+}
+
+
+def test_every_problem_is_found_and_nothing_changed(tmp_path, capsys):
+    folder = sick_data_set(tmp_path / "set")
+    before = state_of(folder)
+    report = doctor.run(config_for(folder), str(tmp_path / "out"))
+    assert state_of(folder) == before
+    assert found_in(report) == SICK
+    assert SICK.keys() == doctor.PROBLEMS.keys()
+    assert report["duplicates"] == [[f"{R}/1_healthy.wav", f"{I}/06_cut.wav"]]
+    assert os.listdir(tmp_path / "out") == ["report.json"]
+    assert json.loads((tmp_path / "out" / "report.json").read_text()) == report
+
+    references, imitations = report["parts"][R], report["parts"][I]
+    assert references["num_files"] == 7 and imitations["num_files"] == 8
+    assert references["sample_rates_hz"] == {"16000": 6, "12345": 1}
+    assert references["cut_at_s"] == pytest.approx(59_049 / 22_050)
+    assert references["cut_share"] == pytest.approx(1 / 7)
+    assert imitations["cut_share"] == pytest.approx(1 / 8)
+    assert imitations["duration_percentiles_s"]["0"] == pytest.approx(0.05)
+    assert imitations["duration_percentiles_s"]["50"] == pytest.approx(1.0)
+    assert imitations["duration_percentiles_s"]["100"] == pytest.approx(11.0)
+    assert imitations["channels"] == {"1": 7, "2": 1}
+
+    output = capsys.readouterr().out
+    for problem, names in SICK.items():
+        assert f"{len(names):>6} {problem} " in output
+    assert "5_cut.wav is cut short: its header promises" in output
+    with pytest.raises(UserError) as caught:
+        read_index(folder)
+    assert report["verdict"] == f"prepare stops: {caught.value}" and report["verdict"] in output
+
+
+def test_a_healthy_set_has_no_problem(data_set, tmp_path, capsys):
+    report = doctor.run(config_for(data_set))
+    assert found_in(report) == {}
+    assert report["verdict"] == "prepare can begin: 12 pairs of 4 sounds."
+    assert capsys.readouterr().out.endswith("prepare can begin: 12 pairs of 4 sounds.\n")
+
+
+def test_files_that_cannot_be_read_stop_prepare_unless_left_out(data_set, tmp_path):
+    folder = shutil.copytree(data_set, tmp_path / "set")
+    for path in sorted((folder / I).iterdir())[:2]:
+        path.write_bytes(b"not audio")
+    verdict = doctor.run(config_for(folder))["verdict"]
+    assert verdict.startswith("prepare stops at 2 files: ") and "on_bad_file=report" in verdict
+
+
+def test_names_of_any_bytes_are_reported(data_set, tmp_path):
+    folder = shutil.copytree(data_set, tmp_path / "set")
+    name = os.fsdecode(b"99999_caf\xe9.wav")
+    (folder / I / name).write_bytes(b"not audio")
+    report = doctor.run(config_for(folder), str(tmp_path / "out"))
+    read_back = json.loads((tmp_path / "out" / "report.json").read_text())
+    assert read_back["problems"]["unreadable"]["files"] == [f"{I}/{name}"]
+    assert found_in(report)["without_reference"] == [f"{I}/{name}"]
+
+
+def test_the_real_excerpt(shared_dir):
+    report = doctor.run(config_for(shared_dir / "vimsketch_mini"))
+    counts = {name: len(names) for name, names in found_in(report).items()}
+    assert counts == {"without_reference": 4, "without_imitation": 4}
+    assert report["verdict"] == "prepare can begin: 8 pairs of 12 sounds."
+
+
+@pytest.mark.parametrize("output", ["set", "set/report", "link/x"])
+def test_the_report_is_never_written_into_the_data(tmp_path, output):
+    folder = sick_data_set(tmp_path / "set")
+    (tmp_path / "link").symlink_to(folder)
+    before = state_of(folder)
+    with pytest.raises(UserError, match="is in the data set"):
+        doctor.run(config_for(folder), str(tmp_path / output))
+    assert state_of(folder) == before
+
+
+@pytest.mark.parametrize(
+    ("dataset_dir", "message"),
+    [("", "data.dataset_dir is empty"), ("absent", "does not exist"), (".", "does not hold")],
+)
+def test_where_there_is_no_data_set_it_says_so(tmp_path, monkeypatch, dataset_dir, message):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "something").touch()
+    with pytest.raises(UserError, match=message):
+        doctor.run(config_for(dataset_dir))
+
+
+def test_empty_folders_are_a_verdict_not_a_crash(tmp_path):
+    (tmp_path / R).mkdir()
+    (tmp_path / I).mkdir()
+    report = doctor.run(config_for(tmp_path))
+    assert report["verdict"].startswith("prepare stops: None of the 0 imitations")
+    assert report["parts"][R]["num_files"] == 0

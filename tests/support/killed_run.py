@@ -1,0 +1,115 @@
+"""Run by the tests in a process of its own: a training run that kills itself at some moment.
+
+    python tests/support/killed_run.py DATA_SET WORKDIR [PHASE NUMBER DELAY_S]
+
+It is killed (SIGKILL) DELAY_S after PHASE has begun for the NUMBERth time: start, prepare, step,
+validation, save, samples or log. Without a phase it runs to its end.
+"""
+
+import os
+import pathlib
+import shutil
+import signal
+import sys
+import threading
+
+PHASES = {  # and how long each of them takes about, in seconds
+    "start": 5.0,
+    "prepare": 1.5,
+    "step": 0.02,
+    "validation": 0.1,
+    "save": 0.15,
+    "samples": 0.5,
+    "log": 0.01,
+}
+
+
+def die() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def after(delay_s: float) -> None:
+    timer = threading.Timer(delay_s, die)
+    timer.daemon = True
+    timer.start()
+
+
+def dying(function, number: int, delay_s: float):
+    """The function, with the timer set when it is called for the NUMBERth time."""
+    calls = 0
+
+    def called(*arguments, **options):
+        nonlocal calls
+        calls += 1
+        if calls == number:
+            after(delay_s)
+        return function(*arguments, **options)
+
+    return called
+
+
+def shrink(set_attribute=setattr) -> None:
+    """A decoder of 729 samples and two windows for its losses, to spend the time on starts."""
+    from qvae_jax import losses
+    from qvae_jax.models import decoders
+
+    set_attribute(decoders, "NUM_SAMPLES", 3**6)
+    set_attribute(decoders, "STAGE_WIDTHS", (32,) * 6)
+    set_attribute(losses, "STFT_WINDOWS", (256, 512))
+    set_attribute(losses, "MEL_WINDOWS", (512,))
+
+
+def patch(phase: str, number: int, delay_s: float) -> None:
+    from qvae_jax.modes import train
+    from qvae_jax.training import devices, loop, metrics_log, validation
+    from qvae_jax.training.checkpoints import RunCheckpoints
+
+    if phase == "step":
+        compiled = devices.compile_train_step
+        devices.compile_train_step = lambda *given: dying(compiled(*given), number, delay_s)
+        return
+    owner, name = {
+        "prepare": (train, "prepare"),
+        "validation": (validation, "validate"),
+        "save": (RunCheckpoints, "save"),
+        "samples": (loop, "write_samples"),
+        "log": (metrics_log.MetricsLog, "flush"),
+    }[phase]
+    setattr(owner, name, dying(getattr(owner, name), number, delay_s))
+
+
+def main(data_set: str, workdir: str, phase: str = "", number: str = "1", delay: str = "0") -> None:
+    if phase == "start":
+        after(float(delay))
+    import jax
+
+    import small_run
+    from qvae_jax.visualisation import figures
+
+    shrink()
+    figures.save_comparison = lambda path, rows, title: path.write_text(title)  # the slow part
+    jax.config.update("jax_default_matmul_precision", "highest")
+    if phase not in ("", "start"):
+        patch(phase, int(number), float(delay))
+    if phase == "prepare":
+        shutil.rmtree(pathlib.Path(workdir) / "cache", ignore_errors=True)
+    small_run.trained(
+        pathlib.Path(data_set),
+        pathlib.Path(workdir),
+        **{
+            "data.cache_dir": "",
+            "training.num_epochs": 5,
+            "optimizer.schedule": "cosine",
+            "optimizer.warmup_epochs": 1,
+            "beta.schedule": "linear",
+            "beta.target": 0.01,
+            "early_stopping.patience_epochs": 50,
+            "ema.decay": 0.9,
+            "logging.num_samples": 1,
+            "logging.samples_every_epochs": 2,
+        },
+    )
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

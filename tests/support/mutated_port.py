@@ -1,0 +1,65 @@
+"""What `python -m weight_port` makes of a checkpoint that a test has changed. Needs torch."""
+
+import contextlib
+import io
+import pathlib
+import tempfile
+from typing import NamedTuple
+from unittest import mock
+
+from qvae_jax.system import files
+from qvae_jax.training import checkpoints
+from weight_port.__main__ import main
+
+NAME = "mutated.pt"
+
+
+class Tensors(dict):
+    """A state dict that does not fill the screen when a test fails."""
+
+    def __repr__(self):
+        return f"<{len(self)} tensors>"
+
+
+class Outcome(NamedTuple):
+    """What the command line made of one file; description and saved are None where it refused."""
+
+    status: int
+    err: str
+    left: list[str]
+    description: dict | None = None
+    saved: Tensors | None = None
+
+    @property
+    def is_refusal(self) -> bool:
+        """Whether one line names the file, and nothing was written."""
+        return (
+            self.status == 1
+            and self.err.startswith("error: ")
+            and NAME in self.err
+            and len(self.err.splitlines()) == 1
+            and self.left == [NAME]
+            and self.saved is None
+        )
+
+
+def ported(content: bytes) -> Outcome:
+    """Ports a file of these bytes, with the folder kept in memory: Orbax would take minutes."""
+    kept = []
+
+    def keep(directory, description, variables):
+        with files.new_folder(directory):
+            kept.extend([description, Tensors(variables.params | variables.batch_stats)])
+
+    err = io.StringIO()
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        contextlib.redirect_stdout(io.StringIO()),
+        contextlib.redirect_stderr(err),
+        mock.patch.object(checkpoints, "save_model", keep),
+    ):
+        path = pathlib.Path(folder) / NAME
+        path.write_bytes(content)
+        status = main([str(path), str(pathlib.Path(folder) / "model")])
+        left = sorted(entry.name for entry in pathlib.Path(folder).iterdir())
+    return Outcome(status, err.getvalue(), left, *kept)

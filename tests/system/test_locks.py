@@ -1,0 +1,90 @@
+"""A lock keeps other processes out, and ends with its holder."""
+
+import errno
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+
+import pytest
+
+import small_run
+from qvae_jax.modes import train
+from qvae_jax.system import locks
+from qvae_jax.system.errors import UserError
+
+fcntl = pytest.importorskip("fcntl")
+
+HOLDER = """
+import pathlib, sys, time
+from qvae_jax import locks
+with locks.locked(pathlib.Path(sys.argv[1]), print):
+    print("held", flush=True)
+    time.sleep(60)
+"""
+
+
+@pytest.fixture
+def holder(tmp_path):
+    """A process that holds `tmp_path/.lock`."""
+    command = [sys.executable, "-c", HOLDER, str(tmp_path / ".lock")]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout.readline() == "held\n"
+        yield process
+        process.kill()
+
+
+def refuse(holder: str) -> None:
+    raise UserError(holder)
+
+
+def test_a_lock_names_its_holder_and_ends_with_it_even_if_killed(tmp_path, holder):
+    with pytest.raises(UserError, match=f"^process {holder.pid} on {socket.gethostname()}$"):
+        with locks.locked(tmp_path / ".lock", refuse):
+            pass
+    holder.send_signal(signal.SIGKILL)
+    holder.wait()
+    for _ in range(2):  # and with the block
+        with locks.locked(tmp_path / ".lock", refuse):
+            assert f"process {os.getpid()} on" in (tmp_path / ".lock").read_text()
+
+
+def test_a_lock_can_be_waited_for(tmp_path, holder):
+    told, taken = [], threading.Event()
+
+    def take() -> None:
+        with locks.locked(tmp_path / ".lock", told.append):
+            taken.set()
+
+    thread = threading.Thread(target=take, daemon=True)
+    thread.start()
+    assert not taken.wait(0.3)
+    holder.kill()
+    assert taken.wait(10)
+    assert told == [f"process {holder.pid} on {socket.gethostname()}"]
+
+
+@pytest.mark.parametrize("number", [errno.ENOSYS, errno.ENOLCK])
+def test_a_disk_without_locks_keeps_nobody_out(tmp_path, monkeypatch, number):
+    def flock(*arguments):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    with locks.locked(tmp_path / ".lock", refuse):
+        pass
+
+
+def test_a_lock_that_cannot_be_written(tmp_path):
+    with pytest.raises(UserError, match="absent/.lock cannot be written"):
+        with locks.locked(tmp_path / "absent" / ".lock", refuse):
+            pass
+
+
+def test_a_second_run_in_a_workdir_is_refused(data_set, tmp_path, holder):
+    where = f"{tmp_path} is being trained in by process {holder.pid} on"
+    with pytest.raises(UserError, match=where) as raised:
+        train.train(small_run.config(data_set), tmp_path)
+    assert "\n" not in str(raised.value)
+    assert os.listdir(tmp_path) == [train.LOCK_FILE]

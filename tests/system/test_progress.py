@@ -1,0 +1,33 @@
+"""Progress on a terminal and elsewhere."""
+
+import sys
+
+import pytest
+
+from qvae_jax.system import progress
+
+
+@pytest.mark.parametrize("is_terminal", [True, False])
+@pytest.mark.parametrize("total", [3, None])
+def test_what_is_done_soon_is_told_of_only_on_a_terminal(capsys, monkeypatch, is_terminal, total):
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: is_terminal)
+    with progress.progress_bar("reading", total=total, unit="file") as bar:
+        for _ in range(3):
+            bar.update()
+    output, error = capsys.readouterr()
+    assert output == ""
+    assert ("reading" in error) == is_terminal
+
+
+def test_what_takes_long_is_lines_where_there_is_no_terminal(capsys, monkeypatch):
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: False)
+    monkeypatch.setattr(progress, "LINES_EVERY_S", 1e-9)
+    items = range(3000)
+    shown = progress.progress_bar(
+        "reading", total=3000, unit="B", initial=0, unit_scale=True, over=items
+    )
+    assert list(shown) == list(items)
+    output, error = capsys.readouterr()
+    lines = output.splitlines()
+    assert error == "" and lines
+    assert all(line.startswith("reading: ") and " of 3.00k B, " in line for line in lines)

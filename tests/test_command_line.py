@@ -1,0 +1,226 @@
+"""The command line: one line for each mistake, and the modes from end to end."""
+
+import json
+import os
+import pathlib
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import jax
+import pytest
+import soundfile
+
+import main
+import small_run
+from qvae_jax.training.metrics_log import read_metrics
+
+REPOSITORY = pathlib.Path(__file__).parents[1]
+QUICKSTART = "--config=configs/quickstart.py"
+
+
+def started(*arguments: str, cwd: pathlib.Path = REPOSITORY) -> subprocess.Popen:
+    """A command, sharing this session's compiled programs."""
+    environment = os.environ | {
+        "PYTHONPATH": str(REPOSITORY / "tests/support"),
+        "JAX_COMPILATION_CACHE_DIR": jax.config.jax_compilation_cache_dir,
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.2",
+    }
+    return subprocess.Popen(
+        [sys.executable, str(REPOSITORY / "main.py"), *arguments],
+        cwd=cwd,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def finished(process: subprocess.Popen) -> tuple[int, str, str]:
+    """Exit status, standard output and standard error."""
+    output, error = process.communicate(timeout=300)
+    return process.returncode, output, error
+
+
+def assert_refused(message: str, process: subprocess.Popen) -> None:
+    status, output, error = finished(process)
+    assert status == 1 and output == ""
+    assert error.startswith("error: ") and error.count("\n") == 1 and error.endswith("\n")
+    assert re.search(message, error), error
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "--mode=train needs --config and --workdir"),
+        ([QUICKSTART], "--mode=train needs --workdir"),
+        (["--mode=prepare"], "--mode=prepare needs --config"),
+        (["--mode=download"], "--mode=download needs --config"),
+        (["--mode=doctor"], "--mode=doctor needs --config"),
+        (
+            [QUICKSTART, "--workdir=unused", "--num_processes=2"],
+            "--coordinator_address, --num_processes and --process_id belong together",
+        ),
+        (["--mode=listen"], "--mode=listen: .*prepare|train|generate|evaluate"),
+        (["--mode=evaluate", "--checkpoint=x"], "give --pairs, a folder of pairs"),
+        (["--mode"], "--mode"),
+        (["train"], "'train' is not a flag: write --mode=train"),
+        (["hum.wav"], "'hum.wav' is not a flag: write --inputs=hum.wav"),
+        (["--batch_size=3"], "'batch_size'"),
+        (["--mode=generate"], "--mode=generate needs --inputs and --output_dir"),
+        (["--mode=diagnose"], "--mode=diagnose needs --workdir"),
+        (["--mode=visualise"], "--mode=visualise needs --workdir"),
+        (["--mode=diagnose", "--workdir=no/such"], "no/such is not a run's folder"),
+        (["--mode=generate", "--inputs=a.wav"], "--mode=generate needs --output_dir"),
+        (["--mode=generate", "--prior_samples=2"], "--mode=generate needs --output_dir"),
+        (
+            ["--mode=generate", "--prior_samples=2", "--inputs=a.wav", "--output_dir=out"],
+            "--prior_samples takes no imitation",
+        ),
+        (["--mode=generate", "--variations=few"], "--variations=few"),
+        (["--mode=generate", "--temperature=hot"], "--temperature=hot"),
+        (["--mode=generate", "--seed=1.5"], "--seed=1.5"),
+        (["--config=configs/absent.py", "--workdir=x"], "'configs/absent.py' does not exist"),
+        (["--config=configs/absent.py", "--config.training.seed=1"], "configs/absent.py"),
+        (["--config=", "--workdir=x"], "'' does not exist"),
+        (["--config.training.seed=1", QUICKSTART], "before a value for --config"),
+        ([QUICKSTART, "--config.training.batchsize=4"], "no such setting: .*batch_size"),
+        ([QUICKSTART, "--config.trainin.seed=4"], "no such setting: .*training"),
+        ([QUICKSTART, "--config.training.seed=four"], "config.training.seed=four"),
+        ([QUICKSTART, "--config.training=4"], "config.training=4"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_a_mistake_in_a_flag_is_one_line(arguments, message):
+    assert_refused(message, started(*arguments))
+
+
+@pytest.mark.parametrize(
+    ("code", "message"),
+    [
+        ("def get_config(:\n", "SyntaxError.*mine.py, line 1"),
+        ("import no_such_module\n", "ModuleNotFoundError.*no_such_module"),
+        ("x = 1\n", "get_config"),
+        ("def get_config():\n    return 3\n", "mine.py gives no config"),
+        ("def get_config():\n    return int('x')\n", "mine.py.*ValueError.*'x'"),
+        ("def get_config():\n    return 1 / 0\n", "ZeroDivisionError: division by zero|Zero"),
+        (
+            "from configs import vimsketch\ndef get_config():\n"
+            "    config = vimsketch.get_config()\n    config.sed = 1\n    return config\n",
+            "mine.py.*sed is not a setting",
+        ),
+    ],
+)
+def test_a_mistake_in_a_config_file_is_one_line(tmp_path, code, message):
+    (tmp_path / "mine.py").write_text(code)
+    workdir = tmp_path / "run"
+    process = started(f"--config={tmp_path / 'mine.py'}", f"--workdir={workdir}")
+    assert_refused(message, process)
+    assert not workdir.exists()
+
+
+def test_mistakes_that_are_found_later_are_one_line_too(tmp_path):
+    (tmp_path / "in").mkdir()
+    generate = ["--mode=generate", f"--output_dir={tmp_path / 'out'}"]
+    mistakes = [
+        (
+            f"{tmp_path}/none does not exist",
+            ["--mode=prepare", QUICKSTART, "--config.data.synthesize=False"]
+            + [f"--config.data.dataset_dir={tmp_path}/none"],
+        ),
+        (f"{tmp_path / 'in'} holds no audio file", [*generate, f"--inputs={tmp_path / 'in'}"]),
+    ]
+    processes = [started(*arguments) for _, arguments in mistakes]
+    for (message, _), process in zip(mistakes, processes):
+        assert_refused(message, process)
+    assert os.listdir(tmp_path) == ["in"]
+
+
+def test_help_lists_the_flags():
+    _, output, error = finished(started("--help"))
+    for flag in main.flags.FLAGS.flags_by_module_dict()[main.__name__]:
+        assert re.search(rf"--(\[no\])?{flag.name}\b", output)
+    assert error == ""
+
+
+def test_an_interrupt_is_no_traceback(capsys, monkeypatch):
+    def interrupted():
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(main, "_run_mode", interrupted)
+    monkeypatch.setattr(main, "_silence_orbax", lambda: None)
+    with pytest.raises(SystemExit) as raised:
+        main.main(["main.py"])
+    assert raised.value.code == 130 and capsys.readouterr().err == "interrupted\n"
+
+
+def test_what_orbax_complains_of_is_silenced_and_nothing_else(capsys, monkeypatch):
+    shown = []
+    monkeypatch.setattr(sys, "__unraisablehook__", shown.append)
+
+    class Unraisable:
+        exc_value = RuntimeError("Event loop is closed")
+
+    main._show_unraisable(Unraisable)
+    assert shown == []
+    Unraisable.exc_value = ValueError("something else")
+    main._show_unraisable(Unraisable)
+    assert shown == [Unraisable]
+
+
+def test_a_data_set_is_unpacked_and_looked_over(data_set, tmp_path):
+    archive = shutil.make_archive(str(tmp_path / "archive"), "zip", data_set)
+    folder = f"--config.data.dataset_dir={tmp_path / 'data' / 'vimsketch'}"
+    vimsketch = ("--config=configs/vimsketch.py", folder)
+    status, output, error = finished(started("--mode=download", *vimsketch, f"--source={archive}"))
+    assert status == 0 and "4 references and 12 imitations" in output and error == ""
+    status, output, error = finished(
+        started("--mode=doctor", *vimsketch, f"--output_dir={tmp_path / 'report'}")
+    )
+    assert status == 0 and "prepare can begin: 12 pairs" in output and error == ""
+    assert (tmp_path / "report" / "report.json").is_file()
+
+
+def test_the_modes_from_end_to_end(data_set, frozen_run, tmp_path):
+    """Trains until SIGTERM, generates, and goes on; frozen_run has compiled what training needs."""
+    config, workdir = tmp_path / "small.py", tmp_path / "run"
+    config.write_text(
+        "import pathlib, small_run\n"
+        "def get_config():\n"
+        f"    return small_run.config(pathlib.Path({str(data_set)!r}))\n"
+    )
+    forever = "--config.training.num_epochs=100000"
+    process = started(f"--config={config}", f"--workdir={workdir}", forever, cwd=tmp_path)
+    deadline = time.monotonic() + 200
+    while not (workdir / "checkpoints" / "3").exists() and time.monotonic() < deadline:
+        time.sleep(0.1)
+    process.send_signal(signal.SIGTERM)
+    status, output, error = finished(process)
+    assert status == 0 and "error" not in error
+    stopped = int(re.search(r"stopped and saved at step (\d+)", output)[1])
+    assert (workdir / "checkpoints" / str(stopped)).is_dir()
+
+    imitation = sorted((data_set / "vocal_imitations").iterdir())[0]
+    assert "," in imitation.name
+    status, output, error = finished(
+        started(
+            "--mode=generate",
+            f"--workdir={workdir}",
+            f"--inputs={imitation},{imitation},{imitation}",
+            f"--output_dir={tmp_path / 'out'}",
+        )
+    )
+    assert status == 0 and "3 sounds" in output, error
+    entries = json.loads((tmp_path / "out" / "manifest.json").read_text())["outputs"]
+    assert [entry["input"] for entry in entries] == [str(imitation)] * 3
+    sound = tmp_path / "out" / entries[2]["generated"]
+    assert soundfile.info(sound).frames == 59_049
+
+    num_epochs = stopped // 3 + 2
+    small_run.trained(data_set, workdir, **{"training.num_epochs": num_epochs})
+    assert (workdir / "checkpoints" / str(3 * num_epochs)).is_dir()
+    steps = [entry["step"] for entry in read_metrics(workdir) if entry["part"] == "train"]
+    assert steps == list(range(1, 3 * num_epochs + 1))
