@@ -154,10 +154,10 @@ def _doctor() -> None:
 def _prepare() -> None:
     _require(_CONFIG)
     config = _checked_config()
-    from qvae_jax.modes import prepare
+    from qvae_jax.modes.prepare import prepare
 
     _use_compilation_cache()
-    prepare.run(config, _WORKDIR.value)
+    prepare(config, _WORKDIR.value)
 
 
 def _train() -> None:

@@ -279,15 +279,14 @@ def _waited(program: Callable[[], object]) -> Callable[[], None]:
 def _write_model(folder: pathlib.Path) -> None:
     import numpy as np
 
-    from qvae_jax.models import variables
+    from qvae_jax.models import stored, variables
     from qvae_jax.models.qvae import QVAE, QVAEConfig
-    from qvae_jax.training import checkpoints
 
     config = QVAEConfig(encoder_width=1.0, latent_dim=64, decoder_type="original-plus")
     _, drawn = variables.split(QVAE(config, rng=np.random.default_rng(0)))
     description = {"kind": "qvae", "model": dataclasses.asdict(config)}
     with contextlib.redirect_stdout(io.StringIO()):
-        checkpoints.save_model(folder, description, drawn)
+        stored.save_model(folder, description, drawn)
 
 
 def _write_imitation(path: pathlib.Path) -> None:

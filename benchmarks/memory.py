@@ -25,11 +25,9 @@ import numpy as np
 from benchmarks.stand_in import FULL_SIZE, write_stand_in
 from configs import vimsketch
 from qvae_jax import configuration
-from qvae_jax.data import recipes
+from qvae_jax.data import prepared, recipes
 from qvae_jax.data.cache import cached_array
 from qvae_jax.data.vimsketch import IMITATIONS_FOLDER
-from qvae_jax.modes import prepare
-from qvae_jax.training import start
 
 REPOSITORY = pathlib.Path(__file__).resolve().parents[1]
 MODES = ("prepare", "frozen", "fine_tuned")
@@ -116,9 +114,9 @@ def fill_with_noise(folder: pathlib.Path) -> None:
     config.data.dataset_dir = str(folder / "stand_in")
     config.data.cache_dir = str(folder / "cache")
     config.training.encoder = "frozen"
-    start.resolve_encoder(config, None)
+    configuration.resolve_encoder(config, None)
     model_config = configuration.model_config(config)
-    recipe = recipes.features(model_config, start.initial_variables(config, model_config))
+    recipe = recipes.features(model_config, configuration.initial_variables(config, model_config))
     rng = np.random.default_rng(0)
 
     def noise(waveforms: list) -> np.ndarray:
@@ -126,7 +124,7 @@ def fill_with_noise(folder: pathlib.Path) -> None:
         return values / np.linalg.norm(values, axis=1, keepdims=True)
 
     recipe = dataclasses.replace(recipe, load=lambda path: np.zeros(1), transform=noise)
-    cache = prepare.cache_folder(config, folder / "stand_in", None)
+    cache = prepared.cache_folder(config, folder / "stand_in", None)
     path = cache / f"features-{recipes.digest(recipe.parameters)}.npy"
     cached_array(path, sorted((folder / "stand_in" / IMITATIONS_FOLDER).iterdir()), recipe)
 

@@ -1,5 +1,6 @@
 """The config: checked, turned into what the rooms take, and kept in the run's folder."""
 
+import dataclasses
 import math
 import pathlib
 
@@ -7,7 +8,9 @@ import ml_collections
 
 from qvae_jax import losses
 from qvae_jax.audio.logmel import FrontEnd
+from qvae_jax.models.mobilenet import LAST_LAYER
 from qvae_jax.models.qvae import QVAEConfig
+from qvae_jax.models.variables import Variables
 from qvae_jax.system import files
 from qvae_jax.system.errors import UserError
 
@@ -155,6 +158,81 @@ def model_config(config: ml_collections.ConfigDict) -> QVAEConfig:
         decoder_width=config.model.decoder.width,
         front_end=FrontEnd(duration_s=config.data.input_duration_s, **front_end),
     )
+
+
+def resolve_encoder(config: ml_collections.ConfigDict, run: pathlib.Path | None) -> None:
+    """Sets what config leaves unset of the encoder: the run's, the checkpoint's, or mn10's.
+
+    run is the folder of a run that goes on, None for a new one.
+    Raises UserError where a setting is another than the encoder checkpoint has.
+    """
+    # Imported here because Orbax takes a second, which modes that load no weights need not wait.
+    from qvae_jax.models import stored
+
+    settings = config.model
+    if run is not None:
+        found = read_run(run).model.to_dict()
+    elif settings.encoder_checkpoint:
+        found = encoder_settings(stored.description_of(settings.encoder_checkpoint, "encoder"))
+        for name, value in found.items():
+            if settings[name] not in (None, value):
+                raise UserError(
+                    f"model.{name} is {settings[name]}, but that of the encoder in "
+                    f"{settings.encoder_checkpoint} is {value}: leave the setting out or name "
+                    "another checkpoint."
+                )
+    elif settings.checkpoint:
+        found = encoder_settings(stored.description_of(settings.checkpoint, "qvae"))
+    else:
+        found = encoder_settings(dataclasses.asdict(QVAEConfig()))
+    for name in ENCODER_SETTINGS:
+        if settings[name] is None:
+            settings[name] = found[name]
+
+
+def encoder_settings(description: dict) -> dict:
+    """The settings of config.model that a model's description decides."""
+    model = QVAEConfig.from_dict(description)
+    return {
+        "encoder_width": float(model.encoder_width),
+        "encoder_head": model.encoder_head,
+        "encoder_strides": model.encoder_strides,
+        "encoder_classes": model.encoder_classes,
+        "hop_length": model.front_end.hop_length,
+        "num_mels": model.front_end.num_mels,
+    }
+
+
+def initial_variables(config: ml_collections.ConfigDict, model_config: QVAEConfig) -> Variables:
+    """The weights a run begins with: drawn from training.seed, or those of a named checkpoint."""
+    from qvae_jax.models import stored
+
+    return stored.initial_variables(
+        model_config,
+        seed=config.training.seed,
+        checkpoint=config.model.checkpoint,
+        encoder_checkpoint=config.model.encoder_checkpoint,
+    )
+
+
+def trained_layers(config: ml_collections.ConfigDict, model_config: QVAEConfig) -> frozenset[int]:
+    """Encoder layers that learn.
+
+    Raises UserError for a layer that does not exist or feeds no feature.
+    """
+    mode, last_layer = config.training.encoder, model_config.last_layer
+    fine_tuned = tuple(config.fine_tuning.layers)
+    if mode == "frozen":
+        return frozenset()
+    if mode == "from_scratch":
+        return frozenset(range(last_layer + 1))
+    outside = sorted(set(fine_tuned) - set(range(last_layer + 1)))
+    if outside or not fine_tuned:
+        raise UserError(
+            f"fine_tuning.layers is {fine_tuned}: list layers from 0 to {last_layer}"
+            + (" (later ones feed no feature)." if last_layer < LAST_LAYER else ".")
+        )
+    return frozenset(fine_tuned)
 
 
 def loss_weights(config: ml_collections.ConfigDict) -> losses.LossWeights:

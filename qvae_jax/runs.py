@@ -4,10 +4,9 @@ import pathlib
 from collections.abc import Sequence
 
 from qvae_jax import configuration
-from qvae_jax.data import split_record
+from qvae_jax.data import prepared, split_record
 from qvae_jax.data.vimsketch import IMITATIONS_FOLDER, REFERENCES_FOLDER, Pair, read_index
 from qvae_jax.generation.inputs import Source, run_data_set
-from qvae_jax.modes import prepare
 from qvae_jax.system.errors import UserError
 
 
@@ -37,7 +36,7 @@ def _run_parts(workdir: str) -> tuple[pathlib.Path, dict[str, tuple[Pair, ...]]]
     # What trained the run must be what is measured.
     parts = {
         part: tuple(pair for pair in pairs if left_out.isdisjoint((pair.imitation, pair.reference)))
-        for part, pairs in prepare.pairs_by_part(config, index).items()
+        for part, pairs in prepared.pairs_by_part(config, index).items()
     }
     return index.directory, {part: pairs for part, pairs in parts.items() if pairs}
 

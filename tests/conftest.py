@@ -17,11 +17,15 @@ jax.config.update("jax_default_matmul_precision", "highest")
 
 @pytest.fixture(scope="session", autouse=True)
 def compilation_cache(tmp_path_factory) -> None:
-    """Lets all tests of a session share what they compile; compiling is most of their time."""
+    """Lets all tests of a session share what they compile; compiling is most of their time.
+
+    JAX_COMPILATION_CACHE_DIR, where it is set, names a folder that outlives the session.
+    """
     session = tmp_path_factory.getbasetemp()
     if "PYTEST_XDIST_WORKER" in os.environ:  # then each worker has a folder inside the session's
         session = session.parent
-    jax.config.update("jax_compilation_cache_dir", str(session / "compiled"))
+    if jax.config.jax_compilation_cache_dir is None:
+        jax.config.update("jax_compilation_cache_dir", str(session / "compiled"))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
 

@@ -12,6 +12,7 @@ from configs import vimsketch
 from qvae_jax import configuration
 from qvae_jax.audio.logmel import FrontEnd
 from qvae_jax.losses import LossWeights
+from qvae_jax.models.qvae import QVAEConfig
 from qvae_jax.system.errors import UserError
 
 LIMITS = [
@@ -210,3 +211,44 @@ def test_any_values_come_back_from_disk(tmp_path_factory, number, text, layers):
     found = configuration.read_run(workdir)
     assert (found.beta.target, found.data.cache_dir) == (number, text)
     assert tuple(found.fine_tuning.layers) == layers
+
+
+# --- What learns
+
+
+def trained(mode, fine_tuned, last_layer):
+    config = vimsketch.get_config()
+    config.training.encoder = mode
+    with config.ignore_type():
+        config.fine_tuning.layers = fine_tuned
+    feature_space = "final" if last_layer == 16 else str(last_layer)
+    return configuration.trained_layers(config, QVAEConfig(feature_space=feature_space))
+
+
+@pytest.mark.parametrize(
+    ("mode", "fine_tuned", "last_layer", "expected"),
+    [
+        ("frozen", (), 16, set()),
+        ("frozen", (11, 99), 16, set()),
+        ("fine_tuned", (11, 12, 16), 16, {11, 12, 16}),
+        ("fine_tuned", (0,), 0, {0}),
+        ("from_scratch", (), 16, set(range(17))),
+        ("from_scratch", (3,), 4, {0, 1, 2, 3, 4}),
+    ],
+)
+def test_trained_layers(mode, fine_tuned, last_layer, expected):
+    assert trained(mode, fine_tuned, last_layer) == expected
+
+
+@pytest.mark.parametrize(
+    ("mode", "fine_tuned", "last_layer", "named"),
+    [
+        ("fine_tuned", (), 16, r"fine_tuning.layers is \(\): list layers from 0 to 16"),
+        ("fine_tuned", (16, 17), 16, r"fine_tuning.layers is \(16, 17\)"),
+        ("fine_tuned", (-1,), 16, r"fine_tuning.layers is \(-1,\)"),
+        ("fine_tuned", (4, 5), 4, "from 0 to 4 .later ones feed no feature"),
+    ],
+)
+def test_layers_that_cannot_be_trained_are_refused(mode, fine_tuned, last_layer, named):
+    with pytest.raises(UserError, match=named):
+        trained(mode, fine_tuned, last_layer)

@@ -9,12 +9,11 @@ from collections.abc import Mapping
 import numpy as np
 
 from qvae_jax.audio.logmel import FrontEnd
-from qvae_jax.models import mobilenet, qvae, variables
+from qvae_jax.models import mobilenet, qvae, stored, variables
 from qvae_jax.models.qvae import QVAEConfig
 from qvae_jax.models.variables import Variables
 from qvae_jax.system import files
 from qvae_jax.system.errors import UserError
-from qvae_jax.training import checkpoints
 from weight_port import names, published
 from weight_port.source import EFFICIENTAT, QVAE, QVIM, Source
 
@@ -82,7 +81,7 @@ def write(ported: Port, output_dir: pathlib.Path) -> None:
     with files.explaining_write_errors(output_dir):
         _try_disk(output_dir, ported.variables)
     try:
-        checkpoints.save_model(output_dir, ported.description, ported.variables)
+        stored.save_model(output_dir, ported.description, ported.variables)
     except UserError:
         raise
     except Exception as error:  # TensorStore reports a full disk as ValueError

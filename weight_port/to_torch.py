@@ -8,11 +8,11 @@ import torch
 from qvae_jax import losses
 from qvae_jax.audio import mel, stft
 from qvae_jax.generation.model import load_model
+from qvae_jax.models import stored
 from qvae_jax.models.qvae import QVAEConfig
 from qvae_jax.models.variables import Variables
 from qvae_jax.system import files
 from qvae_jax.system.errors import UserError
-from qvae_jax.training import checkpoints, start
 from weight_port import names
 
 StateDict = dict[str, torch.Tensor]
@@ -55,16 +55,16 @@ def qvae_state_dict(
 
 def _load(directory: pathlib.Path) -> tuple[str, QVAEConfig, Variables]:
     """(kind, what the model is, variables) of a model folder or a training run."""
-    path = pathlib.Path(directory) / checkpoints.CONFIG_FILE
+    path = pathlib.Path(directory) / stored.CONFIG_FILE
     if path.is_file() and "kind" not in files.read_json(path):
         trained = load_model(workdir=str(directory))
         config, arrays = trained.config, trained.variables
-    elif checkpoints.read_description(directory)["kind"] == "encoder":
-        arrays = start.load_encoder(str(directory))
-        description = checkpoints.read_description(directory)["model"]
+    elif stored.read_description(directory)["kind"] == "encoder":
+        arrays = stored.load_encoder(str(directory))
+        description = stored.read_description(directory)["model"]
         return "encoder", QVAEConfig.from_dict(description), arrays
     else:
-        config, arrays = start.load_qvae(directory)
+        config, arrays = stored.load_qvae(directory)
     if config.decoder_width != 1.0:
         raise UserError(
             f"{directory} has a decoder of width {config.decoder_width}, which the original does "

@@ -2,7 +2,6 @@
 
 import dataclasses
 import functools
-import pathlib
 from collections.abc import Callable
 
 import jax
@@ -12,12 +11,11 @@ import soxr
 from qvae_jax.audio.files import fit_length
 from qvae_jax.audio.logmel import FrontEnd, log_mel
 from qvae_jax.generation.model import Model
-from qvae_jax.models import variables
+from qvae_jax.models import stored, variables
 from qvae_jax.models.decoders import NUM_SAMPLES, SAMPLE_RATE_HZ
 from qvae_jax.models.qvae import QVAE, QVAEConfig, encoder_network
 from qvae_jax.models.variables import Variables
 from qvae_jax.system.errors import UserError
-from qvae_jax.training import checkpoints, start
 
 BATCH_SIZE = 8
 
@@ -43,9 +41,8 @@ def load_embedder(folder: str | None, model: Model) -> Embedder:
     if folder is None:
         embed = _embedding(model.config, model.variables, whole_model=True)
         return Embedder("the model's own encoder", False, embed)
-    loaded = start.load_encoder(folder)
-    description = checkpoints.read_description(pathlib.Path(folder))
-    embed = _embedding(QVAEConfig.from_dict(description["model"]), loaded, whole_model=False)
+    loaded, description = stored.load_encoder(folder), stored.description_of(folder, "encoder")
+    embed = _embedding(QVAEConfig.from_dict(description), loaded, whole_model=False)
     independent = not _share_kernels(loaded, model.variables)
     return Embedder(f"the encoder in {folder}", independent, embed)
 

@@ -10,6 +10,7 @@ import scipy.io.wavfile
 import soundfile
 import soxr
 
+from qvae_jax.generation.requests import Finish
 from qvae_jax.models.decoders import SAMPLE_RATE_HZ
 from qvae_jax.system import files
 from qvae_jax.system.errors import UserError
@@ -21,27 +22,10 @@ PEAK_LIMIT_DB = -1.0  # dBFS
 QUIETEST_LOUDNESS_DB = -70.0  # LUFS; BS.1770 takes no account of anything below
 
 
-@dataclasses.dataclass(frozen=True)
-class Finish:
-    """How a sound is finished; None leaves a thing as it is.
-
-    Attributes:
-        sample_rate_hz: one of SAMPLE_RATES_HZ.
-        format: "wav" or "flac".
-        subtype: libsndfile's name of the sample format; by default that of DEFAULT_SUBTYPES.
-        loudness_db: integrated loudness to reach, LUFS by ITU-R BS.1770-4.
-        trim_db: how far below the sound's peak, in dB, everything must lie that is cut at the end.
-    """
-
-    sample_rate_hz: int = SAMPLE_RATE_HZ
-    format: str = "wav"
-    subtype: str | None = None
-    loudness_db: float | None = None
-    trim_db: float | None = None
-
-
 def checked(finish: Finish) -> Finish:
-    """The finish with its subtype filled in; UserError naming the flag that makes no sense."""
+    """The finish with rate and subtype filled in; UserError naming the flag that makes no sense."""
+    if finish.sample_rate_hz is None:
+        finish = dataclasses.replace(finish, sample_rate_hz=SAMPLE_RATE_HZ)
     if finish.sample_rate_hz not in SAMPLE_RATES_HZ:
         rates = ", ".join(map(str, SAMPLE_RATES_HZ))
         raise UserError(f"--sample_rate is {finish.sample_rate_hz}: set it to one of {rates}.")

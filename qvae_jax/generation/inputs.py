@@ -20,7 +20,6 @@ from qvae_jax.system import files
 from qvae_jax.system.errors import UserError
 
 STANDARD_INPUT = "-"
-WINDOWS = ("first", "loudest")
 MOST_COMMAS = 64  # in one input's path
 SILENT_PEAK = 1e-4  # -80 dBFS; quieter imitations are warned of
 PROBE_S = 0.01  # read of each file before any work begins: enough to see most that is wrong

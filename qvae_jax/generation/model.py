@@ -14,12 +14,11 @@ from qvae_jax import configuration
 from qvae_jax.audio.files import fit_length
 from qvae_jax.audio.logmel import FrontEnd, log_mel
 from qvae_jax.generation import latents
-from qvae_jax.models import decoders, variables
+from qvae_jax.models import decoders, stored, variables
 from qvae_jax.models.qvae import QVAE, QVAEConfig
 from qvae_jax.models.variables import Variables
 from qvae_jax.system import files
 from qvae_jax.system.errors import UserError
-from qvae_jax.training import checkpoints, start
 
 
 class Model:
@@ -102,7 +101,7 @@ class Model:
 def load(path: str | os.PathLike) -> Model:
     """The model of a training run's workdir, or of a ported QVAE's folder: whichever it is."""
     path = pathlib.Path(path)
-    description = path / checkpoints.CONFIG_FILE
+    description = path / stored.CONFIG_FILE
     if not description.is_file():
         raise UserError(
             f"{path} holds no {description.name}, so it is no model: name the workdir of a "
@@ -121,18 +120,18 @@ def load_model(*, workdir: str | None = None, checkpoint: str | None = None) -> 
     if (workdir is None) == (checkpoint is None):
         raise UserError("give either --workdir, a training run, or --checkpoint, a ported QVAE.")
     if checkpoint is not None:
-        return Model(*start.load_qvae(checkpoint), {"checkpoint": str(checkpoint)})
+        return Model(*stored.load_qvae(checkpoint), {"checkpoint": str(checkpoint)})
     config = configuration.read_run(pathlib.Path(workdir))
     model_config = configuration.model_config(config)
     expected = variables.split(QVAE(model_config, rng=None))[1]
-    run = checkpoints.RunCheckpoints(pathlib.Path(workdir), read_only=True)
+    run = stored.Checkpoints(pathlib.Path(workdir) / "checkpoints")
     with contextlib.closing(run) as kept:
         step = kept.best_step
         if step is None:
             raise UserError(f"{workdir} holds no checkpoint yet: train there first.")
         saved = kept.restore(step)
-    last = checkpoints.checked_variables(saved, expected, where=str(kept.directory))
-    loaded = checkpoints.averaged(saved, last)
+    last = stored.checked_variables(saved, expected, where=str(kept.directory))
+    loaded = stored.averaged(saved, last)
     return Model(model_config, loaded, {"workdir": str(workdir), "step": step})
 
 

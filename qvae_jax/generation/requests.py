@@ -1,4 +1,7 @@
-"""Which sounds are asked for, whether that makes sense, and the latents it comes to."""
+"""Which sounds are asked for, whether that makes sense, and the latents it comes to.
+
+No JAX here: the command line's flags are made of these fields, and JAX takes seconds to import.
+"""
 
 import dataclasses
 from collections.abc import Iterator, Sequence
@@ -6,30 +9,60 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from qvae_jax.generation import latents
-from qvae_jax.generation.inputs import WINDOWS
 from qvae_jax.generation.latents import Latent
 from qvae_jax.system.errors import UserError
 
+WINDOWS = ("first", "loudest")
 SPLIT_PARTS = ("train", "interpolation", "extrapolation")
+
+
+def asked(help: str, default=None, **more):
+    """A field of a request that is a flag of the command line, with what --help says of it.
+
+    more: flag, its name where that is not the field's; required, whether a mode cannot do without.
+    """
+    return dataclasses.field(default=default, metadata={"help": help, **more})
 
 
 @dataclasses.dataclass(frozen=True)
 class Request:
-    """Which latents are to be decoded; None where nothing is said. See generate."""
+    """Which latents are to be decoded; None where nothing is said."""
 
-    variations: int = 1
-    temperature: float | None = None
-    seed: int = 0
-    interpolate: int | None = None
-    walk_dimension: int | None = None
-    walk_steps: int | None = None
-    prior_samples: int | None = None
+    variations: int = asked("Sounds of each input, drawn from its posterior.", 1)
+    temperature: float | None = asked(
+        "Of the latent's noise; 0, the default but for --prior_samples, is z = μ, always the same "
+        "sound."
+    )
+    seed: int = asked("Of the latent's noise.", 0)
+    interpolate: int | None = asked(
+        "So many sounds on the way from one of two inputs to the other."
+    )
+    walk_dimension: int | None = asked("Dimension of the latent to move from -3 to +3.")
+    walk_steps: int | None = asked("Sounds of a walk, by default 7.")
+    prior_samples: int | None = asked("So many sounds drawn from the prior, without inputs.")
 
     @property
     def noise(self) -> float:
         """The temperature: by default none for imitations, and the prior's own for its samples."""
         default = 0.0 if self.prior_samples is None else 1.0
         return default if self.temperature is None else self.temperature
+
+
+@dataclasses.dataclass(frozen=True)
+class Finish:
+    """How a sound is finished before it is written; None leaves a thing as it is."""
+
+    sample_rate_hz: int | None = asked(
+        "Of the sounds, in Hz: 22050, 44100 or 48000; by default the model's.", flag="sample_rate"
+    )
+    format: str = asked("Of the sounds: wav or flac.", "wav")
+    subtype: str | None = asked(
+        "libsndfile's name of the sample format, such as PCM_16; by default FLOAT, of flac PCM_24."
+    )
+    loudness_db: float | None = asked(
+        "Integrated loudness of each sound, LUFS by ITU-R BS.1770-4, such as -23."
+    )
+    trim_db: float | None = asked("Cut what lies so many dB below the peak at the end, such as 60.")
 
 
 @dataclasses.dataclass(frozen=True)

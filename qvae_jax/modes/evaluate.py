@@ -11,6 +11,7 @@ import numpy as np
 
 from qvae_jax import configuration, losses
 from qvae_jax.audio.files import fit_length, read_audio
+from qvae_jax.data.prepared import target_audio
 from qvae_jax.data.vimsketch import IMITATIONS_FOLDER, REFERENCES_FOLDER, Pair, read_index
 from qvae_jax.evaluation import baselines, metrics, report, statistics
 from qvae_jax.evaluation.embedding import Embedder, load_embedder
@@ -19,7 +20,6 @@ from qvae_jax.generation.model import Model, load_model
 from qvae_jax.generation.requests import SPLIT_PARTS
 from qvae_jax.losses import LossWeights
 from qvae_jax.models.decoders import NUM_SAMPLES, SAMPLE_RATE_HZ
-from qvae_jax.modes.prepare import target_audio
 from qvae_jax.runs import run_pairs
 from qvae_jax.system import files
 from qvae_jax.system.errors import UserError

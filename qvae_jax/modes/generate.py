@@ -14,8 +14,8 @@ from tqdm import tqdm
 
 from qvae_jax.audio.files import fit_length, write_wav
 from qvae_jax.audio.front_end import FrontEnd
+from qvae_jax.data.prepared import target_audio
 from qvae_jax.generation import ahead, finishing, requests
-from qvae_jax.generation.finishing import Finish
 from qvae_jax.generation.inputs import (
     Heard,
     Source,
@@ -25,9 +25,8 @@ from qvae_jax.generation.inputs import (
 )
 from qvae_jax.generation.latents import Latent
 from qvae_jax.generation.model import Model, load_model
-from qvae_jax.generation.requests import Posterior, Request, latents_of
+from qvae_jax.generation.requests import Finish, Posterior, Request, latents_of
 from qvae_jax.models.decoders import SAMPLE_RATE_HZ
-from qvae_jax.modes.prepare import target_audio
 from qvae_jax.runs import run_sources
 from qvae_jax.system import files
 from qvae_jax.system.errors import UserError

@@ -1,252 +1,26 @@
 """`--mode=prepare`: a data set on disk into arrays that training reads."""
 
-import functools
-import hashlib
-import math
 import pathlib
 
 import ml_collections
-import numpy as np
 
 from qvae_jax import configuration
-from qvae_jax.audio.files import fit_length, read_audio
-from qvae_jax.audio.logmel import FrontEnd
-from qvae_jax.data import folds, reading, recipes, splits
-from qvae_jax.data.batches import Examples
-from qvae_jax.data.cache import CachedArray, cached_array
-from qvae_jax.data.prepared import Prepared
-from qvae_jax.data.vimsketch import IMITATIONS_FOLDER, REFERENCES_FOLDER, Index, Pair, read_index
-from qvae_jax.models import decoders
-from qvae_jax.models.qvae import QVAEConfig
-from qvae_jax.models.variables import Variables
-from qvae_jax.system import files
-from qvae_jax.system.errors import UserError
-from qvae_jax.training import optimizer, start
+from qvae_jax.data import prepared
 
 
-def run(config: ml_collections.ConfigDict, workdir: str | pathlib.Path | None = None) -> None:
+def prepare(config: ml_collections.ConfigDict, workdir: str | pathlib.Path | None = None) -> None:
     """Prepares what training with this config will read, and says where it lies.
 
     workdir is needed only where the config keeps its data or its cache inside it.
     """
     workdir = None if workdir is None else pathlib.Path(workdir)
     configuration.check(config)
-    start.resolve_encoder(config, None)
+    configuration.resolve_encoder(config, None)
     model_config = configuration.model_config(config)
-    needs_encoder = is_frozen(config) or config.data.cache_trunk
-    initial = start.initial_variables(config, model_config) if needs_encoder else None
-    prepared = prepare(config, model_config, initial, workdir)
-    parts = ", ".join(f"{len(examples)} {name}" for name, examples in prepared.parts.items())
-    print(f"pairs: {parts}; prepared in {cache_folder(config, prepared.index.directory, workdir)}")
-
-
-def prepare(
-    config: ml_collections.ConfigDict,
-    model_config: QVAEConfig,
-    model_variables: Variables | None,
-    workdir: pathlib.Path | None,
-) -> Prepared:
-    """Reads the index, splits it, and computes whatever the cache lacks.
-
-    model_variables are needed where what is cached comes from the encoder: where it is frozen, and
-    with data.cache_trunk.
-    Raises UserError for a data set that cannot be read; see read_index, read_audio.
-    """
-    index = _index(config, workdir)
-    parts = pairs_by_part(config, index)
-    pairs = [pair for part in parts.values() for pair in part]
-    folder = cache_folder(config, index.directory, workdir)
-    cached = functools.partial(
-        cached_array,
-        stop_on_bad_file=config.data.on_bad_file == "stop",
-        num_processes=config.data.num_processes or reading.default_num_processes(),
-    )
-    targets = cached(folder / "targets.npy", _reference_paths(index, pairs), recipes.targets())
-    first_layer = _first_layer(config, model_config)
-    if is_frozen(config):
-        name, recipe = "features", recipes.features(model_config, model_variables)
-    elif first_layer:
-        name, recipe = "maps", recipes.maps(model_config, model_variables, first_layer)
-    else:
-        name, recipe = "logmels", recipes.logmels(model_config.front_end)
-    path = folder / f"{name}-{recipes.digest(recipe.parameters)}.npy"
-    inputs = cached(path, _imitation_paths(index, pairs), recipe)
-    _report(index, inputs, targets)
-    examples = {name: _examples(part, inputs, targets) for name, part in parts.items()}
-    parts = {n: part for n, part in examples.items() if n == "train" or len(part)}
-    return Prepared(index, parts, inputs.bad | targets.bad, first_layer)
-
-
-def is_frozen(config: ml_collections.ConfigDict) -> bool:
-    """Whether training reads features instead of log-mels."""
-    return config.training.encoder == "frozen"
-
-
-def _first_layer(config: ml_collections.ConfigDict, model_config: QVAEConfig) -> int:
-    """The encoder layer that training starts from: 0, or with data.cache_trunk the first to change.
-
-    Says so where data.cache_trunk is set and has no effect.
-    """
-    if not config.data.cache_trunk or is_frozen(config):
-        return 0
-    layers = optimizer.trained_layers(
-        config.training.encoder, tuple(config.fine_tuning.layers), model_config.last_layer
-    )
-    first = min(layers)
-    logmel_bytes = recipes.logmels(model_config.front_end).row_bytes
-    map_bytes = 4 * math.prod(model_config.map_shape(first - 1))
-    reasons = {
-        "the encoder's first layer learns": first == 0,
-        "fine_tuning.frozen_batch_norm moves the statistics of layers that do not learn": (
-            config.fine_tuning.frozen_batch_norm != "frozen"
-        ),
-        "training.dtype is not float32": config.training.dtype != "float32",
-        f"the map before layer {first} is no smaller ({map_bytes // 1000} kB) than the log-mel "
-        f"({logmel_bytes // 1000} kB)": map_bytes >= logmel_bytes,
-    }
-    reason = next((reason for reason, applies in reasons.items() if applies), None)
-    if reason is None:
-        return first
-    print(f"data.cache_trunk has no effect: {reason}, so log-mels are cached.")
-    return 0
-
-
-def cache_folder(
-    config: ml_collections.ConfigDict, dataset_dir: pathlib.Path, workdir: pathlib.Path | None
-) -> pathlib.Path:
-    """Where a data set's arrays lie: a folder below data.cache_dir for each data set."""
-    if not config.data.cache_dir:
-        return _inside_workdir(workdir, "data.cache_dir", "cache")
-    resolved = pathlib.Path(dataset_dir).resolve()
-    # Two data sets of one name must not share a folder.
-    digest = hashlib.sha256(str(resolved).encode()).hexdigest()[:8]
-    return pathlib.Path(config.data.cache_dir) / f"{resolved.name}-{digest}"
-
-
-def target_audio(path: pathlib.Path) -> np.ndarray:
-    """A reference as the decoder's target: [59049] at 22,050 Hz, cut or padded at its end."""
-    duration_s = decoders.NUM_SAMPLES / decoders.SAMPLE_RATE_HZ
-    samples = read_audio(path, decoders.SAMPLE_RATE_HZ, max_duration_s=duration_s)
-    return fit_length(samples, decoders.NUM_SAMPLES)
-
-
-def input_audio(path: pathlib.Path, front_end: FrontEnd) -> np.ndarray:
-    """An imitation as the encoder's input: [front_end.num_samples], cut or padded at its end."""
-    samples = read_audio(path, front_end.sample_rate_hz, max_duration_s=front_end.duration_s)
-    return fit_length(samples, front_end.num_samples)
-
-
-def _index(config: ml_collections.ConfigDict, workdir: pathlib.Path | None) -> Index:
-    if config.data.dataset_dir:
-        directory = pathlib.Path(config.data.dataset_dir)
-    else:
-        directory = _inside_workdir(workdir, "data.dataset_dir", "dataset")
-    if config.data.synthesize:
-        # Imported here because SciPy's filters take a second that nothing else should wait for.
-        from qvae_jax.data import synthetic
-
-        with files.explaining_write_errors(directory):
-            synthetic.write_synthetic_data_set(directory)
-    return read_index(directory)
-
-
-def _inside_workdir(workdir: pathlib.Path | None, setting: str, name: str) -> pathlib.Path:
-    if workdir is None:
-        raise UserError(
-            f"{setting} is empty, which means inside the workdir: give --workdir, or name a folder "
-            f"with --config.{setting}=FOLDER."
-        )
-    return workdir / name
-
-
-def pairs_by_part(config: ml_collections.ConfigDict, index: Index) -> dict[str, tuple[Pair, ...]]:
-    """The pairs to train on, and those to validate on."""
-    if config.overfit.num_pairs:
-        pairs = splits.draw_pairs(index.pairs, config.overfit.num_pairs, config.data.split_seed)
-        if len(pairs) < config.overfit.num_pairs:
-            print(
-                f"overfit.num_pairs is {config.overfit.num_pairs}, but the data set has "
-                f"{len(pairs)} pairs: training on all of them."
-            )
-        return {"train": pairs}
-    if config.data.split == "all":
-        return {"train": index.pairs}
-    split = _fold(config, index) if config.data.split == "folds" else _seeded(config, index)
-    parts = {
-        "train": split.train,
-        "interpolation": split.interpolation,
-        "extrapolation": split.extrapolation,
-    }
-    return {name: pairs for name, pairs in parts.items() if pairs}
-
-
-def _seeded(config: ml_collections.ConfigDict, index: Index) -> splits.Split:
-    split = splits.split_pairs(
-        index,
-        seed=config.data.split_seed,
-        train_sound_ratio=config.data.train_sound_ratio,
-        train_imitation_ratio=config.data.train_imitation_ratio,
-    )
-    if not split.train:
-        raise UserError(
-            f"The split of {index.directory} leaves no pair to train on (it has "
-            f"{len(index.pairs)}): raise data.train_sound_ratio or data.train_imitation_ratio, or "
-            "use configs/overfit.py."
-        )
-    return split
-
-
-def _fold(config: ml_collections.ConfigDict, index: Index) -> splits.Split:
-    split, absent = folds.split_by_fold(
-        index, pathlib.Path(config.data.folds_dir), config.data.fold
-    )
-    if absent:
-        print(
-            f"{len(absent)} imitations of fold {config.data.fold} have no pair in "
-            f"{index.directory} and are left out: {folds.first_few(absent)}"
-        )
-    num_pairs = len(split.train) + len(split.interpolation) + len(split.extrapolation)
-    if num_pairs < len(index.pairs):
-        print(
-            f"{len(index.pairs) - num_pairs} of {len(index.pairs)} pairs of {index.directory} are "
-            f"not named in fold {config.data.fold} and take no part"
-        )
-    if not split.train:
-        raise UserError(
-            f"fold {config.data.fold} of {config.data.folds_dir} names no training pair of "
-            f"{index.directory}: name the folds of this data set in data.folds_dir."
-        )
-    return split
-
-
-def _reference_paths(index: Index, pairs: list[Pair]) -> list[pathlib.Path]:
-    names = dict.fromkeys(pair.reference for pair in pairs)
-    return [index.directory / REFERENCES_FOLDER / name for name in names]
-
-
-def _imitation_paths(index: Index, pairs: list[Pair]) -> list[pathlib.Path]:
-    return [index.directory / IMITATIONS_FOLDER / pair.imitation for pair in pairs]
-
-
-def _report(index: Index, inputs: CachedArray, targets: CachedArray) -> None:
-    if index.unpaired_imitations:
-        print(
-            f"{len(index.unpaired_imitations)} of {len(index.imitations)} imitations have no "
-            f"reference and are left out: {', '.join(index.unpaired_imitations[:3])}"
-            + (", …" if len(index.unpaired_imitations) > 3 else "")
-        )
-    for name, reason in {**inputs.bad, **targets.bad}.items():
-        print(f"left out {name}: {reason}")
-
-
-def _examples(pairs: tuple[Pair, ...], inputs: CachedArray, targets: CachedArray) -> Examples:
-    readable = tuple(
-        pair for pair in pairs if pair.imitation in inputs.rows and pair.reference in targets.rows
-    )
-    return Examples(
-        pairs=readable,
-        inputs=inputs.array,
-        targets=targets.array,
-        input_rows=np.array([inputs.rows[pair.imitation] for pair in readable], int),
-        target_rows=np.array([targets.rows[pair.reference] for pair in readable], int),
-    )
+    needs_encoder = prepared.is_frozen(config) or config.data.cache_trunk
+    initial = configuration.initial_variables(config, model_config) if needs_encoder else None
+    layers = configuration.trained_layers(config, model_config)
+    found = prepared.prepare(config, model_config, initial, workdir, layers)
+    parts = ", ".join(f"{len(examples)} {name}" for name, examples in found.parts.items())
+    folder = prepared.cache_folder(config, found.index.directory, workdir)
+    print(f"pairs: {parts}; prepared in {folder}")

@@ -10,12 +10,11 @@ import optax
 
 from qvae_jax import configuration
 from qvae_jax.data import split_record
-from qvae_jax.data.prepared import Prepared
+from qvae_jax.data.prepared import Prepared, prepare
 from qvae_jax.diagnostics import files as diagnostics_files
-from qvae_jax.models import variables
+from qvae_jax.models import stored, variables
 from qvae_jax.models.qvae import QVAE, QVAEConfig
 from qvae_jax.models.variables import Arrays, Variables
-from qvae_jax.modes.prepare import prepare
 from qvae_jax.system import files, locks, memory
 from qvae_jax.system.errors import UserError
 from qvae_jax.training import (
@@ -24,9 +23,7 @@ from qvae_jax.training import (
     environment,
     hosts,
     loop,
-    optimizer,
     reset,
-    start,
     summary,
     wandb_log,
 )
@@ -55,7 +52,7 @@ def train(
 
 def _train(config: ml_collections.ConfigDict, workdir: pathlib.Path, reset_epoch: bool) -> None:
     configuration.check(config)
-    start.check_devices(config)
+    devices.check_devices(config)
     wandb_log.check(config.logging.wandb)
     files.make_folder(workdir)
     if (workdir / configuration.CONFIG_FILE).exists():
@@ -90,19 +87,17 @@ def _train_on(
     """Trains from the last checkpoint, or from the start where there is none."""
     first_step = kept.latest_step or 0
     begun = first_step > 0 or (workdir / reset.START_FOLDER).exists()
-    start.resolve_encoder(config, workdir if begun else None)
+    configuration.resolve_encoder(config, workdir if begun else None)
     model_config = configuration.model_config(config)
     graphdef, expected = variables.split(QVAE(model_config, rng=None))
-    layers = optimizer.trained_layers(
-        config.training.encoder, tuple(config.fine_tuning.layers), model_config.last_layer
-    )
+    layers = configuration.trained_layers(config, model_config)
     saved = _saved(config, workdir, kept) if first_step else {}
     if saved:
-        first = checkpoints.checked_variables(saved, expected, where=str(kept.directory))
+        first = stored.checked_variables(saved, expected, where=str(kept.directory))
     else:
         first = reset.start_weights(workdir, expected)
-        first = start.initial_variables(config, model_config) if first is None else first
-    prepared = _prepared(config, workdir, model_config, first, resumed=bool(saved))
+        first = configuration.initial_variables(config, model_config) if first is None else first
+    prepared = _prepared(config, workdir, model_config, first, layers, resumed=bool(saved))
     run, update_rule = set_up(config, workdir, graphdef, layers, prepared)
     state, progress = _first_state(run, kept, saved, first, layers, update_rule)
     _describe(run, state)
@@ -130,12 +125,13 @@ def _prepared(
     workdir: pathlib.Path,
     model_config: QVAEConfig,
     first: Variables,
+    layers: frozenset[int],
     *,
     resumed: bool,
 ) -> Prepared:
     """The data set, the same as before in a run that goes on; then the run is put on record."""
     with hosts.writer_first("prepare"):
-        prepared = prepare(config, model_config, first, workdir)
+        prepared = prepare(config, model_config, first, workdir, layers)
     if resumed:
         split_record.check_split(workdir, prepared.parts)
     if hosts.is_writer():
@@ -177,17 +173,16 @@ def _reset(config, workdir: pathlib.Path, wanted: bool) -> None:
         return
     if reset.finish_reset(workdir) or not wanted:
         return
-    read_only = RunCheckpoints(workdir, read_only=True)
-    with contextlib.closing(read_only) as kept:
+    with contextlib.closing(stored.Checkpoints(workdir / checkpoints.FOLDER)) as kept:
         if kept.latest_step is None:
             raise UserError(f"--reset_epoch: {workdir} holds no checkpoint to take weights from.")
         step, saved = kept.latest_step, kept.restore(kept.latest_step)
-    start.resolve_encoder(config, workdir)
+    configuration.resolve_encoder(config, workdir)
     configuration.check_run(config, workdir, configuration.FIXED_IN_A_RESET)
     model_config = configuration.model_config(config)
     expected = variables.split(QVAE(model_config, rng=None))[1]
-    where = str(workdir / "checkpoints")
-    weights = checkpoints.checked_variables(saved, expected, where=where)
+    where = str(kept.directory)
+    weights = stored.checked_variables(saved, expected, where=where)
     reset.begin_reset(workdir, step, weights)
     print(f"starting anew from the weights of step {step}")
 

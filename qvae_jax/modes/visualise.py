@@ -10,15 +10,14 @@ import soxr
 
 from qvae_jax import configuration
 from qvae_jax.audio.files import fit_length
+from qvae_jax.data.prepared import target_audio
 from qvae_jax.diagnostics import figures as diagnostics_figures
 from qvae_jax.evaluation import metrics
 from qvae_jax.generation import finishing
-from qvae_jax.generation.finishing import Finish
 from qvae_jax.generation.inputs import Heard, Source, hear, probe
 from qvae_jax.generation.model import Model, load_model
-from qvae_jax.generation.requests import SPLIT_PARTS
+from qvae_jax.generation.requests import SPLIT_PARTS, Finish
 from qvae_jax.models.decoders import SAMPLE_RATE_HZ
-from qvae_jax.modes.prepare import target_audio
 from qvae_jax.runs import run_sources_by_part
 from qvae_jax.system import files
 from qvae_jax.system.errors import UserError

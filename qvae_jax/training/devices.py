@@ -18,6 +18,7 @@ import dataclasses
 from collections.abc import Callable
 
 import jax
+import ml_collections
 import numpy as np
 from jax.experimental import multihost_utils
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
@@ -130,3 +131,18 @@ def _mapped(step: Callable, how: Spread, in_specs: tuple, out_specs: tuple) -> C
     return jax.shard_map(
         step, mesh=how.mesh, in_specs=in_specs, out_specs=out_specs, check_vma=False
     )
+
+
+def check_devices(config: ml_collections.ConfigDict) -> None:
+    """Raises UserError for settings that make no sense on the devices that there are."""
+    platform = jax.devices()[0].platform
+    if config.training.dtype == "bfloat16" and platform == "cpu":
+        raise UserError(
+            "training.dtype is bfloat16, but the devices are CPUs, which only get slower by it: "
+            "set it to float32."
+        )
+    if config.parallel == "pmap" and jax.process_count() > 1:
+        raise UserError(
+            f"parallel is pmap, which runs on one host, but there are {jax.process_count()} "
+            "processes: set it to jit."
+        )

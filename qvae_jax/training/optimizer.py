@@ -4,34 +4,9 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from qvae_jax.models.mobilenet import LAST_LAYER
 from qvae_jax.models.variables import Arrays
-from qvae_jax.system.errors import UserError
 
-ENCODER_MODES = ("frozen", "fine_tuned", "from_scratch")
 FEW_NUMBERS = 4096  # arrays of fewer are cheaper to join than to have code compiled for each
-
-
-def trained_layers(mode: str, fine_tuned: tuple[int, ...], last_layer: int) -> frozenset[int]:
-    """Encoder layers that learn; last_layer is the last one that the features depend on.
-
-    Raises UserError for an unknown mode or a layer that does not exist or feeds no feature.
-    """
-    if mode not in ENCODER_MODES:
-        raise UserError(
-            f"training.encoder is {mode!r}: set it to one of {', '.join(ENCODER_MODES)}."
-        )
-    if mode == "frozen":
-        return frozenset()
-    if mode == "from_scratch":
-        return frozenset(range(last_layer + 1))
-    outside = sorted(set(fine_tuned) - set(range(last_layer + 1)))
-    if outside or not fine_tuned:
-        raise UserError(
-            f"fine_tuning.layers is {tuple(fine_tuned)}: list layers from 0 to {last_layer}"
-            + (" (later ones feed no feature)." if last_layer < LAST_LAYER else ".")
-        )
-    return frozenset(fine_tuned)
 
 
 def split_trainable(params: Arrays, layers: frozenset[int]) -> tuple[Arrays, Arrays]:

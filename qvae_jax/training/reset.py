@@ -7,9 +7,10 @@ at any moment leaves either the old run or a reset that the next start brings to
 import os
 import pathlib
 
+from qvae_jax.models import stored
 from qvae_jax.models.variables import Variables
 from qvae_jax.system import files
-from qvae_jax.training import checkpoints, environment
+from qvae_jax.training import environment
 
 START_FOLDER = "start"
 PENDING_FOLDER = "reset_pending"
@@ -33,7 +34,7 @@ def begin_reset(workdir: pathlib.Path, step: int, weights: Variables) -> None:
     moved_to = f"before_reset_{number}"
     description = {"kind": "start", "moved_to": moved_to, "step": step}
     # From here on the reset happens, however often it is interrupted.
-    checkpoints.save_model(workdir / PENDING_FOLDER, description, weights)
+    stored.save_model(workdir / PENDING_FOLDER, description, weights)
     finish_reset(workdir)
 
 
@@ -42,7 +43,7 @@ def finish_reset(workdir: pathlib.Path) -> bool:
     pending = workdir / PENDING_FOLDER
     if not pending.exists():
         return False
-    description = checkpoints.read_description(pending)
+    description = stored.read_description(pending)
     folder = workdir / description["moved_to"]
     files.make_folder(folder)
     with files.explaining_write_errors(folder):
@@ -62,4 +63,4 @@ def start_weights(workdir: pathlib.Path, expected: Variables) -> Variables | Non
     Raises UserError where they do not fit the model.
     """
     folder = workdir / START_FOLDER
-    return checkpoints.load_model(folder, expected) if folder.exists() else None
+    return stored.load_arrays(folder, expected) if folder.exists() else None

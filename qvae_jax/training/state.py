@@ -8,8 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from qvae_jax.models import stored
 from qvae_jax.models.variables import Arrays, Variables
-from qvae_jax.training import checkpoints
 from qvae_jax.training.optimizer import split_trainable
 from qvae_jax.training.step import TrainState
 
@@ -50,7 +50,7 @@ def to_checkpoint(state: TrainState, progress: Progress) -> dict[str, Arrays]:
         "optimizer": _flat(state.optimizer_state),
         "progress": {key: np.asarray(v) for key, v in dataclasses.asdict(progress).items()},
     }
-    return tree if state.average is None else tree | {checkpoints.AVERAGE: state.average}
+    return tree if state.average is None else tree | {stored.AVERAGE: state.average}
 
 
 def from_checkpoint(
@@ -63,7 +63,7 @@ def from_checkpoint(
 ) -> tuple[TrainState, Progress]:
     """The state and progress that to_checkpoint wrote; UserError where the optimiser's differs."""
     fresh = new_state(Variables(saved["params"], saved["batch_stats"]), layers, optimizer)
-    checkpoints.compare(saved["optimizer"], _flat(fresh.optimizer_state), where=where)
+    stored.compare(saved["optimizer"], _flat(fresh.optimizer_state), where=where)
     structure = jax.tree.structure(fresh.optimizer_state)
     names = _flat(fresh.optimizer_state)
     leaves = [jnp.asarray(saved["optimizer"][name]) for name in names]
@@ -80,7 +80,7 @@ def with_average(state: TrainState, saved: dict[str, Arrays]) -> TrainState:
     """The state with an average of its trained parameters: the saved one, or a new one of now."""
     average = dict(state.trainable)  # not the same arrays: a step takes the memory of both
     average = {name: np.array(array) for name, array in average.items()}
-    average |= {n: a for n, a in saved.get(checkpoints.AVERAGE, {}).items() if n in average}
+    average |= {n: a for n, a in saved.get(stored.AVERAGE, {}).items() if n in average}
     return state._replace(average=average)
 
 

@@ -6,7 +6,7 @@ import scipy.signal
 import soundfile
 
 from qvae_jax.generation import finishing
-from qvae_jax.generation.finishing import Finish
+from qvae_jax.generation.requests import Finish
 
 RATE_HZ = 22_050
 TIME_S = np.arange(59_049) / RATE_HZ

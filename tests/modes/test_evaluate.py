@@ -9,18 +9,17 @@ import pytest
 
 from qvae_jax import losses
 from qvae_jax.audio.files import read_audio, write_wav
+from qvae_jax.data.prepared import target_audio
 from qvae_jax.evaluation import baselines, embedding, metrics, report
 from qvae_jax.evaluation.report import MEASURES
 from qvae_jax.evaluation.statistics import Estimate
 from qvae_jax.generation.model import load_model
-from qvae_jax.models import variables
+from qvae_jax.models import stored, variables
 from qvae_jax.models.qvae import QVAEConfig, encoder_network
 from qvae_jax.models.variables import Variables
 from qvae_jax.modes import evaluate as mode
 from qvae_jax.modes.evaluate import evaluate, sound_class
-from qvae_jax.modes.prepare import target_audio
 from qvae_jax.system.errors import UserError
-from qvae_jax.training import checkpoints
 
 SYSTEMS = ["model", "silence", "mean spectrum", "nearest", "oracle"]
 
@@ -139,7 +138,7 @@ def test_a_folder_of_pairs_and_an_independent_embedder(frozen_run, data_set, tmp
     config = QVAEConfig(encoder_width=0.1)
     network = encoder_network(config, rng=np.random.default_rng(1))
     description = {"kind": "encoder", "model": {"encoder_width": 0.1, "front_end": {}}}
-    checkpoints.save_model(tmp_path / "mn01", description, variables.split(network)[1])
+    stored.save_model(tmp_path / "mn01", description, variables.split(network)[1])
     own = tmp_path / "pairs"
     for part in ("references", "vocal_imitations"):
         (own / part).mkdir(parents=True)
@@ -170,7 +169,7 @@ def test_an_embedder_of_the_models_own_weights_is_not_independent(frozen_run, tm
     )
     own.params["features.16.kernel"] = 2 * np.asarray(own.params["features.16.kernel"])
     description = {"kind": "encoder", "model": {"encoder_width": 0.1, "front_end": {}}}
-    checkpoints.save_model(tmp_path / "tuned", description, own)
+    stored.save_model(tmp_path / "tuned", description, own)
     assert not embedding.load_embedder(str(tmp_path / "tuned"), model).independent
 
 

@@ -22,18 +22,16 @@ import small_run
 from qvae_jax import configuration
 from qvae_jax.audio.files import read_audio
 from qvae_jax.audio.logmel import FrontEnd
+from qvae_jax.data.prepared import target_audio
 from qvae_jax.generation import inputs as generation_inputs
 from qvae_jax.generation.inputs import split_inputs
 from qvae_jax.generation.model import Model, load_model
-from qvae_jax.models import variables
+from qvae_jax.models import stored, variables
 from qvae_jax.models.qvae import QVAE, QVAEConfig
 from qvae_jax.models.variables import Variables
 from qvae_jax.modes import generate as mode
-from qvae_jax.modes import prepare
 from qvae_jax.modes.generate import generate
 from qvae_jax.system.errors import UserError
-from qvae_jax.training import checkpoints, start
-from qvae_jax.training.checkpoints import RunCheckpoints
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -133,13 +131,13 @@ def test_input_and_reference_lie_beside_the_sound(run, data_set):
         np.testing.assert_array_equal(heard, read_audio(entry["input"], rate_hz))
         assert entry["reference"] == f"{stem}_reference.wav"
         reference, _ = soundfile.read(run[1] / "0.0" / entry["reference"], dtype="float32")
-        expected = prepare.target_audio(data_set / "references" / "000_sound 0, a_tone.wav")
+        expected = target_audio(data_set / "references" / "000_sound 0, a_tone.wav")
         np.testing.assert_array_equal(reference, expected)
 
 
 def test_the_sound_is_that_of_mu_and_of_the_best_checkpoint(run):
     workdir, folder = run
-    kept = RunCheckpoints(workdir, read_only=True)
+    kept = stored.Checkpoints(workdir / "checkpoints")
     best = kept.restore(kept.best_step)
     assert kept.best_step != kept.latest_step
     kept.close()
@@ -192,7 +190,7 @@ def test_several_batches_equal_one_by_one(data_set, tmp_path, monkeypatch):
     # Features of an early layer, for two programs are to be compiled.
     config = small_run.config(data_set, **{"model.feature_space": "1"})
     model_config = configuration.model_config(config)
-    model = Model(model_config, start.initial_variables(config, model_config))
+    model = Model(model_config, configuration.initial_variables(config, model_config))
     monkeypatch.setattr(mode, "load_model", lambda **_: model)
     paths = imitations(data_set)[:5]
 
@@ -326,7 +324,7 @@ def test_a_reference_is_found_in_the_inputs_data_set(quick, data_set, tmp_path):
     entries = quick([imitations(own)[4], stranger, elsewhere, keyless], tmp_path / "out")
     assert [entry["reference"] is None for entry in entries] == [False, True, True, True]
     found, _ = soundfile.read(tmp_path / "out" / entries[0]["reference"], dtype="float32")
-    expected = prepare.target_audio(own / "references" / "001_sound 1, a_tone.wav")
+    expected = target_audio(own / "references" / "001_sound 1, a_tone.wav")
     np.testing.assert_array_equal(found, expected)
 
 
@@ -455,7 +453,7 @@ def test_a_model_of_nan_makes_no_sound(frozen_run, data_set, tmp_path, monkeypat
 def test_a_ported_model_generates_too(run, data_set, tmp_path):
     model = load_model(workdir=str(run[0]))
     description = {"kind": "qvae", "model": json.loads(json.dumps(vars_of(model.config)))}
-    checkpoints.save_model(tmp_path / "model", description, model.variables)
+    stored.save_model(tmp_path / "model", description, model.variables)
     generate(
         checkpoint=str(tmp_path / "model"),
         inputs=[str(path) for path in imitations(data_set)[:3]],

@@ -13,7 +13,7 @@ import pytest
 
 import killed_run
 import small_run
-from qvae_jax.training.checkpoints import RunCheckpoints
+from qvae_jax.models import stored
 
 REPOSITORY = pathlib.Path(__file__).parents[2]
 KILLS_IN_A_RUN = 12
@@ -42,7 +42,7 @@ def start(data_set, workdir, *moment) -> int:
 
 
 def final(workdir) -> dict:
-    kept = RunCheckpoints(workdir, read_only=True)
+    kept = stored.Checkpoints(workdir / "checkpoints")
     tree = kept.restore(kept.latest_step)
     kept.close()
     return tree | {"steps": sorted(os.listdir(workdir / "checkpoints"))}

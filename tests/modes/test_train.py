@@ -17,10 +17,11 @@ from qvae_jax import configuration, losses
 from qvae_jax.data import batches
 from qvae_jax.data.split_record import SPLIT_FILE
 from qvae_jax.generation.model import load_model
+from qvae_jax.models import stored
 from qvae_jax.models.variables import Variables
 from qvae_jax.modes import train
 from qvae_jax.system.errors import UserError
-from qvae_jax.training import checkpoints, environment, loop, reset, start, step_report
+from qvae_jax.training import environment, loop, reset, step_report
 from qvae_jax.training import state as training_state
 from qvae_jax.training.checkpoints import RunCheckpoints
 from qvae_jax.training.metrics_log import METRICS_FILE, read_metrics
@@ -42,7 +43,7 @@ SCHEDULED = {
 
 def saved(workdir, step: int | None = None) -> dict:
     """What a checkpoint holds, the last one unless a step is given."""
-    kept = RunCheckpoints(workdir, read_only=True)
+    kept = stored.Checkpoints(workdir / "checkpoints")
     tree = kept.restore(step or kept.latest_step)
     kept.close()
     return tree
@@ -53,7 +54,7 @@ def steps_on_disk(workdir) -> set[int]:
 
 
 def initial(config) -> Variables:
-    return start.initial_variables(config, configuration.model_config(config))
+    return configuration.initial_variables(config, configuration.model_config(config))
 
 
 def changed_names(before: Variables, after: dict) -> set[str]:
@@ -197,7 +198,7 @@ def test_the_split_is_recorded(data_set, fine_tuned_run):
 def test_the_interpolation_loss_chooses_the_best_checkpoint(fine_tuned_run):
     entries = read_metrics(fine_tuned_run)
     totals = {e["step"]: e["total"] for e in entries if e["part"] == "interpolation"}
-    kept = RunCheckpoints(fine_tuned_run, read_only=True)
+    kept = stored.Checkpoints(fine_tuned_run / "checkpoints")
     assert kept.best_step == min(totals, key=totals.get) and kept.latest_step == 6
     kept.close()
 
@@ -362,7 +363,7 @@ def test_an_average_of_the_weights_is_kept_and_used(data_set, tmp_path, monkeypa
         for name, array in tree["average"].items():
             np.testing.assert_allclose(array, average[name], rtol=1e-5, atol=1e-7, err_msg=name)
     shown = load_model(workdir=str(workdir)).variables.params
-    best = saved(workdir, RunCheckpoints(workdir, read_only=True).best_step)
+    best = saved(workdir, stored.Checkpoints(workdir / "checkpoints").best_step)
     assert all(np.array_equal(shown[name], best["average"][name]) for name in best["average"])
     assert not np.array_equal(shown["mu_head.kernel"], best["params"]["mu_head.kernel"])
     # The average goes on with the run, begins where it is switched on, ends where it is not.
@@ -512,10 +513,10 @@ def test_checkpoints_without_a_config_are_refused(data_set, frozen_run, tmp_path
 def test_a_model_folder_is_no_workdir(data_set, tmp_path):
     description = {"kind": "qvae", "model": {"encoder_width": 0.1}}
     small = Variables({"a": np.zeros(1)}, {"b": np.zeros(1)})
-    checkpoints.save_model(tmp_path / "model", description, small)
+    stored.save_model(tmp_path / "model", description, small)
     with pytest.raises(UserError, match="config.json is not the configuration of a training run"):
         small_run.trained(data_set, tmp_path / "model")
-    assert checkpoints.read_description(tmp_path / "model") == description
+    assert stored.read_description(tmp_path / "model") == description
     assert sorted(os.listdir(tmp_path / "model")) == ["config.json", "variables"]
 
 

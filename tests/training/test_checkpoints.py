@@ -15,29 +15,10 @@ import numpy as np
 import orbax.checkpoint as ocp
 import pytest
 
-from qvae_jax.models.variables import Variables
+from checkpoint_trees import COMPLAINTS, assert_same_trees, files_of
+from qvae_jax.models import stored
 from qvae_jax.system.errors import UserError
-from qvae_jax.training import checkpoints
 from qvae_jax.training.checkpoints import RunCheckpoints
-
-# Orbax leaves the other arrays alone where one fails; main.py silences their complaints too.
-COMPLAINTS = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-
-DESCRIPTION = {"kind": "encoder", "model": {"encoder_width": 0.4}}
-
-
-def arrays(**shapes: tuple[int, ...]) -> dict[str, np.ndarray]:
-    rng = np.random.default_rng(len(shapes))
-    return {
-        name.replace("__", "."): rng.standard_normal(shape).astype(np.float32)
-        for name, shape in shapes.items()
-    }
-
-
-def model() -> Variables:
-    return Variables(
-        arrays(decoder__kernel=(3, 4, 5), decoder__bias=(5,), scale=()), arrays(norm__mean=(5,))
-    )
 
 
 def run_tree(value: float = 1.0, size: int = 50) -> dict:
@@ -47,15 +28,6 @@ def run_tree(value: float = 1.0, size: int = 50) -> dict:
         "optimizer": {"count": np.int32(value)},
         "progress": {"best_loss": np.float64(1 / 3), "stale_epochs": np.int64(value)},
     }
-
-
-def assert_same_trees(found: dict, expected: dict) -> None:
-    assert found.keys() == expected.keys()
-    for part in expected:
-        assert found[part].keys() == expected[part].keys()
-        for name, array in expected[part].items():
-            assert np.asarray(found[part][name]).dtype == np.asarray(array).dtype
-            np.testing.assert_array_equal(found[part][name], array)
 
 
 def saved_run(workdir: pathlib.Path, losses: list[float | None], **options) -> RunCheckpoints:
@@ -69,118 +41,6 @@ def saved_run(workdir: pathlib.Path, losses: list[float | None], **options) -> R
 
 def steps_on_disk(workdir: pathlib.Path) -> set[int]:
     return {int(name) for name in os.listdir(workdir / "checkpoints")}
-
-
-def files_of(folder: pathlib.Path) -> list[pathlib.Path]:
-    return sorted(path for path in folder.rglob("*") if path.is_file())
-
-
-# --- Model folders
-
-
-def test_a_model_comes_back_bit_by_bit(tmp_path):
-    checkpoints.save_model(tmp_path / "model", DESCRIPTION, model())
-    assert checkpoints.read_description(tmp_path / "model") == DESCRIPTION
-    loaded = checkpoints.load_model(tmp_path / "model", model())
-    assert_same_trees(loaded._asdict(), model()._asdict())
-    assert os.listdir(tmp_path) == ["model"]
-
-
-def test_a_model_replaces_nothing(tmp_path):
-    (tmp_path / "model").mkdir()
-    (tmp_path / "model" / "kept").write_text("x")
-    with pytest.raises(UserError, match="model already exists"):
-        checkpoints.save_model(tmp_path / "model", DESCRIPTION, model())
-    assert os.listdir(tmp_path / "model") == ["kept"]
-
-
-def test_a_model_that_cannot_be_written_leaves_nothing(tmp_path):
-    (tmp_path / "file").write_text("kept")
-    with pytest.raises(UserError, match="file"):
-        checkpoints.save_model(tmp_path / "file" / "model", DESCRIPTION, model())
-    assert os.listdir(tmp_path) == ["file"]
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        (lambda m: m.params.pop("scale"), "scale is not part of the model"),
-        (lambda m: m.params.update(new=np.zeros(2)), "new is missing"),
-        (
-            lambda m: m.params.update({"decoder.bias": np.zeros(6)}),
-            r"decoder.bias has shape \(5,\) instead of \(6,\)",
-        ),
-        (lambda m: m.batch_stats.clear(), "norm.mean is not part of the model"),
-    ],
-)
-def test_a_model_that_does_not_fit_is_refused(tmp_path, change, message):
-    checkpoints.save_model(tmp_path / "model", DESCRIPTION, model())
-    expected = model()
-    change(expected)
-    with pytest.raises(UserError, match=message) as raised:
-        checkpoints.load_model(tmp_path / "model", expected)
-    assert str(tmp_path / "model") in str(raised.value)
-
-
-def test_only_the_first_differences_are_listed():
-    found, expected = arrays(**{f"a{i}": (1,) for i in range(9)}), arrays(b=(1,))
-    with pytest.raises(UserError, match="b is missing; a0 .* and 5 more") as raised:
-        checkpoints.compare(found, expected, where="here")
-    assert "\n" not in str(raised.value)
-
-
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [
-        (None, "holds no config.json"),
-        ("{", "not readable JSON"),
-        ("[]", "does not say what kind"),
-        ("{}", "does not say what kind"),
-    ],
-)
-def test_a_folder_of_another_kind_is_no_model(tmp_path, content, message):
-    if content is not None:
-        (tmp_path / "config.json").write_text(content)
-    with pytest.raises(UserError, match=message):
-        checkpoints.read_description(tmp_path)
-
-
-def test_a_model_without_its_arrays_is_incomplete(tmp_path):
-    checkpoints.save_model(tmp_path / "model", DESCRIPTION, model())
-    shutil.rmtree(tmp_path / "model" / "variables")
-    with pytest.raises(UserError, match="variables does not exist"):
-        checkpoints.load_model(tmp_path / "model", model())
-
-
-@COMPLAINTS
-@pytest.mark.parametrize("kept_share", [0.0, 0.5])
-def test_a_truncated_model_is_never_read_wrongly(tmp_path, kept_share):
-    checkpoints.save_model(tmp_path / "model", DESCRIPTION, model())
-    num_refused = 0
-    for path in files_of(tmp_path / "model" / "variables"):
-        content = path.read_bytes()
-        path.write_bytes(content[: int(kept_share * len(content))])
-        try:
-            loaded = checkpoints.load_model(tmp_path / "model", model())
-        except UserError as error:
-            assert str(tmp_path / "model") in str(error) and "\n" not in str(error)
-            num_refused += 1
-        else:  # some files are not needed to read the arrays
-            assert_same_trees(loaded._asdict(), model()._asdict())
-        path.write_bytes(content)
-    assert num_refused >= 3
-
-
-def test_a_checkpoint_of_something_else_is_no_model(tmp_path):
-    checkpoints.save_model(tmp_path / "model", DESCRIPTION, model())
-    shutil.rmtree(tmp_path / "model" / "variables")
-    with ocp.PyTreeCheckpointer() as checkpointer:
-        checkpointer.save(tmp_path / "model" / "variables", {"weights": np.zeros(3)})
-    with pytest.raises(UserError, match="another kind.*params, batch_stats"):
-        checkpoints.load_model(tmp_path / "model", model())
-
-
-# --- A run's checkpoints
 
 
 def test_a_run_comes_back_bit_by_bit(tmp_path):
@@ -206,7 +66,7 @@ def test_the_best_three_and_the_last_are_kept(tmp_path, losses, best, on_disk):
     assert (kept.best_step, kept.latest_step) == (best, len(losses))
     assert steps_on_disk(tmp_path) == on_disk
     kept.close()
-    again = RunCheckpoints(tmp_path, read_only=True)
+    again = stored.Checkpoints(tmp_path / "checkpoints")
     assert (again.best_step, again.latest_step) == (best, len(losses))
     assert_same_trees(again.restore(best), run_tree(best))
     again.close()
@@ -226,7 +86,7 @@ def test_a_step_is_saved_once(tmp_path):
 
 def test_a_folder_without_checkpoints(tmp_path):
     with pytest.raises(UserError, match="holds no checkpoints"):
-        RunCheckpoints(tmp_path, read_only=True)
+        stored.Checkpoints(tmp_path / "checkpoints")
     assert os.listdir(tmp_path) == []
     kept = RunCheckpoints(tmp_path)
     assert kept.latest_step is None and kept.best_step is None
@@ -257,7 +117,7 @@ def test_an_unfinished_save_is_ignored_and_cleared_away(tmp_path):
     folder = tmp_path / "checkpoints"
     shutil.copytree(folder / "2", folder / "3.orbax-checkpoint-tmp")
     shutil.copytree(folder / "2", folder / "4.orbax-checkpoint-tmp-1700000000")
-    reader = RunCheckpoints(tmp_path, read_only=True)
+    reader = stored.Checkpoints(tmp_path / "checkpoints")
     assert reader.latest_step == 2
     reader.close()
     assert len(os.listdir(folder)) == 4, "a reader changes nothing"

@@ -10,6 +10,7 @@ import jax
 import numpy as np
 import pytest
 
+import small_run
 from qvae_jax.system.errors import UserError
 from qvae_jax.training import devices
 
@@ -175,3 +176,17 @@ def test_each_process_reads_the_rows_of_its_devices(monkeypatch, process, rows):
     monkeypatch.setattr(jax, "process_index", lambda: process)
     monkeypatch.setattr(jax, "local_device_count", lambda: 2)
     assert devices.own_rows(8, how) == rows
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"training.dtype": "bfloat16"}, "training.dtype is bfloat16, but the devices are CPUs"),
+        ({"parallel": "pmap"}, "parallel is pmap, which runs on one host, but there are 2"),
+    ],
+)
+def test_settings_that_make_no_sense_on_these_devices(data_set, monkeypatch, change, message):
+    devices.check_devices(small_run.config(data_set))
+    monkeypatch.setattr(jax, "process_count", lambda: 2)
+    with pytest.raises(UserError, match=message):
+        devices.check_devices(small_run.config(data_set, **change))

@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 
 from qvae_jax.diagnostics import files as diagnostics_files
+from qvae_jax.models import stored
 from qvae_jax.system.errors import UserError
 from qvae_jax.training import hosts
-from qvae_jax.training.checkpoints import RunCheckpoints
 from qvae_jax.training.metrics_log import read_metrics
 
 REPOSITORY = pathlib.Path(__file__).parents[2]
@@ -81,7 +81,7 @@ def together(data_set, workdir, *moment, dying: int = 1, **changes) -> list[tupl
 
 
 def final(workdir) -> tuple[int, dict]:
-    kept = RunCheckpoints(workdir, read_only=True)
+    kept = stored.Checkpoints(workdir / "checkpoints")
     step = kept.latest_step
     tree = kept.restore(step)
     kept.close()

@@ -10,40 +10,9 @@ import pytest
 
 from filled import error
 from qvae_jax.models import qvae, variables
-from qvae_jax.system.errors import UserError
 from qvae_jax.training import optimizer, schedules
 
 RECIPE = dict(beta1=0.95, beta2=0.999, weight_decay=1e-4, clip_norm=2.0)
-
-
-@pytest.mark.parametrize(
-    ("mode", "fine_tuned", "last_layer", "expected"),
-    [
-        ("frozen", (), 16, set()),
-        ("frozen", (11, 99), 16, set()),
-        ("fine_tuned", (11, 12, 16), 16, {11, 12, 16}),
-        ("fine_tuned", (0,), 0, {0}),
-        ("from_scratch", (), 16, set(range(17))),
-        ("from_scratch", (3,), 4, {0, 1, 2, 3, 4}),
-    ],
-)
-def test_trained_layers(mode, fine_tuned, last_layer, expected):
-    assert optimizer.trained_layers(mode, fine_tuned, last_layer) == expected
-
-
-@pytest.mark.parametrize(
-    ("mode", "fine_tuned", "last_layer", "named"),
-    [
-        ("thawed", (), 16, "training.encoder is 'thawed'"),
-        ("fine_tuned", (), 16, r"fine_tuning.layers is \(\): list layers from 0 to 16"),
-        ("fine_tuned", (16, 17), 16, r"fine_tuning.layers is \(16, 17\)"),
-        ("fine_tuned", (-1,), 16, r"fine_tuning.layers is \(-1,\)"),
-        ("fine_tuned", (4, 5), 4, "from 0 to 4 .later ones feed no feature"),
-    ],
-)
-def test_layers_that_cannot_be_trained_are_refused(mode, fine_tuned, last_layer, named):
-    with pytest.raises(UserError, match=named):
-        optimizer.trained_layers(mode, fine_tuned, last_layer)
 
 
 @pytest.fixture(scope="module")

@@ -9,8 +9,7 @@ import numpy as np
 import pytest
 
 from filled import golden_layout
-from qvae_jax.models import mobilenet, variables
-from qvae_jax.training import checkpoints, start
+from qvae_jax.models import mobilenet, stored, variables
 
 torch = pytest.importorskip("torch", reason="reads and writes PyTorch checkpoints")
 
@@ -58,7 +57,7 @@ def test_a_qvae_is_ported_by_the_command_line(ported_qvae):
     assert "QVAE Lightning checkpoint qvae.ckpt, sha256" in finished.out
     assert "qvae: encoder_width 1.0, encoder_head mlp, " in finished.out
     assert "feature_space final, latent_dim 16" in finished.out
-    description = checkpoints.read_description(ported_qvae.folder)
+    description = stored.read_description(ported_qvae.folder)
     assert description["kind"] == "qvae"
     assert description["embedding_size"] == 960
     shapes = golden_layout("qvae_checkpoint_layout")["shapes"]
@@ -82,7 +81,7 @@ def test_conversions_to_float32_are_reported(run_main, mn01_arrays, tmp_path):
     assert (finished.status, finished.err) == (0, "")
     assert "1 tensors converted from float16 to float32\n" in finished.out
     assert "2 tensors converted from float64 to float32\n" in finished.out
-    arrays = start.load_encoder(tmp_path / "model").params
+    arrays = stored.load_encoder(tmp_path / "model").params
     halved = mn01_arrays["features.0.0.weight"].astype(np.float16).astype(np.float32)
     np.testing.assert_array_equal(arrays["features.0.kernel"], np.moveaxis(halved, (0, 1), (3, 2)))
     np.testing.assert_array_equal(
@@ -99,7 +98,7 @@ def test_tensors_that_do_not_lie_in_one_piece_are_ported(run_main, mn01_arrays, 
     assert not torch.load(tmp_path / "strided.pt")["classifier.5.bias"].is_contiguous()
     finished = run_main(tmp_path / "strided.pt", tmp_path / "model")
     assert finished.status == 0, finished.err
-    found = start.load_encoder(tmp_path / "model")
+    found = stored.load_encoder(tmp_path / "model")
     loaded = found.params | found.batch_stats
     for key, name in names.mobilenet(0.1).items():
         np.testing.assert_array_equal(loaded[name], names.to_our_axes(mn01_arrays[key]))
@@ -111,7 +110,7 @@ def test_a_file_name_that_is_no_text_does_no_harm(run_main, mn01_file, tmp_path)
     os.rename(mn01_file, odd)
     finished = run_main(odd, tmp_path / "model")
     assert (finished.status, finished.err) == (0, "")
-    description = checkpoints.read_description(tmp_path / "model")
+    description = stored.read_description(tmp_path / "model")
     assert description["source"]["file"] == "\udcff\n.pt"
     assert "EfficientAT state dict \\udcff\\n.pt," in finished.out
     os.truncate(odd, 100)
@@ -203,7 +202,7 @@ def test_a_full_disk_is_one_line(run_main, mn01_file, tmp_path, monkeypatch):
     def full(*_, **__):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(checkpoints.ocp.PyTreeCheckpointer, "save", full)
+    monkeypatch.setattr(stored.ocp.PyTreeCheckpointer, "save", full)
     finished = run_main(mn01_file, tmp_path / "model")
     _assert_refused(finished, str(tmp_path / "model"), "No space left", "free some space")
     assert [path.name for path in tmp_path.iterdir()] == [mn01_file.name]
@@ -267,7 +266,7 @@ def test_a_file_called_like_a_published_name_comes_first(
     monkeypatch.chdir(tmp_path)
     mn01_file.rename(tmp_path / "mn10_as")
     assert run_main("mn10_as", "model").status == 0
-    assert start.load_encoder("model").params.keys()
+    assert stored.load_encoder("model").params.keys()
 
 
 # --- as a process

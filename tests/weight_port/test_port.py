@@ -11,9 +11,9 @@ import pytest
 import golden_rules
 from filled import golden_layout
 from qvae_jax.audio.logmel import FrontEnd, log_mel
-from qvae_jax.models import mobilenet, qvae, variables
+from qvae_jax.models import mobilenet, qvae, stored, variables
 from qvae_jax.system.errors import UserError
-from qvae_jax.training import checkpoints, start
+from qvae_jax.training import checkpoints
 
 torch = pytest.importorskip("torch", reason="reads and writes PyTorch checkpoints")
 
@@ -338,7 +338,7 @@ def _fail_with(error):
     ids=["system", "tensorstore", "without a word"],
 )
 def test_a_save_that_fails_leaves_nothing_behind(tmp_path, encoder_source, monkeypatch, error):
-    monkeypatch.setattr(checkpoints.ocp.PyTreeCheckpointer, "save", _fail_with(error))
+    monkeypatch.setattr(stored.ocp.PyTreeCheckpointer, "save", _fail_with(error))
     with pytest.raises(UserError, match="model cannot be written"):
         port.write(port.port(encoder_source), tmp_path / "model")
     assert list(tmp_path.iterdir()) == []
@@ -358,7 +358,7 @@ def test_a_disk_too_small_for_the_arrays_is_found_before_orbax_starts(
 def test_what_is_written_is_read_back_bit_for_bit(tmp_path, encoder_source):
     ported = port.port(encoder_source)
     port.write(ported, tmp_path / "deep" / "model")
-    found = start.load_encoder(tmp_path / "deep" / "model")
+    found = stored.load_encoder(tmp_path / "deep" / "model")
     for name, array in _our_arrays(ported).items():
         loaded = (found.params | found.batch_stats)[name]
         np.testing.assert_array_equal(loaded, array)
@@ -377,7 +377,7 @@ def logmel() -> jax.Array:
 
 def _end_to_end(folder, logmel) -> dict[str, np.ndarray]:
     """A ported QVAE's features, mu, logvar, and every 4th sample of the audio of z = mu."""
-    config, loaded = start.load_qvae(folder)
+    config, loaded = stored.load_qvae(folder)
     graphdef, _ = variables.split(qvae.QVAE(config, rng=None))
 
     @jax.jit
@@ -455,7 +455,7 @@ def test_both_encoders_of_a_qvim_checkpoint_hear_what_the_original_hears(
 ):
     finished = run_main(qvim_file, tmp_path / "model", f"--encoder={encoder}")
     assert finished.status == 0, finished.err
-    found = normalised_features(start.load_encoder(tmp_path / "model"), logmel)
+    found = normalised_features(stored.load_encoder(tmp_path / "model"), logmel)
     golden = golden_rules.load("qvim_mn04_filled")
     np.testing.assert_allclose(found, golden[encoder], rtol=0, atol=1e-5)
     other = "reference" if encoder == "imitation" else "imitation"

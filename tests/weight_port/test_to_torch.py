@@ -7,8 +7,7 @@ import pytest
 
 import golden_rules
 from filled import decoder_state_dict, golden_layout
-from qvae_jax.models import decoders
-from qvae_jax.training import start
+from qvae_jax.models import decoders, stored
 
 pytest.importorskip("torch", reason="weight_port writes PyTorch files")
 torch = importlib.import_module("torch")
@@ -68,7 +67,7 @@ def test_every_decoder_there_and_back_and_verified(
         np.testing.assert_array_equal(back[key].numpy(), array, key)
     assert run_main(tmp_path / "back.pt", tmp_path / "again").status == 0
     (one, first), (other, second) = (
-        start.load_qvae(tmp_path / name) for name in ("model", "again")
+        stored.load_qvae(tmp_path / name) for name in ("model", "again")
     )
     assert one == other
     assert _equal(first, second)

@@ -1,37 +1,148 @@
-"""The model a run starts from: which weights win, and which do not fit."""
+"""Models on disk: whole or not there, compared with what is expected; which weights a run starts from."""
 
 import dataclasses
 import json
+import os
+import shutil
 
-import jax
 import numpy as np
+import orbax.checkpoint as ocp
 import pytest
 
 import small_run
+from checkpoint_trees import COMPLAINTS, assert_same_trees, files_of
 from qvae_jax import configuration
 from qvae_jax.audio.logmel import FrontEnd
-from qvae_jax.models import variables
+from qvae_jax.models import stored, variables
 from qvae_jax.models.mobilenet import MobileNetV3
 from qvae_jax.models.qvae import QVAE, QVAEConfig, encoder_network
 from qvae_jax.models.variables import Variables
 from qvae_jax.system.errors import UserError
-from qvae_jax.training import checkpoints, start
 
 WIDTH = 0.1
+DESCRIPTION = {"kind": "encoder", "model": {"encoder_width": 0.4}}
+
+
+def arrays(**shapes: tuple[int, ...]) -> dict[str, np.ndarray]:
+    rng = np.random.default_rng(len(shapes))
+    return {
+        name.replace("__", "."): rng.standard_normal(shape).astype(np.float32)
+        for name, shape in shapes.items()
+    }
+
+
+def model() -> Variables:
+    return Variables(
+        arrays(decoder__kernel=(3, 4, 5), decoder__bias=(5,), scale=()), arrays(norm__mean=(5,))
+    )
+
+
+# --- Model folders
+
+
+def test_a_model_comes_back_bit_by_bit(tmp_path):
+    stored.save_model(tmp_path / "model", DESCRIPTION, model())
+    assert stored.read_description(tmp_path / "model") == DESCRIPTION
+    loaded = stored.load_arrays(tmp_path / "model", model())
+    assert_same_trees(loaded._asdict(), model()._asdict())
+    assert os.listdir(tmp_path) == ["model"]
+
+
+def test_a_model_replaces_nothing(tmp_path):
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "kept").write_text("x")
+    with pytest.raises(UserError, match="model already exists"):
+        stored.save_model(tmp_path / "model", DESCRIPTION, model())
+    assert os.listdir(tmp_path / "model") == ["kept"]
+
+
+def test_a_model_that_cannot_be_written_leaves_nothing(tmp_path):
+    (tmp_path / "file").write_text("kept")
+    with pytest.raises(UserError, match="file"):
+        stored.save_model(tmp_path / "file" / "model", DESCRIPTION, model())
+    assert os.listdir(tmp_path) == ["file"]
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"training.dtype": "bfloat16"}, "training.dtype is bfloat16, but the devices are CPUs"),
-        ({"parallel": "pmap"}, "parallel is pmap, which runs on one host, but there are 2"),
+        (lambda m: m.params.pop("scale"), "scale is not part of the model"),
+        (lambda m: m.params.update(new=np.zeros(2)), "new is missing"),
+        (
+            lambda m: m.params.update({"decoder.bias": np.zeros(6)}),
+            r"decoder.bias has shape \(5,\) instead of \(6,\)",
+        ),
+        (lambda m: m.batch_stats.clear(), "norm.mean is not part of the model"),
     ],
 )
-def test_settings_that_make_no_sense_on_these_devices(data_set, monkeypatch, change, message):
-    start.check_devices(small_run.config(data_set))
-    monkeypatch.setattr(jax, "process_count", lambda: 2)
+def test_a_model_that_does_not_fit_is_refused(tmp_path, change, message):
+    stored.save_model(tmp_path / "model", DESCRIPTION, model())
+    expected = model()
+    change(expected)
+    with pytest.raises(UserError, match=message) as raised:
+        stored.load_arrays(tmp_path / "model", expected)
+    assert str(tmp_path / "model") in str(raised.value)
+
+
+def test_only_the_first_differences_are_listed():
+    found, expected = arrays(**{f"a{i}": (1,) for i in range(9)}), arrays(b=(1,))
+    with pytest.raises(UserError, match="b is missing; a0 .* and 5 more") as raised:
+        stored.compare(found, expected, where="here")
+    assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (None, "holds no config.json"),
+        ("{", "not readable JSON"),
+        ("[]", "does not say what kind"),
+        ("{}", "does not say what kind"),
+    ],
+)
+def test_a_folder_of_another_kind_is_no_model(tmp_path, content, message):
+    if content is not None:
+        (tmp_path / "config.json").write_text(content)
     with pytest.raises(UserError, match=message):
-        start.check_devices(small_run.config(data_set, **change))
+        stored.read_description(tmp_path)
+
+
+def test_a_model_without_its_arrays_is_incomplete(tmp_path):
+    stored.save_model(tmp_path / "model", DESCRIPTION, model())
+    shutil.rmtree(tmp_path / "model" / "variables")
+    with pytest.raises(UserError, match="variables does not exist"):
+        stored.load_arrays(tmp_path / "model", model())
+
+
+@COMPLAINTS
+@pytest.mark.parametrize("kept_share", [0.0, 0.5])
+def test_a_truncated_model_is_never_read_wrongly(tmp_path, kept_share):
+    stored.save_model(tmp_path / "model", DESCRIPTION, model())
+    num_refused = 0
+    for path in files_of(tmp_path / "model" / "variables"):
+        content = path.read_bytes()
+        path.write_bytes(content[: int(kept_share * len(content))])
+        try:
+            loaded = stored.load_arrays(tmp_path / "model", model())
+        except UserError as error:
+            assert str(tmp_path / "model") in str(error) and "\n" not in str(error)
+            num_refused += 1
+        else:  # some files are not needed to read the arrays
+            assert_same_trees(loaded._asdict(), model()._asdict())
+        path.write_bytes(content)
+    assert num_refused >= 3
+
+
+def test_a_checkpoint_of_something_else_is_no_model(tmp_path):
+    stored.save_model(tmp_path / "model", DESCRIPTION, model())
+    shutil.rmtree(tmp_path / "model" / "variables")
+    with ocp.PyTreeCheckpointer() as checkpointer:
+        checkpointer.save(tmp_path / "model" / "variables", {"weights": np.zeros(3)})
+    with pytest.raises(UserError, match="another kind.*params, batch_stats"):
+        stored.load_arrays(tmp_path / "model", model())
+
+
+# --- The weights a run starts from
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +151,7 @@ def encoder_folder(tmp_path_factory):
     encoder = variables.split(MobileNetV3(WIDTH, rng=np.random.default_rng(77)))[1]
     folder = tmp_path_factory.mktemp("ported") / "encoder"
     model = {"encoder_width": WIDTH, "front_end": dataclasses.asdict(FrontEnd())}
-    checkpoints.save_model(folder, {"kind": "encoder", "model": model}, encoder)
+    stored.save_model(folder, {"kind": "encoder", "model": model}, encoder)
     return folder
 
 
@@ -51,13 +162,13 @@ def qvae_folder(data_set, tmp_path_factory):
     whole = variables.split(QVAE(model_config, rng=np.random.default_rng(78)))[1]
     folder = tmp_path_factory.mktemp("ported") / "qvae"
     description = {"kind": "qvae", "model": dataclasses.asdict(model_config)}
-    checkpoints.save_model(folder, description, whole)
+    stored.save_model(folder, description, whole)
     return folder
 
 
 def initial(data_set, **changes) -> Variables:
     config = small_run.config(data_set, **changes)
-    return start.initial_variables(config, configuration.model_config(config))
+    return configuration.initial_variables(config, configuration.model_config(config))
 
 
 def same(found: dict, expected: dict) -> bool:
@@ -77,7 +188,7 @@ def test_fresh_weights_depend_on_the_seed_alone(data_set):
 def test_an_encoder_checkpoint_replaces_the_encoder_alone(data_set, encoder_folder):
     fresh = initial(data_set)
     found = initial(data_set, **{"model.encoder_checkpoint": str(encoder_folder)})
-    ported = start.load_encoder(str(encoder_folder))
+    ported = stored.load_encoder(str(encoder_folder))
     for arrays, wanted, other in zip(found, ported, fresh):
         for name, array in arrays.items():
             encoder_name = name.removeprefix("encoder.")
@@ -89,7 +200,7 @@ def test_an_encoder_checkpoint_replaces_the_encoder_alone(data_set, encoder_fold
 
 def test_a_whole_checkpoint_replaces_everything(data_set, qvae_folder):
     found = initial(data_set, **{"model.checkpoint": str(qvae_folder)})
-    model_config, ported = start.load_qvae(qvae_folder)
+    model_config, ported = stored.load_qvae(qvae_folder)
     assert same(found.params, ported.params) and same(found.batch_stats, ported.batch_stats)
     assert model_config.encoder_width == WIDTH and model_config.latent_dim == 4
 
@@ -129,7 +240,7 @@ def resolved(data_set, run=None, **changes) -> float:
     config = small_run.config(data_set, **changes)
     with config.ignore_type():
         config.model.encoder_width = changes.get("model.encoder_width")
-    start.resolve_encoder(config, run)
+    configuration.resolve_encoder(config, run)
     return config.model.encoder_width
 
 
@@ -161,22 +272,22 @@ def test_what_no_tensor_tells_comes_from_the_description(data_set, tmp_path):
     )
     encoder = variables.split(encoder_network(told, rng=np.random.default_rng(79)))[1]
     description = {"kind": "encoder", "model": dataclasses.asdict(told)}
-    checkpoints.save_model(tmp_path / "encoder", description, encoder)
+    stored.save_model(tmp_path / "encoder", description, encoder)
     config = small_run.config(
         data_set, **{"model.encoder_checkpoint": str(tmp_path / "encoder"), "model.latent_dim": 3}
     )
-    start.resolve_encoder(config, None)
+    configuration.resolve_encoder(config, None)
     found = configuration.model_config(config)
     assert found.encoder_strides == (2, 2, 1, 1) and found.encoder_classes == 7
     assert found.front_end == FrontEnd(
         duration_s=config.data.input_duration_s, hop_length=480, num_mels=64
     )
-    loaded = start.initial_variables(config, found)
+    loaded = configuration.initial_variables(config, found)
     ours = {f"encoder.{name}": array for name, array in encoder.params.items()}
     assert same({name: loaded.params[name] for name in ours}, ours)
     configuration.record(config, tmp_path)
     again = small_run.config(data_set)
-    start.resolve_encoder(again, tmp_path)
+    configuration.resolve_encoder(again, tmp_path)
     assert configuration.model_config(again).encoder_strides == (2, 2, 1, 1)
 
 
@@ -192,4 +303,4 @@ def test_a_description_of_another_version_is_refused(data_set, tmp_path):
     model = dataclasses.asdict(QVAEConfig(encoder_width=WIDTH)) | {"number_of_ears": 2}
     (tmp_path / "config.json").write_text(json.dumps({"kind": "qvae", "model": model}))
     with pytest.raises(UserError, match="number_of_ears"):
-        start.load_qvae(tmp_path)
+        stored.load_qvae(tmp_path)

@@ -1,0 +1,266 @@
+"""Weights and descriptions on disk: model folders, and a run's checkpoints, which training writes.
+
+A model folder holds `config.json`, which says what the model is, and `variables/`, its arrays. Orbax
+lies behind this one door. Arrays are read as NumPy, so that a checkpoint written on any number of
+devices can be placed on any other.
+"""
+
+import dataclasses
+import pathlib
+import time
+from collections.abc import Mapping
+
+import jax
+import numpy as np
+import orbax.checkpoint as ocp
+
+from qvae_jax.models import variables
+from qvae_jax.models.qvae import QVAE, QVAEConfig, encoder_network
+from qvae_jax.models.variables import Arrays, Variables
+from qvae_jax.system import files
+from qvae_jax.system.errors import UserError
+
+CONFIG_FILE = "config.json"
+VARIABLES_FOLDER = "variables"
+RUN_PARTS = (*Variables._fields, "optimizer", "progress")
+AVERAGE = "average"  # of the trained parameters, only where the run keeps one
+VALIDATION_LOSS = "validation_loss"  # Orbax's metric of a checkpoint; the lowest is the best
+# Where one array fails, Orbax does not wait for the others; they shall end before the interpreter
+# does, or each of them prints a traceback.
+SETTLING_S = 0.5
+
+
+# --- Model folders
+
+
+def save_model(directory: pathlib.Path, description: dict, model_variables: Variables) -> None:
+    """Writes a model folder, whole or not at all.
+
+    Raises UserError where the folder exists and is not empty, or cannot be written.
+    """
+    with files.new_folder(directory) as temporary:
+        files.write_json(temporary / CONFIG_FILE, description)
+        with ocp.PyTreeCheckpointer() as checkpointer:
+            path = (temporary / VARIABLES_FOLDER).resolve()
+            checkpointer.save(path, model_variables._asdict())
+
+
+def read_description(directory: pathlib.Path) -> dict:
+    """The `config.json` of a model folder; UserError where there is none."""
+    path = pathlib.Path(directory) / CONFIG_FILE
+    if not path.is_file():
+        raise UserError(
+            f"{directory} holds no {CONFIG_FILE}, so it is not a model folder: name the "
+            "OUTPUT_DIR that `python -m weight_port SOURCE OUTPUT_DIR` wrote."
+        )
+    description = files.read_json(path)
+    if not isinstance(description, dict) or "kind" not in description:
+        raise UserError(f"{path} does not say what kind of model it describes: port it again.")
+    return description
+
+
+def description_of(directory: str | pathlib.Path, kind: str) -> dict:
+    """What a folder's config.json says of its model, which must be of this kind.
+
+    kind is "encoder" or "qvae". Raises UserError for any other folder.
+    """
+    description = read_description(pathlib.Path(directory))
+    if description["kind"] != kind:
+        wanted = {"encoder": "an encoder alone", "qvae": "a whole QVAE"}[kind]
+        raise UserError(
+            f"{directory} holds a model of kind {description['kind']!r}, but {wanted} is needed "
+            f"here (kind {kind!r}): port one with `python -m weight_port SOURCE OUTPUT_DIR`."
+        )
+    model = description.get("model")
+    if not isinstance(model, dict) or not isinstance(model.get("encoder_width"), int | float):
+        raise UserError(f"{directory}/{CONFIG_FILE} is damaged: port the model again.")
+    return model
+
+
+def load_encoder(directory: str) -> Variables:
+    """The variables of a ported encoder."""
+    model_config = QVAEConfig.from_dict(description_of(directory, "encoder"))
+    expected = variables.split(encoder_network(model_config, rng=None))[1]
+    return load_arrays(pathlib.Path(directory), expected)
+
+
+def load_qvae(directory: str | pathlib.Path) -> tuple[QVAEConfig, Variables]:
+    """The configuration and the variables of a ported QVAE."""
+    model_config = QVAEConfig.from_dict(description_of(directory, "qvae"))
+    expected = variables.split(QVAE(model_config, rng=None))[1]
+    return model_config, load_arrays(pathlib.Path(directory), expected)
+
+
+def initial_variables(
+    model_config: QVAEConfig, *, seed: int, checkpoint: str = "", encoder_checkpoint: str = ""
+) -> Variables:
+    """Fresh weights drawn from the seed, overwritten by those of a folder where one is named.
+
+    checkpoint is the folder of a whole QVAE; else encoder_checkpoint that of an encoder. Raises
+    UserError where a folder's model is another than model_config says.
+    """
+    if checkpoint:
+        loaded_config, loaded = load_qvae(checkpoint)
+        _check_same_model(checkpoint, loaded_config, model_config)
+        return loaded
+    fresh = variables.split(QVAE(model_config, rng=np.random.default_rng(seed)))[1]
+    if not encoder_checkpoint:
+        return fresh
+    encoder = load_encoder(encoder_checkpoint)
+    return Variables(
+        {**fresh.params, **_below("encoder.", encoder.params)},
+        {**fresh.batch_stats, **_below("encoder.", encoder.batch_stats)},
+    )
+
+
+def load_arrays(directory: pathlib.Path, expected: Variables) -> Variables:
+    """The arrays of a model folder, as NumPy, after comparing names and shapes with `expected`.
+
+    Raises UserError naming the arrays that are missing, extra, or of another shape.
+    """
+    path = (pathlib.Path(directory) / VARIABLES_FOLDER).resolve()
+    with ocp.PyTreeCheckpointer() as checkpointer:
+        tree = _read(checkpointer, path, mend="port the model again or name another folder")
+    return checked_variables(tree, expected, where=str(directory))
+
+
+# --- A run's checkpoints
+
+
+class Checkpoints:
+    """The checkpoints of one run, to be read: its best ones and its last, each named by its step.
+
+    A checkpoint is a dict of the flat dicts RUN_PARTS, maybe AVERAGE, of arrays.
+    """
+
+    def __init__(self, directory: pathlib.Path):
+        self.directory = pathlib.Path(directory).resolve()
+        if not self.directory.is_dir():
+            raise UserError(f"{self.directory.parent} holds no checkpoints: train there first.")
+        self._manager = checkpoint_manager(self.directory, read_only=True)
+
+    @property
+    def latest_step(self) -> int | None:
+        """The step of the last checkpoint, None without any."""
+        return self._manager.latest_step()
+
+    @property
+    def best_step(self) -> int | None:
+        """The step with the lowest validation loss; the last one where none has a loss."""
+        best = self._manager.best_step()
+        return self.latest_step if best is None else best
+
+    def restore(self, step: int) -> dict[str, Arrays]:
+        """The tree saved at a step, with NumPy leaves; UserError where it is damaged."""
+        folder = self.directory / str(step)
+        with ocp.PyTreeCheckpointer() as checkpointer:
+            tree = _read(
+                checkpointer,
+                folder / "default",
+                mend=f"remove {folder}, so that an earlier checkpoint is used",
+            )
+        _require_parts(tree, RUN_PARTS, where=str(folder))
+        return tree
+
+    def close(self) -> None:
+        """Ends the manager's threads."""
+        self._manager.close()
+
+
+def checkpoint_manager(directory: pathlib.Path, **options) -> ocp.CheckpointManager:
+    """Orbax's manager of a run's checkpoints, of which that of the lowest loss is the best."""
+    return ocp.CheckpointManager(
+        directory,
+        options=ocp.CheckpointManagerOptions(
+            best_fn=validation_loss_of, best_mode="min", **options
+        ),
+    )
+
+
+def validation_loss_of(metrics: dict) -> float:
+    """What Orbax compares checkpoints by."""
+    return metrics[VALIDATION_LOSS]
+
+
+def averaged(saved: Mapping, model_variables: Variables) -> Variables:
+    """The variables to generate with: the averaged parameters of a checkpoint that has them."""
+    average = {n: a for n, a in saved.get(AVERAGE, {}).items() if n in model_variables.params}
+    return model_variables._replace(params=model_variables.params | average)
+
+
+# --- Names and shapes
+
+
+def checked_variables(tree: Mapping, expected: Variables, *, where: str) -> Variables:
+    """The variables in a checkpoint's tree, after comparing names and shapes with `expected`."""
+    _require_parts(tree, Variables._fields, where=where)
+    for part in Variables._fields:
+        compare(tree[part], getattr(expected, part), where=where)
+    return Variables(tree["params"], tree["batch_stats"])
+
+
+def compare(found: Mapping, expected: Mapping, *, where: str) -> None:
+    """Raises UserError naming every array of `found` that `expected` does not have just so."""
+    differences = [f"{name} is missing" for name in expected if name not in found]
+    differences += [f"{name} is not part of the model" for name in found if name not in expected]
+    differences += [
+        f"{name} has shape {tuple(found[name].shape)} instead of {tuple(expected[name].shape)}"
+        for name in expected
+        if name in found and tuple(found[name].shape) != tuple(expected[name].shape)
+    ]
+    if differences:
+        more = f" and {len(differences) - 5} more" if len(differences) > 5 else ""
+        raise UserError(
+            f"{where} does not fit the configured model: {'; '.join(differences[:5])}{more}. "
+            "Set config.model to what the checkpoint was made with, or name another checkpoint."
+        )
+
+
+def _check_same_model(directory: str, found: QVAEConfig, wanted: QVAEConfig) -> None:
+    found_fields, wanted_fields = dataclasses.asdict(found), dataclasses.asdict(wanted)
+    # How fresh weights would be drawn says nothing about weights that are there.
+    different = [
+        f"{name} is {wanted_fields[name]!r} in the config and {value!r} in the checkpoint"
+        for name, value in found_fields.items()
+        if name != "decoder_init" and wanted_fields[name] != value
+    ]
+    if different:
+        raise UserError(f"{directory} does not fit the config: {'; '.join(different)}.")
+
+
+def _below(prefix: str, arrays: dict) -> dict:
+    return {prefix + name: array for name, array in arrays.items()}
+
+
+def _require_parts(tree, parts: tuple[str, ...], *, where: str) -> None:
+    absent = [part for part in parts if not isinstance(tree, dict) or part not in tree]
+    if absent:
+        raise UserError(
+            f"{where} holds a checkpoint of another kind (it has no {', '.join(absent)}): name "
+            "another one."
+        )
+
+
+def _read(checkpointer: ocp.PyTreeCheckpointer, path: pathlib.Path, *, mend: str) -> dict:
+    """A saved tree with NumPy leaves; UserError saying how to mend it where absent or damaged."""
+    if not path.is_dir():
+        raise UserError(f"{path} does not exist, so the checkpoint is incomplete: {mend}.")
+    try:
+        saved = checkpointer.metadata(path).item_metadata
+        if saved is None:
+            raise ValueError("it has no readable index")
+        as_numpy = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), saved.tree)
+        return checkpointer.restore(path, restore_args=as_numpy)
+    except Exception as error:  # Orbax, TensorStore and JSON each raise their own kinds
+        time.sleep(SETTLING_S)
+        raise UserError(
+            f"{path} cannot be read as a checkpoint ({first_line(error)}), so it is damaged or "
+            f"incomplete: {mend}."
+        ) from error
+
+
+def first_line(error: Exception) -> str:
+    """What an error of Orbax or TensorStore says, short enough for a message."""
+    line = (str(error).strip().splitlines() or [type(error).__name__])[0]
+    # TensorStore says first where, at length, and the reason last.
+    return line if len(line) <= 200 else f"{line[:60]} … {line[-140:]}"

@@ -1,0 +1,113 @@
+"""What each mode may be asked for: the command line's flags are made of these fields.
+
+No JAX here, which takes seconds to import.
+"""
+
+import dataclasses
+
+from qvae_jax.generation.requests import Finish, Request, asked
+
+WORKDIR = "The folder of a training run."
+
+
+@dataclasses.dataclass(frozen=True)
+class DownloadRequest:
+    """A data set to fetch and unpack."""
+
+    source: str | None = asked("Address or path of the archive; unset: VimSketch's on Zenodo.")
+
+
+@dataclasses.dataclass(frozen=True)
+class DoctorRequest:
+    """A data set to examine."""
+
+    output_dir: str | None = asked("Where to write report.json, with all names and numbers.")
+
+
+@dataclasses.dataclass(frozen=True)
+class PrepareRequest:
+    """A data set to prepare for training."""
+
+    workdir: str | None = asked(WORKDIR)
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainRequest:
+    """A run to begin, or to go on with."""
+
+    workdir: str | None = asked(WORKDIR, required=True)
+    reset_epoch: bool = asked(
+        "Begin a new run in the workdir from the last weights of the one it holds: schedules, "
+        "epochs and optimiser start anew. Give it once; the same command without it goes on.",
+        False,
+    )
+    coordinator_address: str | None = asked("On several hosts: HOST:PORT of the first process.")
+    num_processes: int | None = asked("On several hosts: how many processes there are.")
+    process_id: int | None = asked("On several hosts: the number of this one, from 0.")
+
+
+@dataclasses.dataclass(frozen=True)
+class DiagnoseRequest:
+    """A run to look back on."""
+
+    workdir: str | None = asked(WORKDIR, required=True)
+
+
+@dataclasses.dataclass(frozen=True)
+class GenerateRequest:
+    """Sounds to make."""
+
+    workdir: str | None = asked("A training run, whose best checkpoint is used.")
+    checkpoint: str | None = asked("Instead of --workdir: a ported QVAE's folder.")
+    inputs: str | None = asked("Audio files and folders, separated by commas; - is standard input.")
+    from_split: str | None = asked(
+        "Instead of --inputs: a part of the run's split: train, interpolation or extrapolation."
+    )
+    output_dir: str | None = asked("Where to write the sounds and manifest.json.", required=True)
+    window: str = asked("Of imitations above 10 s, the first or the loudest 10 s.", "first")
+    latents: Request = Request()
+    finish: Finish = Finish()
+
+
+@dataclasses.dataclass(frozen=True)
+class EvaluateRequest:
+    """A model to measure."""
+
+    workdir: str | None = asked("A training run, whose best checkpoint is measured.")
+    checkpoint: str | None = asked("Instead of --workdir: a ported QVAE's folder.")
+    from_split: str | None = asked(
+        "The part of the run's split to measure; by default the two held-out ones."
+    )
+    pairs: str | None = asked(
+        "Instead of a split: a folder with references/ and vocal_imitations/."
+    )
+    embedder: str | None = asked(
+        "A ported encoder's folder, for retrieval and distances of sets; by default the model's own "
+        "encoder."
+    )
+    output_dir: str | None = asked("Where to write; by default WORKDIR/evaluation.")
+
+
+@dataclasses.dataclass(frozen=True)
+class VisualiseRequest:
+    """A run to show."""
+
+    workdir: str | None = asked("A training run, whose best checkpoint is shown.", required=True)
+    from_split: str | None = asked(
+        "The part of the run's split to show; by default all that it has."
+    )
+    num_samples: int = asked("Samples of each part of the split, evenly spread over it.", 8)
+    output_dir: str | None = asked("Where to write; by default WORKDIR/visualise.")
+
+
+# By the mode's name, which is also that of its function, in the file of that name.
+REQUESTS = {
+    "download": DownloadRequest,
+    "doctor": DoctorRequest,
+    "prepare": PrepareRequest,
+    "train": TrainRequest,
+    "diagnose": DiagnoseRequest,
+    "generate": GenerateRequest,
+    "evaluate": EvaluateRequest,
+    "visualise": VisualiseRequest,
+}
