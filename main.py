@@ -139,16 +139,18 @@ def parse_flags(arguments: list[str]) -> list[str]:
 
 def _download() -> None:
     _require(_CONFIG)
-    from qvae_jax.modes import download
+    from qvae_jax.modes.download import download
+    from qvae_jax.modes.requests import DownloadRequest
 
-    download.run(_checked_config(), _SOURCE.value)
+    download(_checked_config(), DownloadRequest(_SOURCE.value))
 
 
 def _doctor() -> None:
     _require(_CONFIG)
-    from qvae_jax.modes import doctor
+    from qvae_jax.modes.doctor import doctor
+    from qvae_jax.modes.requests import DoctorRequest
 
-    doctor.run(_checked_config(), _OUTPUT_DIR.value)
+    doctor(_checked_config(), DoctorRequest(_OUTPUT_DIR.value))
 
 
 def _prepare() -> None:

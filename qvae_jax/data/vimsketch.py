@@ -78,13 +78,8 @@ def read_index(dataset_dir: str | os.PathLike) -> Index:
     """
     directory = Path(dataset_dir)
     contents = read_contents(directory)
-    if contents.listed is None:
-        names = {
-            folder: sorted(filter(is_audio_file_name, present))
-            for folder, present in contents.present.items()
-        }
-    else:
-        names = contents.listed
+    names = contents.names()
+    if contents.listed is not None:
         for folder, list_name in LISTS.items():
             present = contents.present[folder]
             _require_files(directory / list_name, names[folder], directory / folder, present)
@@ -100,6 +95,15 @@ class Contents:
 
     listed: dict[str, list[str]] | None
     present: dict[str, set[str]]
+
+    def names(self) -> dict[str, list[str]]:
+        """The names that count, by folder: the listed ones, or else all audio files, sorted."""
+        if self.listed is not None:
+            return self.listed
+        return {
+            folder: sorted(filter(is_audio_file_name, present))
+            for folder, present in self.present.items()
+        }
 
 
 def read_contents(dataset_dir: str | os.PathLike) -> Contents:
