@@ -35,7 +35,7 @@ from qvae_jax.training import optimizer
 from qvae_jax.training import state as training_state
 from qvae_jax.training.step import StepOptions, make_train_step
 from tests.support import golden_rules, torch_reference
-from weight_port import names, port, to_torch
+from weight_port import names, port, to_torch, torch_forward
 from weight_port.source import QVAE as QVAE_KIND
 from weight_port.source import Source
 
@@ -198,7 +198,7 @@ def _forward_row(function, arguments: tuple, peer: Callable, peer_arguments: tup
 def decoder(decoder_type: str, batch: int) -> Row:
     z = np.random.default_rng(2).standard_normal((batch, LATENT_DIM)).astype(np.float32)
     graphdef, ours, state = _model(decoder_type, width=0.1)
-    weights = torch_peer.below(state, torch_peer.DECODER)
+    weights = torch_forward.below(state, torch_peer.DECODER)
     row = _forward_row(
         lambda given, z: variables.merge(graphdef, given).decode(z),
         (ours, z),
@@ -216,7 +216,7 @@ def decoder(decoder_type: str, batch: int) -> Row:
 def features(batch: int) -> Row:
     graphdef, ours, state = _model()
     logmel = _log_mels(batch)
-    backbone = torch_peer.below(state, torch_peer.BACKBONE)
+    backbone = torch_forward.below(state, torch_peer.BACKBONE)
     return _forward_row(
         lambda given, x: variables.merge(graphdef, given).features(x),
         (ours, logmel),
@@ -235,9 +235,9 @@ def waveform_to_waveform(batch: int) -> Row:
     graphdef, ours, state = _model()
     waveforms = _waveforms(batch, FrontEnd().num_samples)
     backbone, weights = (
-        torch_peer.below(state, prefix) for prefix in (torch_peer.BACKBONE, torch_peer.DECODER)
+        torch_forward.below(state, prefix) for prefix in (torch_peer.BACKBONE, torch_peer.DECODER)
     )
-    heads = torch_peer.below(state, torch_peer.HEADS)
+    heads = torch_forward.below(state, torch_peer.HEADS)
     front = torch_peer.log_mel_of(FrontEnd())
 
     def generate(given, waveforms):

@@ -18,11 +18,6 @@ State = dict[str, torch.Tensor]
 BACKBONE, HEADS, DECODER = "encoder.backbone.", "encoder.", "decoder."
 
 
-def below(state: State, prefix: str) -> State:
-    """The part of a state dict under a prefix, which it loses."""
-    return {key.removeprefix(prefix): t for key, t in state.items() if key.startswith(prefix)}
-
-
 def log_mel_of(front_end: FrontEnd) -> Callable[[torch.Tensor], torch.Tensor]:
     """The log-mel front-end: [batch, samples] -> [batch, mels, frames]."""
     window = torch.from_numpy(stft.hann_window(front_end.window_length, periodic=False))
@@ -83,7 +78,9 @@ def training_step(
     It gives the loss terms before the step. train_layers are the encoder's that learn; None where
     the inputs are features. compiled: forward and backward pass by torch.compile.
     """
-    backbone, heads, decoder = below(state, BACKBONE), below(state, HEADS), below(state, DECODER)
+    backbone, heads, decoder = (
+        torch_forward.below(state, prefix) for prefix in (BACKBONE, HEADS, DECODER)
+    )
     banks = loss_banks()
     learning = [decoder[key] for key in torch_reference.trainable(decoder)]
     learning += [t for key, t in heads.items() if key.startswith(("mu_head", "logvar_head"))]

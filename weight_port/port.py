@@ -13,7 +13,7 @@ from qvae_jax.models import mobilenet, qvae, stored, variables
 from qvae_jax.models.qvae import QVAEConfig
 from qvae_jax.models.variables import Variables
 from qvae_jax.system import files
-from qvae_jax.system.errors import UserError
+from qvae_jax.system.errors import UserError, first_line
 from weight_port import names, published
 from weight_port.source import EFFICIENTAT, QVAE, QVIM, Source
 
@@ -85,9 +85,9 @@ def write(ported: Port, output_dir: pathlib.Path) -> None:
     except UserError:
         raise
     except Exception as error:  # TensorStore reports a full disk as ValueError
-        reason = (str(error) or type(error).__name__)[:200]
         raise UserError(
-            f"{output_dir} cannot be written ({reason}): free some space or name another place."
+            f"{output_dir} cannot be written ({first_line(error)}): free some space or name another "
+            "place."
         ) from error
 
 

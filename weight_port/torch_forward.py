@@ -7,6 +7,7 @@ encoder's layers that are asked to train, whose running statistics then move in 
 
 import functools
 from collections.abc import Iterator
+from typing import TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -14,8 +15,14 @@ import torch.nn.functional as F
 from qvae_jax.models.decoders import RESIDUAL_STAGES, STAGE_WIDTHS
 from qvae_jax.models.mobilenet import LAST_LAYER, ROWS, STRIDES, layer_strides
 
+Array = TypeVar("Array")  # of torch or NumPy
 StateDict = dict[str, torch.Tensor]
 Trace = Iterator[tuple[str, torch.Tensor]]
+
+
+def below(weights: dict[str, Array], prefix: str) -> dict[str, Array]:
+    """The part of a state dict whose keys begin with a prefix, without the prefix."""
+    return {key.removeprefix(prefix): t for key, t in weights.items() if key.startswith(prefix)}
 
 
 def mobilenet(

@@ -37,9 +37,8 @@ def compare(source: Source, ported: Port) -> list[Row]:
     encoder = ported.description["source"].get("encoder")
     prefix = f"{encoder}_encoder." if encoder else ""
     weights = {
-        key.removeprefix(prefix): torch.from_numpy(np.array(array, np.float64))
-        for key, array in source.arrays.items()
-        if key.startswith(prefix)
+        key: torch.from_numpy(np.array(array, np.float64))
+        for key, array in torch_forward.below(source.arrays, prefix).items()
     }
     model = ported.description["model"]
     front_end = FrontEnd(**model["front_end"])
@@ -104,7 +103,7 @@ def _our_encoder(ported: Port, logmel: np.ndarray) -> dict[str, np.ndarray]:
 
 def _torch_qvae(weights: dict, model: dict, logmel: torch.Tensor) -> dict[str, torch.Tensor]:
     backbone, heads, decoder = (
-        {key.removeprefix(prefix): w for key, w in weights.items() if key.startswith(prefix)}
+        torch_forward.below(weights, prefix)
         for prefix in ("encoder.backbone.", "encoder.", "decoder.")
     )
     trace = dict(torch_forward.mobilenet(backbone, logmel))

@@ -15,6 +15,7 @@ from concurrent.futures.process import BrokenProcessPool
 import numpy as np
 
 from qvae_jax.audio.files import is_plausible, open_audio
+from qvae_jax.system.cores import num_usable_cores
 from qvae_jax.system.errors import UserError
 
 # A peak of a sound that was only loud touches full scale; where it was clipped, it stays there. In
@@ -98,7 +99,7 @@ def examine_all(
     A file at which a process dies has the fault CRASHED. num_processes None: as many as this
     process may use cores.
     """
-    num_processes = num_processes or _num_cores()
+    num_processes = num_processes or num_usable_cores()
     num_done, in_parallel = 0, num_processes
     while num_done < len(paths):
         try:
@@ -140,12 +141,6 @@ def _start_quietly() -> None:
     """Leaves interrupts to the parent, and drops what decoders write to standard error."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.__stderr__.fileno())
-
-
-def _num_cores() -> int:
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def _num_clipped(samples: np.ndarray) -> int:

@@ -17,12 +17,11 @@ from dataclasses import dataclass
 
 from qvae_jax.data.splits import Split
 from qvae_jax.data.vimsketch import Index, Pair
-from qvae_jax.system.errors import UserError
+from qvae_jax.system.errors import UserError, first_few
 
 META_FILE = "meta.csv"
 FILES = {"train": "train.csv", "interpolation": "val.csv", "extrapolation": "test.csv"}
 NAME_COLUMN, PAIR_COLUMN = "filename", "positive_pair"
-NUM_NAMES_SHOWN = 3
 
 
 @dataclass(frozen=True)
@@ -148,12 +147,6 @@ def _refuse_shared(folder: pathlib.Path, what: str, parts: tuple[str, str], one,
             f"{folder} is not a fold to measure by: {first} and {second} share {len(names)} "
             f"{what}s ({first_few(names)}); take them out of one."
         )
-
-
-def first_few(names: list[str]) -> str:
-    """The first names, for a message."""
-    shown = ", ".join(repr(name) for name in names[:NUM_NAMES_SHOWN])
-    return shown + (", …" if len(names) > NUM_NAMES_SHOWN else "")
 
 
 def _without_folder(name: str) -> str:

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
+from qvae_jax.system.cores import num_usable_cores
 from qvae_jax.system.errors import UserError
 
 FEW_FILES = 64  # so many are read sooner than processes start
@@ -36,8 +37,7 @@ _KEEPING_MEMORY = {"MALLOC_MMAP_THRESHOLD_": str(2**25), "MALLOC_TRIM_THRESHOLD_
 
 def default_num_processes() -> int:
     """One for each core that this process may use, within reason."""
-    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return min(usable or 1, MOST_PROCESSES)
+    return min(num_usable_cores(), MOST_PROCESSES)
 
 
 def read_all(
