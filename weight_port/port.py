@@ -86,8 +86,8 @@ def write(ported: Port, output_dir: pathlib.Path) -> None:
         raise
     except Exception as error:  # TensorStore reports a full disk as ValueError
         raise UserError(
-            f"{output_dir} cannot be written ({first_line(error)}): free some space or name another "
-            "place."
+            f"{output_dir} cannot be written ({first_line(error)}): free some space or name "
+            "another place."
         ) from error
 
 

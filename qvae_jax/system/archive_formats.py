@@ -92,14 +92,14 @@ def _opened_zip(path: pathlib.Path) -> Iterator[Archive]:
         infos = [info for info in archive.infolist() if not info.is_dir()]
         members = [_zip_member(info) for info in infos]
         infos_by_name = {info.orig_filename: info for info in infos}
-        # Before a file is written, so that the choice of program is made at once.
+        # All of them now, so that 7-Zip is chosen before the first file is written.
         for info in infos:
             _require_readable(archive, path, info)
         yield Archive(members, lambda m: _blocks_of_zip(archive, infos_by_name[m.name]))
 
 
 def _zip_of_utf8_names(path: pathlib.Path) -> zipfile.ZipFile:
-    """The zip with names as they were meant: many programs write UTF-8 without saying so."""
+    """The zip, its names read as UTF-8 where they can be: many programs write that unmarked."""
     try:
         return zipfile.ZipFile(path, metadata_encoding="utf-8")
     except UnicodeDecodeError:
@@ -107,11 +107,11 @@ def _zip_of_utf8_names(path: pathlib.Path) -> zipfile.ZipFile:
 
 
 def _restore_upper_bits(archive: zipfile.ZipFile) -> None:
-    """Mends a zip beyond 4 GiB whose program kept only the lower 32 bits of positions.
+    """Mends the positions in a zip of more than 4 GiB that holds only their lower 32 bits.
 
     macOS packs such zips. zipfile takes the missing bits for bytes in front of the archive, which
-    puts the first member at a multiple of 4 GiB. Members follow each other in the archive as they
-    do in its list.
+    puts the first member at a multiple of 4 GiB. The members' order in the list is that in the
+    archive, so each begins at the first fitting position after the one before.
     """
     infos = archive.infolist()
     if not infos or infos[0].header_offset == 0 or infos[0].header_offset % 2**32 != 0:
@@ -123,7 +123,7 @@ def _restore_upper_bits(archive: zipfile.ZipFile) -> None:
             info.header_offset += 2**32
         end = info.header_offset + info.compress_size
         if hasattr(info, "_end_offset"):
-            info._end_offset = None  # where the next one begins, by the wrong positions
+            info._end_offset = None  # worked out from the wrong positions
 
 
 def _zip_member(info: zipfile.ZipInfo) -> Member:
@@ -131,7 +131,7 @@ def _zip_member(info: zipfile.ZipInfo) -> Member:
 
 
 def _require_readable(archive: zipfile.ZipFile, path: pathlib.Path, info: zipfile.ZipInfo) -> None:
-    """Opens a member; UserError where it is encrypted, NotForPython where Python fails at it."""
+    """Raises UserError where a member is encrypted, NotForPython where Python cannot open it."""
     if info.flag_bits & 1:
         raise encrypted(path, info.filename)
     try:
@@ -151,7 +151,7 @@ def _blocks(file: IO[bytes]) -> Blocks:
 
 
 def _kind(mode: int) -> str | None:
-    """What a Unix mode makes of a file, if not an ordinary one; zips may leave it out."""
+    """What a file is by its Unix mode, None for an ordinary one; zips may leave the mode out."""
     file_type = stat.S_IFMT(mode)
     if file_type in (0, stat.S_IFREG):
         return None
@@ -164,11 +164,11 @@ def _opened_tar(path: pathlib.Path) -> Iterator[Archive]:
         try:
             archive = stack.enter_context(tarfile.open(path))
             infos = [info for info in archive.getmembers() if not info.isdir()]
-            # tarfile takes a damaged header, or none, for the end; a whole archive has a blank one.
+            # tarfile takes a damaged or missing header for the end; the real end is a blank one.
             archive.fileobj.seek(archive.offset)
             ends_well = archive.fileobj.read(tarfile.BLOCKSIZE) == bytes(tarfile.BLOCKSIZE)
             for _ in _blocks(archive.fileobj):
-                pass  # at its end, a compressed stream is checked as a whole
+                pass  # a compressed stream is checked when its end is read
         except DAMAGE as error:
             raise UserError(
                 f"The archive {path} is damaged, or neither a zip nor a tar "

@@ -90,7 +90,7 @@ def _require_new(folder: pathlib.Path) -> None:
 def _checked(
     archive: pathlib.Path, members: list[Member], needed: Sequence[str]
 ) -> dict[pathlib.PurePosixPath, Member]:
-    """Each member by its path below the new folder; UserError where one must not be written."""
+    """Each member by its path in the new folder; UserError where one must not be written."""
     by_path = {}
     for member in members:
         path = _safe_path(archive, member)
@@ -122,13 +122,13 @@ def _safe_path(archive: pathlib.Path, member: Member) -> pathlib.PurePosixPath:
     if member.kind is not None:
         fault = f"is {member.kind}"
     elif name.startswith(("/", "\\")) or re.match("[A-Za-z]:", name):
-        fault = "is an absolute name"
+        fault = "has an absolute name"
     elif ".." in path.parts or not path.parts:
         fault = "leads out of the folder"
     elif "\\" in name or "\0" in name:
-        fault = "is a name that means different files on different systems"
+        fault = "has a name that means different files on different systems"
     elif path.parts[0] == _UNFINISHED:
-        fault = "is a name that unpacking needs for itself"
+        fault = "has a name that unpacking needs for itself"
     if fault:
         raise UserError(
             f"The archive {archive} is refused, as its member {name!r} {fault}: get the archive "
@@ -164,7 +164,7 @@ def _write(
     path: pathlib.Path,
     unfinished: pathlib.Path,
 ) -> None:
-    """Writes a member to path, whole or not at all; until then it lies at `unfinished`."""
+    """Writes a member to `path`, whole or not at all; meanwhile it lies at `unfinished`."""
     size, crc32 = 0, 0
     with files.explaining_write_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -197,7 +197,7 @@ def _damaged(archive: pathlib.Path, member: Member, reason: str) -> UserError:
 
 
 def _require_no_strays(part: pathlib.Path, by_path: dict) -> None:
-    """Raises UserError where the folder holds more than the archive, as after another archive."""
+    """Raises UserError where the folder holds files that are not in the archive."""
     for parent, _, names in os.walk(part):
         for name in names:
             path = pathlib.Path(parent, name).relative_to(part)

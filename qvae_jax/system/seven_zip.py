@@ -85,8 +85,8 @@ def _command(path: str | os.PathLike, why: str) -> str:
     too_old = f" ({', '.join(found)} here is older)" if found else ""
     raise UserError(
         f"The archive {path} cannot be read by Python ({why}): if it came whole, install 7-Zip "
-        f"{OLDEST_VERSION} or newer{too_old} with `apt install 7zip` or from 7-zip.org, and run this "
-        "again."
+        f"{OLDEST_VERSION} or newer{too_old} with `apt install 7zip` or from 7-zip.org, and run "
+        "this again."
     )
 
 
@@ -105,7 +105,7 @@ def _members(path: str | os.PathLike, listing: str) -> list[Member]:
             raise UserError(
                 f"The archive {path} lists no size or CRC of {name!r}: unpack it by hand."
             ) from error
-        # As ls shows it: l, b, c, p or s first for what is no file; programs may leave it out.
+        # As ls shows modes: l, b, c, p or s comes first where it is no file. May be left out.
         mode = fields.get("Attributes", "").split()[-1:]
         is_special = bool(mode) and re.match("[lbcps].{9}", mode[0])
         members.append(Member(name, size, crc32, "a link or device" if is_special else None))

@@ -13,7 +13,6 @@ from filled import golden_layout
 from qvae_jax.audio.logmel import FrontEnd, log_mel
 from qvae_jax.models import mobilenet, qvae, stored, variables
 from qvae_jax.system.errors import UserError
-from qvae_jax.training import checkpoints
 
 torch = pytest.importorskip("torch", reason="reads and writes PyTorch checkpoints")
 
@@ -348,7 +347,7 @@ def test_a_disk_too_small_for_the_arrays_is_found_before_orbax_starts(
     tmp_path, encoder_source, monkeypatch
 ):
     started = []
-    monkeypatch.setattr(checkpoints, "save_model", lambda *_: started.append(True))
+    monkeypatch.setattr(stored, "save_model", lambda *_: started.append(True))
     monkeypatch.setattr(port.np, "save", _fail_with(OSError(28, "No space left on device")))
     with pytest.raises(UserError, match="model cannot be written .No space left on device."):
         port.write(port.port(encoder_source), tmp_path / "model")
