@@ -15,7 +15,7 @@ ADDED = "glibc.malloc.hugetlb=1"
 # Prints the process, its arguments and its tunables, before what may restart it and after it.
 PROGRAM = """
 import os, pathlib, sys
-from qvae_jax import huge_pages
+from qvae_jax.system import huge_pages
 
 huge_pages.SYSTEM_CHOICE = pathlib.Path(sys.argv[1])
 say = lambda: print(os.getpid(), sys.argv[2:], os.environ.get("GLIBC_TUNABLES"), flush=True)
