@@ -286,7 +286,7 @@ def test_a_single_head_of_odd_length_is_refused(qvae_arrays, qvae_source):
     arrays = {k: a for k, a in qvae_arrays.items() if "mu_head" not in k and "logvar" not in k}
     arrays["encoder.vae_head.weight"] = np.zeros((33, 96), np.float32)
     arrays["encoder.vae_head.bias"] = np.zeros(33, np.float32)
-    with pytest.raises(UserError, match="vae_head.weight has shape .*no two halves"):
+    with pytest.raises(UserError, match="vae_head.weight has shape .*cannot be halved"):
         port.port(dataclasses.replace(qvae_source, arrays=arrays))
 
 
