@@ -51,5 +51,5 @@ def test_the_table_marks_the_worst_layer():
     assert verify.table(rows).splitlines() == [
         "layer                                        shape    absolute    relative",
         "features.0                             1×64×500×16    1.00e-12    2.00e-13",
-        "logits                                      1×527    3.00e-09    1.00e-10  largest",
+        "logits                                       1×527    3.00e-09    1.00e-10  largest",
     ]
