@@ -315,7 +315,7 @@ def _require_plausible_header(path: Path, source: soundfile.SoundFile) -> None:
     if _contradicts_itself(source):
         raise UserError(
             f"The header of the audio file {path} contradicts itself about the size of its "
-            "samples; convert it anew from its source."
+            "samples; convert it again from its source."
         )
     if source.frames == _UNKNOWN_FRAMES:
         raise UserError(
@@ -343,7 +343,7 @@ def _require_whole_stream(path: Path, source: soundfile.SoundFile) -> None:
     fault = streams.fault_of_stream(path, source.format)
     if fault is not None:
         raise UserError(
-            f"The audio file {path} {fault}; copy or download it again, or save it anew from an "
+            f"The audio file {path} {fault}; copy or download it again, or save it again from an "
             "audio editor if what is left will do."
         )
 
@@ -357,7 +357,7 @@ def _require_complete(
     if _is_truncated(path, source, num_missing=num_wanted - num_decoded):
         raise UserError(
             f"The audio file {path} is cut short: its header promises more sound than the file "
-            "holds; copy or download it again, or save it anew from an audio editor if what is "
+            "holds; copy or download it again, or save it again from an audio editor if what is "
             "left will do."
         )
     num_bytes_read = os.lseek(source.name, 0, os.SEEK_CUR)  # opened by descriptor

@@ -2,7 +2,7 @@
 
     targets.npy    float32 [references, 59049]          audio at 22,050 Hz
     logmels.npy    float16 [imitations, mels, frames]   where the encoder learns
-    maps.npy       float32 [imitations, mels, frames, channels]   where its first layers do not
+    maps.npy       float32 [imitations, mels, frames, channels]   where only its last layers learn
     features.npy   float32 [imitations, feature_dim]    where it is frozen
 
 Beside each array lies a JSON manifest: the parameters that the array depends on and, for each

@@ -17,7 +17,7 @@ UNPACKED_PER_PACKED = 1.5
 
 
 def fetch_archive(folder: str | os.PathLike, source: str | None = None) -> pathlib.Path:
-    """The path of a whole archive, downloaded to the data set's parent folder where it must be.
+    """The path of the whole archive, which is downloaded beside the data set if need be.
 
     Args:
         folder: where the data set will be; an archive that was downloaded stays beside it.
