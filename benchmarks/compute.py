@@ -2,7 +2,7 @@
 
 The peers are PyTorch eager, PyTorch by torch.compile, and our model in plain Flax's forms, all with
 the same weights. Each has a process of its own: ours asks for huge pages of memory, as main.py does
-(qvae_jax/system/huge_pages.py), PyTorch is taken as it is installed and, in columns of its own,
+(qvae_jax/system/memory.py), PyTorch is taken as it is installed and, in columns of its own,
 with huge pages too. Each row first checks that all give the same (1e-4 of the largest value), then times them
 in turns and prints the ratios of the medians, the peer's over ours. float32, on the CPU's cores.
 share is the rate of matrix products in our program over that of one large product.
@@ -30,7 +30,7 @@ from qvae_jax.audio.logmel import FrontEnd, log_mel
 from qvae_jax.models import decoders, variables
 from qvae_jax.models.qvae import QVAE, QVAEConfig
 from qvae_jax.models.variables import Variables
-from qvae_jax.system import huge_pages
+from qvae_jax.system import memory
 from qvae_jax.training import optimizer
 from qvae_jax.training import state as training_state
 from qvae_jax.training.step import StepOptions, make_train_step
@@ -103,7 +103,7 @@ def _line(name: str, goal: float, columns: list[str], num_rounds: int) -> str:
 def _started(name: str, side: str, folder: str) -> timing.Side:
     """The process of a side, ready for its turns; its first result is in _value_file."""
     is_huge = side in HAVE_HUGE_PAGES or side.endswith(HUGE)
-    environment = huge_pages.with_huge_pages(os.environ) if is_huge else dict(os.environ)
+    environment = memory.with_huge_pages(os.environ) if is_huge else dict(os.environ)
     command = [sys.executable, "-m", "benchmarks.compute", "--serve", name, side, folder]
     return timing.Side(command, environment)
 

@@ -26,7 +26,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 
-from qvae_jax.system import huge_pages
+from qvae_jax.system import memory
 
 # Everything heavy is imported where it is needed, so that --phases can time its import.
 
@@ -144,7 +144,7 @@ def _phases(checkpoint: str, imitation: str) -> dict[str, tuple[float, float]]:
         import numpy as np
         import scipy.io.wavfile  # noqa: F401
 
-        import main  # noqa: F401
+        from qvae_jax import command_line  # noqa: F401
         from qvae_jax.audio.files import fit_length
         from qvae_jax.audio.windows import read_window
         from qvae_jax.generation import finishing
@@ -301,5 +301,5 @@ def _write_imitation(path: pathlib.Path) -> None:
 
 
 if __name__ == "__main__":
-    huge_pages.restart_with_huge_pages()  # as main.py does
+    memory.restart_with_huge_pages()  # as main.py does
     main()

@@ -21,7 +21,7 @@ import numpy as np
 
 from configs import quickstart
 from qvae_jax.modes import train
-from qvae_jax.system import huge_pages
+from qvae_jax.system import memory
 from qvae_jax.training import devices
 
 GOAL = 0.03
@@ -115,5 +115,5 @@ def _now_s() -> np.ndarray:
 
 
 if __name__ == "__main__":
-    huge_pages.restart_with_huge_pages()  # as main.py does
+    memory.restart_with_huge_pages()  # as main.py does
     main()

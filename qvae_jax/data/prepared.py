@@ -196,7 +196,7 @@ def _seeded(config: ml_collections.ConfigDict, index: Index) -> splits.Split:
         raise UserError(
             f"The split of {index.directory} leaves no pair to train on (it has "
             f"{len(index.pairs)}): raise data.train_sound_ratio or data.train_imitation_ratio, or "
-            "use configs/overfit.py."
+            "use --config=overfit."
         )
     return split
 

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
+from qvae_jax.system import memory
 from qvae_jax.system.errors import UserError
 
 FEW_FILES = 64  # so many are read sooner than processes start
@@ -27,11 +28,6 @@ _START = (
     "import pickle, sys; sys.path[:] = pickle.load(sys.stdin.buffer); "
     f"from {__name__} import _serve; _serve()"
 )
-
-
-# glibc gives each large array back to the system when it is done with, and a fresh one begins with
-# a page fault every 4 kB: an eighth of a reader's work.
-_KEEPING_MEMORY = {"MALLOC_MMAP_THRESHOLD_": str(2**25), "MALLOC_TRIM_THRESHOLD_": str(2**26)}
 
 
 def default_num_processes() -> int:
@@ -79,7 +75,7 @@ def _reader() -> Iterator[subprocess.Popen]:
         command,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
-        env=_KEEPING_MEMORY | os.environ,
+        env=memory.keeping_freed_memory(os.environ),
     )
     try:
         yield process

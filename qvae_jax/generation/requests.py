@@ -19,7 +19,8 @@ SPLIT_PARTS = ("train", "interpolation", "extrapolation")
 def asked(help: str, default=None, **more):
     """A field of a request that is a flag of the command line, with what --help says of it.
 
-    more: flag, its name where that is not the field's; required, whether a mode cannot do without.
+    more: flag, its name where that is not the field's; required, whether a mode cannot do without
+    it; instead, the flags any of which may be given in place of a required one.
     """
     return dataclasses.field(default=default, metadata={"help": help, **more})
 

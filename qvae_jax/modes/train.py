@@ -16,6 +16,7 @@ from qvae_jax.models import stored, variables
 from qvae_jax.models.qvae import QVAE, QVAEConfig
 from qvae_jax.models.variables import Arrays, Variables
 from qvae_jax.system import files, locks, memory
+from qvae_jax.system.command import command
 from qvae_jax.system.errors import UserError
 from qvae_jax.training import (
     checkpoints,
@@ -221,6 +222,6 @@ def _summarise(run: Run, kept: RunCheckpoints) -> None:
     for what, where in places.items():
         print(f"{what + ':':20}{run.workdir / where}")
     print(
-        f"next:               python3 main.py --mode=generate --workdir={run.workdir} "
+        f"next:               {command()} --mode=generate --workdir={run.workdir} "
         "--inputs=FOLDER --output_dir=OUT"
     )

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from qvae_jax.evaluation import report
 from qvae_jax.generation.requests import SPLIT_PARTS
+from qvae_jax.system.command import command
 from qvae_jax.visualisation.page import Table
 
 LOSS_TITLES = {
@@ -31,7 +32,7 @@ def tables(
     evaluated are those of read_evaluations, logged those of checked_metrics; step is that of the
     checkpoint shown. The command is empty where there is nothing to add.
     """
-    command = f"python3 main.py --mode=evaluate --workdir={shlex.quote(str(workdir))}"
+    measure = f"{command()} --mode=evaluate --workdir={shlex.quote(str(workdir))}"
     if evaluated:
         stale = any(found["model"].get("step") != step for found in evaluated)
         about = (
@@ -40,7 +41,7 @@ def tables(
         )
         again = " Not all are of the checkpoint whose sounds are shown; to measure it:"
         found = [_evaluation_table(result) for result in evaluated]
-        return found, about + again * stale, command * stale
+        return found, about + again * stale, measure * stale
     found = _validation_tables(logged, step)
     about = (
         "Losses of the last validation up to this checkpoint; lower is better. "
@@ -48,7 +49,7 @@ def tables(
         else "This run has not been validated. "
     )
     more = "More measures, with intervals and baselines, stand here after this command:"
-    return found, about + more, command
+    return found, about + more, measure
 
 
 def _evaluation_table(found: dict) -> Table:
