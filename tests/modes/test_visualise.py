@@ -13,9 +13,8 @@ from absl import flags
 from absl.testing import flagsaver
 from matplotlib import image
 
-import main
 import small_run
-from qvae_jax import configuration
+from qvae_jax import command_line, configuration
 from qvae_jax.audio.files import read_audio, write_wav
 from qvae_jax.evaluation import report
 from qvae_jax.evaluation.embedding import Embedder
@@ -369,14 +368,13 @@ def test_a_run_without_a_validation_says_so(run, tmp_path, quick):
 def test_the_command_line_gives_its_flags(run, tmp_path, quick):
     flags.FLAGS.mark_as_parsed()
     with flagsaver.flagsaver(
-        mode="visualise",
         workdir=str(run),
         output_dir=str(tmp_path / "out"),
         from_split="train",
         num_samples=3,
         compilation_cache=False,
     ):
-        main._run_mode()
+        command_line.run_mode("visualise")
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
         "train.png",
         *(f"train_{number:02d}.png" for number in (1, 2, 3)),
