@@ -18,5 +18,9 @@ def command() -> str:
     program = pathlib.Path(sys.argv[0])
     if program.name == SCRIPT:
         return f"python3 {shlex.quote(str(program))}"
-    is_installed = program.stem == NAME or not (CHECKOUT / SCRIPT).is_file()
-    return NAME if is_installed else f"python3 {SCRIPT}"
+    return f"python3 {SCRIPT}" if is_checkout() and program.stem != NAME else NAME
+
+
+def is_checkout() -> bool:
+    """Whether the package lies in a checkout, which has main.py and the lists of requirements."""
+    return (CHECKOUT / SCRIPT).is_file()
