@@ -3,6 +3,7 @@
 Which flags there are besides these, and which mode takes them, says modes/request_flags.py.
 """
 
+import contextlib
 import importlib
 import pathlib
 import re
@@ -79,7 +80,8 @@ def run_mode(mode: str) -> None:
 def parse_flags(arguments: list[str]) -> list[str]:
     """What is left of the arguments without the flags; a mistake in them ends it as in main."""
     if any(a.startswith("-") and a.lstrip("-") in HELP for a in arguments[1:]):
-        print(_help())
+        with contextlib.suppress(BrokenPipeError):  # a pager may end before the text does
+            print(_help(), flush=True)
         sys.exit()
     try:
         return flags.FLAGS(_with_paths_of_configs(arguments))
