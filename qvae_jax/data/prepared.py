@@ -19,7 +19,7 @@ from qvae_jax.models import decoders
 from qvae_jax.models.qvae import QVAEConfig
 from qvae_jax.models.variables import Variables
 from qvae_jax.system import files
-from qvae_jax.system.errors import UserError
+from qvae_jax.system.errors import UserError, first_few
 
 
 @dataclasses.dataclass(frozen=True)
@@ -208,7 +208,7 @@ def _fold(config: ml_collections.ConfigDict, index: Index) -> splits.Split:
     if absent:
         print(
             f"{len(absent)} imitations of fold {config.data.fold} have no pair in "
-            f"{index.directory} and are left out: {folds.first_few(absent)}"
+            f"{index.directory} and are left out: {first_few(absent)}"
         )
     num_pairs = len(split.train) + len(split.interpolation) + len(split.extrapolation)
     if num_pairs < len(index.pairs):

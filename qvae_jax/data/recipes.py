@@ -1,4 +1,4 @@
-"""What the rows of each prepared array are made of: targets, log-mels, encoder maps, features."""
+"""How the rows of each prepared array are made: targets, log-mels, encoder maps and features."""
 
 import dataclasses
 import functools
@@ -44,7 +44,7 @@ def logmels(front_end: FrontEnd) -> Recipe:
 
 
 def features(model_config: QVAEConfig, model_variables: Variables) -> Recipe:
-    """Imitations as the encoder's features of unit norm: float32 [feature_dim]."""
+    """Imitations as the encoder's features, float32 [feature_dim], of unit norm."""
     graphdef, _ = variables.split(QVAE(model_config, rng=None))
     front_end = model_config.front_end
 
@@ -69,9 +69,14 @@ def features(model_config: QVAEConfig, model_variables: Variables) -> Recipe:
 
 
 def maps(model_config: QVAEConfig, model_variables: Variables, first_layer: int) -> Recipe:
-    """Imitations as the map before an encoder layer: float32 [mels, frames, channels].
+    """Imitations as the map that an encoder layer is given: float32 [mels, frames, channels].
 
-    Made from the log-mels of `logmels`, so that training from either is the same.
+    Computed from the log-mels of `logmels`, in float16, so that training from either is the same.
+
+    Args:
+        model_config: the model.
+        model_variables: its weights.
+        first_layer: the number of the layer, at least 1.
     """
     graphdef, _ = variables.split(QVAE(model_config, rng=None))
     of_logmel = logmels(model_config.front_end)
@@ -102,7 +107,7 @@ def maps(model_config: QVAEConfig, model_variables: Variables, first_layer: int)
 
 
 def digest(parameters: dict) -> str:
-    """A short name for parameters, so that arrays of different ones lie side by side."""
+    """A short name for parameters: arrays made with different ones get different file names."""
     return hashlib.sha256(json.dumps(parameters, sort_keys=True).encode()).hexdigest()[:12]
 
 
@@ -115,7 +120,7 @@ def _stacked(waveforms: list[np.ndarray], num_samples: int) -> np.ndarray:
 
 
 def _in_batches(compute: Callable, front_end: FrontEnd) -> Callable:
-    """compute for up to ENCODER_BATCH_SIZE waveforms, filled up with silence: one program."""
+    """compute for up to ENCODER_BATCH_SIZE waveforms, padded with silence to one compiled shape."""
 
     def transform(waveforms: list[np.ndarray]) -> np.ndarray:
         batch = np.zeros((ENCODER_BATCH_SIZE, front_end.num_samples), np.float32)
@@ -126,7 +131,7 @@ def _in_batches(compute: Callable, front_end: FrontEnd) -> Callable:
 
 
 def _encoder_digest(model_variables: Variables, last_layer: int) -> str:
-    """SHA-256 of the arrays of the encoder's first layers, by which another encoder is noticed."""
+    """SHA-256 of the encoder's layers up to last_layer, which tells one encoder from another."""
     prefixes = tuple(f"encoder.features.{layer}." for layer in range(last_layer + 1))
     found = hashlib.sha256()
     for arrays in model_variables:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from qvae_jax.audio.files import is_audio_file_name
-from qvae_jax.system.errors import UserError
+from qvae_jax.system.errors import UserError, first_few
 
 REFERENCES_FOLDER = "references"
 IMITATIONS_FOLDER = "vocal_imitations"
@@ -25,7 +25,6 @@ IMITATIONS_LIST = "vocal_imitation_file_names.csv"
 LISTS = {REFERENCES_FOLDER: REFERENCES_LIST, IMITATIONS_FOLDER: IMITATIONS_LIST}
 
 _LAYOUT = f"{REFERENCES_FOLDER}/ and {IMITATIONS_FOLDER}/"
-_NUM_NAMES_SHOWN = 3
 
 
 @dataclass(frozen=True)
@@ -257,7 +256,7 @@ def _require_files(list_path: Path, names: Sequence[str], folder: Path, present:
     if absent:
         raise UserError(
             f"The list {list_path} names {len(absent)} of {len(names)} files that are not in "
-            f"{folder} ({_first_few(absent)}); restore the files or take the names off the list."
+            f"{folder} ({first_few(absent)}); restore the files or take the names off the list."
         )
 
 
@@ -266,10 +265,5 @@ def _require_unique(imitation_names: Sequence[str], directory: Path) -> None:
     if repeated:
         raise UserError(
             f"The list {directory / IMITATIONS_LIST} names {len(repeated)} of its files more than "
-            f"once ({_first_few(repeated)}); keep one line of each."
+            f"once ({first_few(repeated)}); keep one line of each."
         )
-
-
-def _first_few(names: Sequence[str]) -> str:
-    shown = ", ".join(repr(name) for name in names[:_NUM_NAMES_SHOWN])
-    return shown + (", ..." if len(names) > _NUM_NAMES_SHOWN else "")

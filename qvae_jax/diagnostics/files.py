@@ -8,7 +8,7 @@ import numpy as np
 from qvae_jax.diagnostics import figures as diagnostics_figures
 from qvae_jax.diagnostics.arrays import Snapshot
 from qvae_jax.system import files
-from qvae_jax.system.errors import UserError
+from qvae_jax.system.errors import UserError, first_line
 
 FOLDER = "diagnostics"
 LATENT_ARRAYS = {  # of each part, and their shapes in samples and latent dimensions
@@ -76,9 +76,9 @@ def read(path: pathlib.Path) -> Snapshot:
         )
         _check(snapshot)
     except Exception as error:  # zipfile, zlib and NumPy each have errors of their own for damage
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise UserError(
-            f"{path} is damaged ({reason}): remove it; the other epochs can be read without it."
+            f"{path} is damaged ({first_line(error)}): remove it; the other epochs can be read "
+            "without it."
         ) from error
     return snapshot
 

@@ -17,7 +17,7 @@ import jax
 import numpy as np
 from jax.experimental import multihost_utils
 
-from qvae_jax.system.errors import UserError
+from qvae_jax.system.errors import UserError, first_line
 
 STEPS_BETWEEN_AGREEMENTS = 10
 JOINING_TIMEOUT_S = 300
@@ -56,7 +56,7 @@ def joined(
         try:
             yield
         except jax.errors.JaxRuntimeError as error:
-            _leave(_others_ended(_reason(error)))
+            _leave(_others_ended(first_line(error)))
         except UserError as error:
             _leave(str(error))
         jax.distributed.shutdown()
@@ -77,8 +77,8 @@ def _initialize(
         )
     except Exception as error:  # ValueError, or what gRPC makes of it
         _leave(
-            f"this process cannot join the others ({_reason(error)}): start all of them, with the "
-            "same --coordinator_address and a --process_id each."
+            f"this process cannot join the others ({first_line(error)}): start all of them, with "
+            "the same --coordinator_address and a --process_id each."
         )
 
 
@@ -160,11 +160,6 @@ def _in_cluster() -> bool:
         or "," in environment.get("TPU_WORKER_HOSTNAMES", "")
         or "MEGASCALE_COORDINATOR_ADDRESS" in environment
     )
-
-
-def _reason(error: Exception) -> str:
-    line = (str(error).strip().splitlines() or [type(error).__name__])[0]
-    return line if len(line) <= 160 else f"{line[:159]}…"
 
 
 def _leave(message: str) -> NoReturn:

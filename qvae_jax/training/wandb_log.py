@@ -9,7 +9,7 @@ import numpy as np
 from tqdm import tqdm
 
 from qvae_jax.system import files
-from qvae_jax.system.errors import UserError
+from qvae_jax.system.errors import UserError, first_line
 
 RUN_FILE = "wandb_run.json"
 INIT_TIMEOUT_S = 30.0  # where the server does not answer, the run begins without it
@@ -83,8 +83,7 @@ class WandbLog:
             call()
         except Exception as error:  # wandb's own, the network's, its service's: no run ends by them
             self._run = None
-            reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-            tqdm.write(f"wandb failed ({reason}); the run goes on without it.")
+            tqdm.write(f"wandb failed ({first_line(error)}); the run goes on without it.")
 
 
 def check(project: str) -> None:

@@ -19,7 +19,7 @@ fcntl = pytest.importorskip("fcntl")
 
 HOLDER = """
 import pathlib, sys, time
-from qvae_jax import locks
+from qvae_jax.system import locks
 with locks.locked(pathlib.Path(sys.argv[1]), print):
     print("held", flush=True)
     time.sleep(60)

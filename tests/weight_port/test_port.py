@@ -13,7 +13,6 @@ from filled import golden_layout
 from qvae_jax.audio.logmel import FrontEnd, log_mel
 from qvae_jax.models import mobilenet, qvae, stored, variables
 from qvae_jax.system.errors import UserError
-from qvae_jax.training import checkpoints
 
 torch = pytest.importorskip("torch", reason="reads and writes PyTorch checkpoints")
 
@@ -287,7 +286,7 @@ def test_a_single_head_of_odd_length_is_refused(qvae_arrays, qvae_source):
     arrays = {k: a for k, a in qvae_arrays.items() if "mu_head" not in k and "logvar" not in k}
     arrays["encoder.vae_head.weight"] = np.zeros((33, 96), np.float32)
     arrays["encoder.vae_head.bias"] = np.zeros(33, np.float32)
-    with pytest.raises(UserError, match="vae_head.weight has shape .*no two halves"):
+    with pytest.raises(UserError, match="vae_head.weight has shape .*cannot be halved"):
         port.port(dataclasses.replace(qvae_source, arrays=arrays))
 
 
@@ -348,7 +347,7 @@ def test_a_disk_too_small_for_the_arrays_is_found_before_orbax_starts(
     tmp_path, encoder_source, monkeypatch
 ):
     started = []
-    monkeypatch.setattr(checkpoints, "save_model", lambda *_: started.append(True))
+    monkeypatch.setattr(stored, "save_model", lambda *_: started.append(True))
     monkeypatch.setattr(port.np, "save", _fail_with(OSError(28, "No space left on device")))
     with pytest.raises(UserError, match="model cannot be written .No space left on device."):
         port.write(port.port(encoder_source), tmp_path / "model")

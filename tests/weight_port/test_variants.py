@@ -89,7 +89,9 @@ def test_a_renamed_file_is_taken_as_mn10_as_and_says_so(mn01_arrays):
     ported = port.port(_source(mn01_arrays, "renamed.pt"))
     assert ported.description["model"]["encoder_strides"] == (2, 2, 2, 2)
     assert len(ported.notes) == 1
-    assert "renamed.pt is no published file's name: taken as of mn10_as" in ported.notes[0]
+    assert (
+        "renamed.pt is not a published file's name: taken to be those of mn10_as" in ported.notes[0]
+    )
 
 
 def test_a_renamed_file_of_a_known_digest_is_recognised():
