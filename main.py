@@ -182,56 +182,68 @@ def _generate() -> None:
     instead = (_FROM_SPLIT, _WALK_DIMENSION, _PRIOR_SAMPLES)
     named = any(flag.value is not None for flag in instead)
     _require(*(() if named else (_INPUTS,)), _OUTPUT_DIR)
-    from qvae_jax.generation.inputs import split_inputs
     from qvae_jax.modes.generate import generate
+    from qvae_jax.modes.requests import Finish, GenerateRequest, LatentRequest
 
     _use_compilation_cache()
     generate(
-        workdir=_WORKDIR.value,
-        checkpoint=_CHECKPOINT.value,
-        inputs=None if _INPUTS.value is None else split_inputs(_INPUTS.value),
-        from_split=_FROM_SPLIT.value,
-        output_dir=_OUTPUT_DIR.value,
-        variations=_VARIATIONS.value,
-        temperature=_TEMPERATURE.value,
-        seed=_SEED.value,
-        interpolate=_INTERPOLATE.value,
-        walk_dimension=_WALK_DIMENSION.value,
-        walk_steps=_WALK_STEPS.value,
-        prior_samples=_PRIOR_SAMPLES.value,
-        window=_WINDOW.value,
-        sample_rate_hz=_SAMPLE_RATE.value,
-        format=_FORMAT.value,
-        subtype=_SUBTYPE.value,
-        loudness_db=_LOUDNESS_DB.value,
-        trim_db=_TRIM_DB.value,
+        GenerateRequest(
+            workdir=_WORKDIR.value,
+            checkpoint=_CHECKPOINT.value,
+            inputs=_INPUTS.value,
+            from_split=_FROM_SPLIT.value,
+            output_dir=_OUTPUT_DIR.value,
+            window=_WINDOW.value,
+            latents=LatentRequest(
+                variations=_VARIATIONS.value,
+                temperature=_TEMPERATURE.value,
+                seed=_SEED.value,
+                interpolate=_INTERPOLATE.value,
+                walk_dimension=_WALK_DIMENSION.value,
+                walk_steps=_WALK_STEPS.value,
+                prior_samples=_PRIOR_SAMPLES.value,
+            ),
+            finish=Finish(
+                sample_rate_hz=_SAMPLE_RATE.value,
+                format=_FORMAT.value,
+                subtype=_SUBTYPE.value,
+                loudness_db=_LOUDNESS_DB.value,
+                trim_db=_TRIM_DB.value,
+            ),
+        )
     )
 
 
 def _evaluate() -> None:
     from qvae_jax.modes.evaluate import evaluate
+    from qvae_jax.modes.requests import EvaluateRequest
 
     _use_compilation_cache()
     evaluate(
-        workdir=_WORKDIR.value,
-        checkpoint=_CHECKPOINT.value,
-        from_split=_FROM_SPLIT.value,
-        pairs=_PAIRS.value,
-        embedder=_EMBEDDER.value,
-        output_dir=_OUTPUT_DIR.value,
+        EvaluateRequest(
+            workdir=_WORKDIR.value,
+            checkpoint=_CHECKPOINT.value,
+            from_split=_FROM_SPLIT.value,
+            pairs=_PAIRS.value,
+            embedder=_EMBEDDER.value,
+            output_dir=_OUTPUT_DIR.value,
+        )
     )
 
 
 def _visualise() -> None:
     _require(_WORKDIR)
+    from qvae_jax.modes.requests import VisualiseRequest
     from qvae_jax.modes.visualise import visualise
 
     _use_compilation_cache()
     visualise(
-        _WORKDIR.value,
-        from_split=_FROM_SPLIT.value,
-        num_samples=_NUM_SAMPLES.value,
-        output_dir=_OUTPUT_DIR.value,
+        VisualiseRequest(
+            workdir=_WORKDIR.value,
+            from_split=_FROM_SPLIT.value,
+            num_samples=_NUM_SAMPLES.value,
+            output_dir=_OUTPUT_DIR.value,
+        )
     )
 
 

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 
 from qvae_jax.data.batches import Examples
 from qvae_jax.data.index import Index, Pair
+from qvae_jax.data.splits import PARTS
 from qvae_jax.system import files
 from qvae_jax.system.errors import UserError
 
@@ -124,6 +125,7 @@ def _is_record(record) -> bool:
     return (
         isinstance(parts, dict)
         and "train" in parts
+        and parts.keys() <= set(PARTS)
         and all(_is_text_by_text(part) for part in parts.values())
         and _is_text_by_text(left_out)
     )
