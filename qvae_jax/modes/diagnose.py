@@ -13,8 +13,8 @@ from qvae_jax.diagnostics import (
     verdicts,
 )
 from qvae_jax.diagnostics.arrays import Snapshot
+from qvae_jax.runs import read_metrics
 from qvae_jax.system.errors import UserError
-from qvae_jax.training.metrics_log import checked_metrics
 
 HISTORY_PICTURE = "history.png"
 
@@ -27,7 +27,7 @@ def diagnose(workdir: str | pathlib.Path) -> list[str]:
     workdir = pathlib.Path(workdir)
     clip_norm = _clip_norm(workdir)
     snapshots = diagnostics_files.read_all(workdir)
-    metrics = checked_metrics(workdir)
+    metrics = read_metrics(workdir)
     said = verdicts.verdicts(snapshots, clip_norm)
     path = workdir / diagnostics_files.FOLDER / HISTORY_PICTURE
     diagnostics_figures.save_history(path, snapshots, metrics, " ".join(said))

@@ -6,7 +6,7 @@ No JAX here, which takes seconds to import. A mode is a function `mode(request)`
 
 import dataclasses
 
-from qvae_jax.generation.requests import Finish, Request, asked
+from qvae_jax.generation.requests import Finish, LatentRequest, asked
 
 WORKDIR = "The folder of a training run."
 
@@ -78,7 +78,7 @@ class GenerateRequest:
     )
     output_dir: str | None = asked("Where to write the sounds and manifest.json.", required=True)
     window: str = asked("Of imitations above 10 s, the first or the loudest 10 s.", "first")
-    latents: Request = Request()
+    latents: LatentRequest = LatentRequest()
     finish: Finish = Finish()
 
 

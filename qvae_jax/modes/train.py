@@ -130,11 +130,11 @@ def _prepared(
     *,
     resumed: bool,
 ) -> Prepared:
-    """The data set, the same as before in a run that goes on; then the run is put on record."""
+    """The data set, split as before in a run that goes on; then the run is put on record."""
+    # Without a checkpoint nothing has been learnt, and a start that was interrupted begins anew.
+    recorded = split_record.recorded_split(workdir) if resumed else None
     with hosts.writer_first("prepare"):
-        prepared = prepare(config, model_config, first, workdir, layers)
-    if resumed:
-        split_record.check_split(workdir, prepared.parts)
+        prepared = prepare(config, model_config, first, workdir, layers, recorded)
     if hosts.is_writer():
         split_record.record_split(workdir, prepared.parts, prepared.left_out)
         configuration.record(config, workdir)

@@ -4,8 +4,8 @@ import pathlib
 import shlex
 from collections.abc import Sequence
 
+from qvae_jax.data import splits
 from qvae_jax.evaluation import report
-from qvae_jax.generation.requests import SPLIT_PARTS
 from qvae_jax.system.command import command
 from qvae_jax.visualisation.page import Table
 
@@ -18,9 +18,9 @@ LOSS_TITLES = {
 }
 
 
-def read_evaluations(workdir: pathlib.Path) -> list[dict]:
-    """The results of --mode=evaluate that lie in the run's folder."""
-    paths = [workdir / "evaluation" / f"{part}.json" for part in SPLIT_PARTS]
+def read_evaluations(folder: pathlib.Path) -> list[dict]:
+    """The results of --mode=evaluate that lie in a folder, of the parts of a run's split."""
+    paths = [folder / f"{part}.json" for part in splits.PARTS]
     return [report.read(path) for path in paths if path.is_file()]
 
 
@@ -29,7 +29,7 @@ def tables(
 ) -> tuple[list[Table], str, str]:
     """A run's measures, a sentence on where they come from, and the command that makes more.
 
-    evaluated are those of read_evaluations, logged those of checked_metrics; step is that of the
+    evaluated are those of read_evaluations, logged those of runs.read_metrics; step is that of the
     checkpoint shown. The command is empty where there is nothing to add.
     """
     measure = f"{command()} --mode=evaluate --workdir={shlex.quote(str(workdir))}"
