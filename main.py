@@ -163,19 +163,26 @@ def _prepare() -> None:
 def _train() -> None:
     _require(_CONFIG, _WORKDIR)
     config = _checked_config()
+    from qvae_jax.modes.requests import TrainRequest
     from qvae_jax.modes.train import train
-    from qvae_jax.training import hosts
 
-    with hosts.joined(_COORDINATOR_ADDRESS.value, _NUM_PROCESSES.value, _PROCESS_ID.value):
-        _use_compilation_cache()
-        train(config, _WORKDIR.value, reset_epoch=_RESET_EPOCH.value)
+    _use_compilation_cache()
+    request = TrainRequest(
+        workdir=_WORKDIR.value,
+        reset_epoch=_RESET_EPOCH.value,
+        coordinator_address=_COORDINATOR_ADDRESS.value,
+        num_processes=_NUM_PROCESSES.value,
+        process_id=_PROCESS_ID.value,
+    )
+    train(config, request)
 
 
 def _diagnose() -> None:
     _require(_WORKDIR)
     from qvae_jax.modes.diagnose import diagnose
+    from qvae_jax.modes.requests import DiagnoseRequest
 
-    diagnose(_WORKDIR.value)
+    diagnose(DiagnoseRequest(_WORKDIR.value))
 
 
 def _generate() -> None:

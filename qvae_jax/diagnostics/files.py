@@ -5,7 +5,7 @@ import re
 
 import numpy as np
 
-from qvae_jax.diagnostics import figures as diagnostics_figures
+from qvae_jax.diagnostics import figures
 from qvae_jax.diagnostics.arrays import Snapshot
 from qvae_jax.system import files
 from qvae_jax.system.errors import UserError
@@ -25,12 +25,21 @@ LATENT_ARRAYS = {  # of each part, and their shapes in samples and latent dimens
 
 def write(workdir: pathlib.Path, snapshot: Snapshot) -> None:
     """Writes an epoch's arrays, and a picture of them, each whole or not at all."""
-    path = workdir / FOLDER / f"epoch_{snapshot.epoch:04d}.npz"
+    path = _path(workdir, snapshot.epoch)
     told = {"epoch": snapshot.epoch, "step": snapshot.step, "parts": snapshot.parts}
     # To a name np.savez would add .npz.
     with files.replacing(path) as temporary, temporary.open("wb") as file:
         np.savez_compressed(file, **told, **snapshot.arrays)
-    diagnostics_figures.save_snapshot(path.with_suffix(".png"), snapshot)
+    figures.save_snapshot(path.with_suffix(".png"), snapshot)
+
+
+def are_written(workdir: pathlib.Path, epoch: int) -> bool:
+    """Whether write has written all of an epoch's; the picture comes last."""
+    return _path(workdir, epoch).with_suffix(".png").exists()
+
+
+def _path(workdir: pathlib.Path, epoch: int) -> pathlib.Path:
+    return workdir / FOLDER / f"epoch_{epoch:04d}.npz"
 
 
 def forget_after(workdir: pathlib.Path, epoch: int) -> None:

@@ -18,7 +18,7 @@ from qvae_jax.models import variables
 from qvae_jax.models.qvae import QVAE, QVAEConfig, encoder_network
 from qvae_jax.models.variables import Arrays, Variables
 from qvae_jax.system import files
-from qvae_jax.system.errors import UserError
+from qvae_jax.system.errors import UserError, first_line
 
 CONFIG_FILE = "config.json"
 VARIABLES_FOLDER = "variables"
@@ -257,10 +257,3 @@ def _read(checkpointer: ocp.PyTreeCheckpointer, path: pathlib.Path, *, mend: str
             f"{path} cannot be read as a checkpoint ({first_line(error)}), so it is damaged or "
             f"incomplete: {mend}."
         ) from error
-
-
-def first_line(error: Exception) -> str:
-    """What an error of Orbax or TensorStore says, short enough for a message."""
-    line = (str(error).strip().splitlines() or [type(error).__name__])[0]
-    # TensorStore says first where, at length, and the reason last.
-    return line if len(line) <= 200 else f"{line[:60]} … {line[-140:]}"

@@ -11,7 +11,6 @@ import soxr
 from qvae_jax import configuration
 from qvae_jax.audio.files import fit_length
 from qvae_jax.data.prepared import target_audio
-from qvae_jax.diagnostics import figures as diagnostics_figures
 from qvae_jax.evaluation import metrics
 from qvae_jax.generation import finishing
 from qvae_jax.generation.inputs import Heard, Source, hear, probe
@@ -23,7 +22,7 @@ from qvae_jax.system import files
 from qvae_jax.system.errors import UserError
 from qvae_jax.system.progress import progress_bar
 from qvae_jax.training.metrics_log import checked_metrics
-from qvae_jax.visualisation import figures, measures, page
+from qvae_jax.visualisation import charts, figures, measures, page
 from qvae_jax.visualisation.page import Card, Page, Part, Picture, Player
 
 PAGE_FILE, LOSSES_FILE = "index.html", "losses.png"
@@ -84,7 +83,7 @@ def visualise(
         for part, (num_pairs, sources) in chosen.items():
             about = f"{ABOUT[part]} {_how_many(len(sources), num_pairs)}"
             parts.append(_part(part, about, _samples(model, part, sources), folder, step))
-        diagnostics_figures.save_losses(folder / LOSSES_FILE, logged)
+        charts.save_losses(folder / LOSSES_FILE, logged)
         tables, about_tables, command = measures.tables(evaluated, logged, step, workdir)
         shown = Page(
             title=f"Imitations and sounds of {workdir.resolve().name}",

@@ -14,7 +14,7 @@ from orbax.checkpoint.checkpoint_managers import preservation_policy
 from qvae_jax.models import stored
 from qvae_jax.models.variables import Arrays
 from qvae_jax.system import files
-from qvae_jax.system.errors import UserError
+from qvae_jax.system.errors import UserError, first_line
 
 FOLDER = "checkpoints"
 
@@ -82,7 +82,7 @@ class RunCheckpoints(stored.Checkpoints):
             kept = self.latest_step
             raise UserError(
                 f"the checkpoint of step {step} cannot be saved in {self.directory} "
-                f"({stored.first_line(error)}): free some space and run the same command again; "
+                f"({first_line(error)}): free some space and run the same command again; "
                 + ("no earlier checkpoint exists." if kept is None else f"step {kept} is intact.")
             ) from error
 

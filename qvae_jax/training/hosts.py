@@ -17,7 +17,7 @@ import jax
 import numpy as np
 from jax.experimental import multihost_utils
 
-from qvae_jax.system.errors import UserError
+from qvae_jax.system.errors import UserError, first_line
 
 STEPS_BETWEEN_AGREEMENTS = 10
 JOINING_TIMEOUT_S = 300
@@ -56,7 +56,7 @@ def joined(
         try:
             yield
         except jax.errors.JaxRuntimeError as error:
-            _leave(_others_ended(_reason(error)))
+            _leave(_others_ended(first_line(error)))
         except UserError as error:
             _leave(str(error))
         jax.distributed.shutdown()
@@ -77,7 +77,7 @@ def _initialize(
         )
     except Exception as error:  # ValueError, or what gRPC makes of it
         _leave(
-            f"this process cannot join the others ({_reason(error)}): start all of them, with the "
+            f"this process cannot join the others ({first_line(error)}): start all of them, with the "
             "same --coordinator_address and a --process_id each."
         )
 
@@ -151,6 +151,13 @@ def agree_to_stop(step: int, requested: Callable[[], bool]) -> bool:
     return bool(multihost_utils.process_allgather(np.array(requested())).any())
 
 
+def writer_says(answer: bool) -> bool:
+    """The writer's answer, in every process: only the writer has looked at what is on disk."""
+    if jax.process_count() == 1:
+        return answer
+    return bool(multihost_utils.broadcast_one_to_all(np.array(answer)))
+
+
 def _in_cluster() -> bool:
     """Whether the environment says that this is one of several processes."""
     environment = os.environ
@@ -160,11 +167,6 @@ def _in_cluster() -> bool:
         or "," in environment.get("TPU_WORKER_HOSTNAMES", "")
         or "MEGASCALE_COORDINATOR_ADDRESS" in environment
     )
-
-
-def _reason(error: Exception) -> str:
-    line = (str(error).strip().splitlines() or [type(error).__name__])[0]
-    return line if len(line) <= 160 else f"{line[:159]}…"
 
 
 def _leave(message: str) -> NoReturn:

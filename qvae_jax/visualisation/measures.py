@@ -4,16 +4,14 @@ import pathlib
 import shlex
 from collections.abc import Sequence
 
+from qvae_jax import losses
 from qvae_jax.evaluation import report
 from qvae_jax.generation.requests import SPLIT_PARTS
 from qvae_jax.visualisation.page import Table
 
 LOSS_TITLES = {
     "total": "loss that training minimises",
-    "spectral": "spectral loss",
-    "mel": "mel loss",
-    "waveform": "waveform loss",
-    "kl": "KL divergence (nats)",
+    **{term.name: term.heading for term in losses.TABLE},
 }
 
 
