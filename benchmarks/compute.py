@@ -33,6 +33,7 @@ from qvae_jax.models.variables import Variables
 from qvae_jax.system import memory
 from qvae_jax.training import optimizer
 from qvae_jax.training import state as training_state
+from qvae_jax.training.qvae_loss import QVAELoss
 from qvae_jax.training.step import StepOptions, make_train_step
 from tests.support import golden_rules, torch_reference
 from weight_port import names, port, to_torch, torch_forward
@@ -335,17 +336,17 @@ def _train_step(graphdef, model_variables: Variables, layers: frozenset[int] | N
     update_rule = optimizer.adamw(
         rate, rate, beta1=0.95, beta2=0.999, weight_decay=1e-4, clip_norm=2.0
     )
-    options = StepOptions(
-        loss_weights=losses.LossWeights(),
+    loss = QVAELoss(
+        graphdef=graphdef,
+        weights=losses.LossWeights(),
         beta=optax.constant_schedule(BETA),
-        learning_rate=rate,
         precomputed_features=layers is None,
         train_layers=layers or frozenset(),
         temperature=0.0,
-        seed=0,
     )
+    options = StepOptions(learning_rate=rate, seed=0)
     first = training_state.new_state(model_variables, layers or frozenset(), update_rule)
-    return make_train_step(graphdef, update_rule, options), first
+    return make_train_step(loss, update_rule, options), first
 
 
 def _stepping(step: Callable, state, batch: dict) -> Callable[[], object]:

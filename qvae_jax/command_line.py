@@ -71,9 +71,6 @@ def run_mode(mode: str) -> None:
         from qvae_jax.system import compilation_cache
 
         compilation_cache.use_compilation_cache()
-    from qvae_jax.modes import not_yet_merged
-
-    function = not_yet_merged.adapted(mode, function)
     function(*config, request_flags.request_of(mode))
 
 

@@ -1,4 +1,7 @@
-"""What training minimises: spectral, mel and waveform distances and the KL divergence."""
+"""What training minimises: spectral, mel and waveform distances and the KL divergence.
+
+TABLE lists the terms: the config, the checks, the figures and the reports are made from it.
+"""
 
 import dataclasses
 import functools
@@ -18,7 +21,6 @@ MEL_WINDOWS = (1024, 2048)  # both among STFT_WINDOWS, so that their spectra are
 SAMPLE_RATE_HZ = 22_050
 NUM_MELS = 80
 LOG_FLOOR = 1e-7  # of magnitudes, mel energies and the norm the spectral term divides by
-TERMS = ("spectral", "mel", "waveform", "kl")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,6 +32,38 @@ class LossWeights:
     waveform: float = 1.0
     mask_silence: bool = False
     silence_threshold: float = 1e-4  # mean magnitude of a frame, or |sample|
+
+
+class Term(NamedTuple):
+    """One term of the loss, and how figures and tables present it."""
+
+    name: str
+    title: str
+    axis: str  # what its curve shows
+    unit: str = ""
+    digits: int = 3  # after the point, in tables
+    weight: float | None = None  # by default, in config.loss; None: a schedule weights it
+
+    @property
+    def heading(self) -> str:
+        """The title with the unit, where it has one."""
+        return f"{self.title} ({self.unit})" if self.unit else self.title
+
+
+TABLE = (
+    Term("spectral", "spectral loss", "before its weight", weight=LossWeights.spectral),
+    Term("mel", "mel loss", "before its weight", weight=LossWeights.mel),
+    Term(
+        "waveform",
+        "waveform loss",
+        "mean |difference|, before its weight",
+        digits=4,
+        weight=LossWeights.waveform,
+    ),
+    Term("kl", "KL divergence", "nats, mean over samples", unit="nats"),
+)
+TERMS = tuple(term.name for term in TABLE)
+WEIGHTED = tuple(term.name for term in TABLE if term.weight is not None)
 
 
 class Spectra(NamedTuple):

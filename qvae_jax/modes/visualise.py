@@ -3,7 +3,6 @@
 import pathlib
 
 from qvae_jax import runs
-from qvae_jax.diagnostics import figures as diagnostics_figures
 from qvae_jax.generation.inputs import pair_sources, probe
 from qvae_jax.generation.model import load_model
 from qvae_jax.generation.requests import check_part
@@ -12,7 +11,7 @@ from qvae_jax.modes.requests import VisualiseRequest
 from qvae_jax.runs import open_run, read_metrics
 from qvae_jax.system import files
 from qvae_jax.system.errors import UserError
-from qvae_jax.visualisation import cards, measures, page
+from qvae_jax.visualisation import cards, charts, measures, page
 from qvae_jax.visualisation.facts import facts
 from qvae_jax.visualisation.page import Page, Part, Picture
 from qvae_jax.visualisation.samples import samples, spread
@@ -55,7 +54,7 @@ def visualise(request: VisualiseRequest) -> None:
             about = f"{ABOUT[name]} {_how_many(len(found), len(sources[name]))}"
             drawn = cards.draw_part(name, samples(model, name, found), folder, step)
             parts.append(Part(name, about, drawn))
-        diagnostics_figures.save_losses(folder / LOSSES_FILE, logged)
+        charts.save_losses(folder / LOSSES_FILE, logged)
         tables, about_tables, command = measures.tables(evaluated, logged, step, run.folder)
         shown = Page(
             title=f"Imitations and sounds of {run.folder.resolve().name}",

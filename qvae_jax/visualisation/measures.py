@@ -4,6 +4,7 @@ import pathlib
 import shlex
 from collections.abc import Sequence
 
+from qvae_jax import losses
 from qvae_jax.data import splits
 from qvae_jax.evaluation import report
 from qvae_jax.system.command import command
@@ -11,10 +12,7 @@ from qvae_jax.visualisation.page import Table
 
 LOSS_TITLES = {
     "total": "loss that training minimises",
-    "spectral": "spectral loss",
-    "mel": "mel loss",
-    "waveform": "waveform loss",
-    "kl": "KL divergence (nats)",
+    **{term.name: term.heading for term in losses.TABLE},
 }
 
 

@@ -311,7 +311,7 @@ def quick(monkeypatch):
     pages = []
     monkeypatch.setattr(figures, "_save", lambda figure, path: path.write_bytes(b""))
     monkeypatch.setattr(figures, "save_sample", lambda path, *_: path.write_bytes(b""))
-    monkeypatch.setattr(mode.diagnostics_figures, "save_losses", lambda *_: None)
+    monkeypatch.setattr(mode.charts, "save_losses", lambda *_: None)
     monkeypatch.setattr(page, "write", lambda path, shown: pages.append(shown) or 0)
     return pages
 

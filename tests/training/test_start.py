@@ -5,10 +5,11 @@ import os
 import numpy as np
 import pytest
 
+from qvae_jax import runs
 from qvae_jax.models.variables import Variables
 from qvae_jax.system import files
 from qvae_jax.system.errors import UserError
-from qvae_jax.training import environment, reset
+from qvae_jax.training import environment, start
 
 WEIGHTS = Variables({"a": np.arange(3.0)}, {"b": np.ones(2)})
 WRITTEN = ("checkpoints", "metrics.jsonl", "tensorboard", "samples")
@@ -28,13 +29,13 @@ def workdir(tmp_path):
 
 
 def assert_reset(workdir) -> None:
-    assert not (workdir / reset.PENDING_FOLDER).exists()
+    assert not (workdir / runs.RESET_PENDING).exists()
     moved = workdir / "before_reset_1"
     assert sorted(os.listdir(moved)) == sorted(WRITTEN)
     for name in WRITTEN:
         path = moved / name if name.endswith(".jsonl") else moved / name / "file"
         assert path.read_text() == name
-    found = reset.start_weights(workdir, WEIGHTS)
+    found = start.start_weights(workdir, WEIGHTS)
     np.testing.assert_array_equal(found.params["a"], WEIGHTS.params["a"])
     np.testing.assert_array_equal(found.batch_stats["b"], WEIGHTS.batch_stats["b"])
     assert environment.read_history(workdir) == [{"step": 7, "reset": "before_reset_1"}]
@@ -42,10 +43,10 @@ def assert_reset(workdir) -> None:
 
 
 def test_a_reset_moves_what_was_written_and_keeps_the_weights(workdir):
-    assert reset.start_weights(workdir, WEIGHTS) is None
-    reset.begin_reset(workdir, 7, WEIGHTS)
+    assert start.start_weights(workdir, WEIGHTS) is None
+    start.begin_reset(workdir, 7, WEIGHTS)
     assert_reset(workdir)
-    assert not reset.finish_reset(workdir), "there is nothing left to do"
+    assert not start.finish_reset(workdir), "there is nothing left to do"
     assert_reset(workdir)
 
 
@@ -62,28 +63,28 @@ def test_a_reset_that_is_interrupted_is_brought_to_its_end(workdir, monkeypatch,
     with monkeypatch.context() as patch:
         patch.setattr(os, "replace", dying)
         with pytest.raises(KeyboardInterrupt):
-            reset.begin_reset(workdir, 7, WEIGHTS)
-    if not (workdir / reset.PENDING_FOLDER).exists():
+            start.begin_reset(workdir, 7, WEIGHTS)
+    if not (workdir / runs.RESET_PENDING).exists():
         # Before the weights were safe nothing has happened.
-        assert not reset.finish_reset(workdir)
+        assert not start.finish_reset(workdir)
         assert sorted(os.listdir(workdir)) == sorted([*WRITTEN, "config.json"])
-        reset.begin_reset(workdir, 7, WEIGHTS)
+        start.begin_reset(workdir, 7, WEIGHTS)
     else:
-        assert reset.finish_reset(workdir)
+        assert start.finish_reset(workdir)
     assert_reset(workdir)
 
 
 def test_a_second_reset_keeps_what_the_first_has_moved(workdir):
-    reset.begin_reset(workdir, 7, WEIGHTS)
+    start.begin_reset(workdir, 7, WEIGHTS)
     (workdir / "checkpoints").mkdir()
     later = Variables({"a": np.zeros(3)}, WEIGHTS.batch_stats)
-    reset.begin_reset(workdir, 9, later)
+    start.begin_reset(workdir, 9, later)
     assert sorted(os.listdir(workdir / "before_reset_2")) == ["checkpoints", "start"]
     assert (workdir / "before_reset_1" / "checkpoints" / "file").exists()
-    assert not reset.start_weights(workdir, WEIGHTS).params["a"].any()
+    assert not start.start_weights(workdir, WEIGHTS).params["a"].any()
 
 
 def test_a_history_that_is_damaged_is_named(tmp_path):
-    files.write_json(tmp_path / environment.HISTORY_FILE, {"step": 1})
+    files.write_json(tmp_path / runs.HISTORY_FILE, {"step": 1})
     with pytest.raises(UserError, match="history.json is not the history"):
         environment.read_history(tmp_path)

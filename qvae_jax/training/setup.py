@@ -1,42 +1,56 @@
-"""What stays the same in a run from its first step to its last, and how the config makes it."""
+"""What stays the same in a training from its first step to its last, and how the config makes it."""
 
 import dataclasses
+import functools
 import pathlib
 from collections.abc import Callable
 
 import jax.numpy as jnp
 import ml_collections
 import optax
-from flax import nnx
 
 from qvae_jax import configuration
 from qvae_jax.data.prepared import Prepared
-from qvae_jax.diagnostics import probe
+from qvae_jax.models import variables
 from qvae_jax.models.mobilenet import LAST_LAYER
+from qvae_jax.models.qvae import QVAE
 from qvae_jax.system.errors import UserError
-from qvae_jax.training import devices, optimizer, schedules
+from qvae_jax.training import devices, optimizer
+from qvae_jax.training.qvae_loss import QVAELoss
 from qvae_jax.training.state import Progress
-from qvae_jax.training.step import StepOptions, make_eval_step, make_train_step
+from qvae_jax.training.step import StepOptions, make_train_step
 
 # The first of these parts that there is chooses the best checkpoint and stops the run early.
 MONITORED = ("interpolation", "extrapolation", "train")
 
 
 @dataclasses.dataclass(frozen=True)
-class Run:
-    """What stays the same from the first step to the last."""
+class Setup:
+    """What stays the same from the first step to the last.
+
+    Attributes:
+        config, workdir, prepared: of the run.
+        names: of all the model's arrays, in the order in which a sound passes them.
+        placement: of state and batches on the devices.
+        batch_size, steps_per_epoch, num_steps: of all devices and epochs together.
+        loss: of which the steps are made.
+        step_options: how they are taken.
+        train_step: (state, batch) -> (state, metrics), compiled.
+        eval_step: (variables, batch, step) -> (metrics, audio), compiled.
+    """
 
     config: ml_collections.ConfigDict
     workdir: pathlib.Path
     prepared: Prepared
-    spread: devices.Spread
+    names: tuple[str, ...]
+    placement: devices.Placement
     batch_size: int
     steps_per_epoch: int
     num_steps: int
-    beta: optax.Schedule
+    loss: QVAELoss
+    step_options: StepOptions
     train_step: Callable
     eval_step: Callable
-    probe: probe.Probe
 
     @property
     def validated(self) -> list[str]:
@@ -58,25 +72,18 @@ class Run:
 def set_up(
     config: ml_collections.ConfigDict,
     workdir: pathlib.Path,
-    graphdef: nnx.GraphDef,
+    model: QVAE,
     layers: frozenset[int],
     prepared: Prepared,
-) -> tuple[Run, optax.GradientTransformation]:
-    """A run of this model, whose encoder learns in these layers, and its optimiser.
+) -> tuple[Setup, optax.GradientTransformation]:
+    """The set-up of a run of this model, whose encoder learns in these layers, and its optimiser.
 
-    Raises UserError where a batch is too small or does not divide by the devices.
+    The model may have shapes alone. Raises UserError where a batch is too small or does not divide
+    by the devices.
     """
     examples = prepared.parts["train"]
-    spread = devices.spread(config.parallel, config.batch_norm)
-    accumulation_steps = config.training.accumulation_steps
-    batch_size = min(config.training.batch_size, len(examples))
-    if batch_size < 2:
-        raise UserError(
-            f"a batch holds {batch_size} example, too few for BatchNorm to train on (there are "
-            f"{len(examples)} training pairs): set training.batch_size to 2 or more, or give more "
-            "pairs."
-        )
-    devices.check_batch_size(batch_size, spread.mesh.size, accumulation_steps)
+    placement = devices.arrange(config.parallel, config.batch_norm)
+    batch_size = _batch_size(config, len(examples), placement)
     steps_per_epoch = config.training.steps_per_epoch or len(examples) // batch_size
     learning_rate, encoder_rate = _learning_rates(config, steps_per_epoch)
     update_rule = optimizer.adamw(
@@ -87,40 +94,60 @@ def set_up(
         weight_decay=config.optimizer.weight_decay,
         clip_norm=config.optimizer.clip_norm,
     )
-    options = StepOptions(
-        loss_weights=configuration.loss_weights(config),
+    cut = {
+        "axis_name": placement.axis_name,
+        "batch_norm_per_device": config.batch_norm == "per_device",
+    }
+    loss = QVAELoss(
+        graphdef=variables.split(model)[0],
+        weights=configuration.loss_weights(config),
         beta=_beta(config, steps_per_epoch),
-        learning_rate=learning_rate,
         precomputed_features=config.training.encoder == "frozen",
         train_layers=_batch_norm_layers(config, layers),
         temperature=config.training.temperature,
-        seed=config.training.seed,
         first_layer=prepared.first_layer,
-        accumulation_steps=accumulation_steps,
-        average_decay=config.ema.decay,
         compute_dtype=jnp.bfloat16 if config.training.dtype == "bfloat16" else None,
-        axis_name=spread.axis_name,
-        batch_norm_per_device=config.batch_norm == "per_device",
+        **cut,
     )
-    eval_step = make_eval_step(
-        graphdef, options, batch_statistics=config.validation.batch_statistics
+    options = StepOptions(
+        learning_rate=learning_rate,
+        seed=config.training.seed,
+        accumulation_steps=config.training.accumulation_steps,
+        average_decay=config.ema.decay,
+        **cut,
     )
-    run = Run(
+    evaluate = functools.partial(loss.evaluate, batch_statistics=config.validation.batch_statistics)
+    setup = Setup(
         config=config,
         workdir=workdir,
         prepared=prepared,
-        spread=spread,
+        names=tuple(variables.names_in_order(model)),
+        placement=placement,
         batch_size=batch_size,
         steps_per_epoch=steps_per_epoch,
         num_steps=config.training.num_epochs * steps_per_epoch,
-        beta=options.beta,
+        loss=loss,
+        step_options=options,
         train_step=devices.compile_train_step(
-            make_train_step(graphdef, update_rule, options), spread
+            make_train_step(loss, update_rule, options), placement
         ),
-        eval_step=devices.compile_eval_step(eval_step, spread),
-        probe=probe.make_probe(graphdef, options, spread),
+        eval_step=devices.compile_eval_step(evaluate, placement),
     )
-    return run, update_rule
+    return setup, update_rule
+
+
+def _batch_size(config, num_examples: int, placement: devices.Placement) -> int:
+    """The config's, or that of all training pairs where there are fewer."""
+    batch_size = min(config.training.batch_size, num_examples)
+    if batch_size < 2:
+        raise UserError(
+            f"a batch holds {batch_size} example, too few for BatchNorm to train on (there are "
+            f"{num_examples} training pairs): set training.batch_size to 2 or more, or give more "
+            "pairs."
+        )
+    num_parts = config.training.accumulation_steps
+    devices.check_batch_size(batch_size, placement.mesh.size, num_parts)
+    return batch_size
 
 
 def _batch_norm_layers(config, trained: frozenset[int]) -> frozenset[int]:
@@ -139,7 +166,7 @@ def _learning_rates(config, steps_per_epoch: int) -> tuple[optax.Schedule, optax
     if config.optimizer.schedule == "constant":
         return tuple(optax.constant_schedule(peak) for peak in peaks)
     return tuple(
-        schedules.cosine_learning_rate(
+        optimizer.cosine_learning_rate(
             peak,
             final=config.optimizer.final_learning_rate,
             warmup_epochs=config.optimizer.warmup_epochs,
@@ -155,10 +182,10 @@ def _beta(config, steps_per_epoch: int) -> optax.Schedule:
     if beta.schedule == "fixed":
         return optax.constant_schedule(beta.fixed)
     if beta.schedule == "cyclical":
-        return schedules.cyclical_beta(
+        return optimizer.cyclical_beta(
             beta.minimum, beta.maximum, cycle_steps=beta.cycle_steps, proportion=beta.proportion
         )
-    return schedules.linear_beta(
+    return optimizer.linear_beta(
         beta.initial,
         beta.target,
         warmup_epochs=config.optimizer.warmup_epochs,
