@@ -40,15 +40,13 @@ def test_any_number_of_sounds_is_what_they_are_one_by_one(model):
     together = embedder.embed(sounds)
     assert together.shape[0] == 11 and not embedder.independent
     alone = np.concatenate([embedder.embed(sound[None]) for sound in sounds])
-    np.testing.assert_allclose(together, alone, atol=1e-5)
-    assert np.abs(together[0] - together[1]).max() > 1e-4
+    largest = np.abs(together).max()  # of an encoder with random weights next to nothing
+    np.testing.assert_allclose(together / largest, alone / largest, atol=1e-5)
+    assert np.abs(together[0] - together[1]).max() > 0.01 * largest
 
 
-def test_embeddings_that_are_not_finite_are_refused(model):
-    params = dict(model.variables.params)
-    name = next(name for name in params if name.startswith("encoder.") and "kernel" in name)
-    params[name] = np.full(params[name].shape, np.nan, np.float32)
-    broken = Model(model.config, Variables(params, model.variables.batch_stats))
-    embedder = embedding.load_embedder(None, broken)
+def test_embeddings_that_are_not_finite_are_refused(model, monkeypatch):
+    spoilt = lambda given, waveforms: np.full((len(waveforms), 4), np.nan)
+    monkeypatch.setattr(embedding, "_pooled", lambda *_: spoilt)
     with pytest.raises(UserError, match="The embedder gives values that are not finite"):
-        embedder.embed(np.full((1, 59_049), 0.1, np.float32))
+        embedding.load_embedder(None, model).embed(np.zeros((1, 59_049), np.float32))

@@ -63,7 +63,6 @@ def test_what_was_trained_on_is_what_is_generated_and_shown(run, own, tmp_path):
     visualise(VisualiseRequest(str(run), num_samples=9, output_dir=str(tmp_path / "page")))
     page = (tmp_path / "page" / "index.html").read_text("utf-8")
     assert "a new sound" not in page
-    assert all(f"{part}_{len(recorded(run, part)):02d}.png" for part in PARTS)
     for part in PARTS:
         pictures = list((tmp_path / "page").glob(f"{part}_*.png"))
         assert len(pictures) == len(recorded(run, part))
@@ -72,12 +71,13 @@ def test_what_was_trained_on_is_what_is_generated_and_shown(run, own, tmp_path):
 def test_what_was_held_out_is_what_is_measured(run, own, tmp_path):
     measured = []
     for name in ("before", "after"):
+        if name == "after":
+            grow(own)
         request = EvaluateRequest(
             workdir=str(run), from_split="extrapolation", output_dir=str(tmp_path / name)
         )
         evaluate(request)
         measured.append(json.loads((tmp_path / name / "extrapolation.json").read_text()))
-        grow(own)
     assert measured[0] == measured[1]
 
 
