@@ -2,7 +2,7 @@
 
 The peers are PyTorch eager, PyTorch by torch.compile, and our model in plain Flax's forms, all with
 the same weights. Each runs in its own process. Ours asks for huge pages of memory, as main.py does
-(qvae_jax/system/huge_pages.py); PyTorch runs as it is installed and, in columns of its own, with
+(qvae_jax/system/memory.py); PyTorch runs as it is installed and, in columns of its own, with
 huge pages too. For each row, the results are first compared (to 1e-4 of the largest value). Then
 all are timed in turns, and the ratios of the medians printed, the peer's over ours. All is float32
 on the CPU. share is the rate of arithmetic in our program over that in one large matrix product.
@@ -30,9 +30,10 @@ from qvae_jax.audio.logmel import FrontEnd, log_mel
 from qvae_jax.models import decoders, variables
 from qvae_jax.models.qvae import QVAE, QVAEConfig
 from qvae_jax.models.variables import Variables
-from qvae_jax.system import huge_pages
+from qvae_jax.system import memory
 from qvae_jax.training import optimizer
 from qvae_jax.training import state as training_state
+from qvae_jax.training.qvae_loss import QVAELoss
 from qvae_jax.training.step import StepOptions, make_train_step
 from tests.support import golden_rules, torch_reference
 from weight_port import names, port, to_torch, torch_forward
@@ -107,7 +108,7 @@ def _line(name: str, goal: float, columns: list[str], num_rounds: int) -> str:
 def _started(name: str, side: str, folder: str) -> timing.Side:
     """The process of a side, ready to take turns; its first result is in _value_file."""
     is_huge = side in HAVE_HUGE_PAGES or side.endswith(HUGE)
-    environment = huge_pages.with_huge_pages(os.environ) if is_huge else dict(os.environ)
+    environment = memory.with_huge_pages(os.environ) if is_huge else dict(os.environ)
     command = [sys.executable, "-m", "benchmarks.compute", "--serve", name, side, folder]
     return timing.Side(command, environment)
 
@@ -335,17 +336,17 @@ def _train_step(graphdef, model_variables: Variables, layers: frozenset[int] | N
     update_rule = optimizer.adamw(
         rate, rate, beta1=0.95, beta2=0.999, weight_decay=1e-4, clip_norm=2.0
     )
-    options = StepOptions(
-        loss_weights=losses.LossWeights(),
+    loss = QVAELoss(
+        graphdef=graphdef,
+        weights=losses.LossWeights(),
         beta=optax.constant_schedule(BETA),
-        learning_rate=rate,
         precomputed_features=layers is None,
         train_layers=layers or frozenset(),
         temperature=0.0,
-        seed=0,
     )
+    options = StepOptions(learning_rate=rate, seed=0)
     first = training_state.new_state(model_variables, layers or frozenset(), update_rule)
-    return make_train_step(graphdef, update_rule, options), first
+    return make_train_step(loss, update_rule, options), first
 
 
 def _stepping(step: Callable, state, batch: dict) -> Callable[[], object]:

@@ -26,7 +26,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 
-from qvae_jax.system import huge_pages
+from qvae_jax.system import memory
 
 # Heavy modules are imported where they are needed, so that --phases can time that.
 
@@ -144,12 +144,13 @@ def _phases(checkpoint: str, imitation: str) -> dict[str, tuple[float, float]]:
         import numpy as np
         import scipy.io.wavfile  # noqa: F401
 
-        import main  # noqa: F401
+        from qvae_jax import command_line  # noqa: F401
         from qvae_jax.audio.files import fit_length
         from qvae_jax.audio.windows import read_window
         from qvae_jax.generation import finishing
         from qvae_jax.generation.model import load_model
-        from qvae_jax.modes import generate
+        from qvae_jax.generation.requests import Finish
+        from qvae_jax.modes import generate  # noqa: F401
         from qvae_jax.system import compilation_cache
 
         compilation_cache.use_compilation_cache()
@@ -169,7 +170,7 @@ def _phases(checkpoint: str, imitation: str) -> dict[str, tuple[float, float]]:
     with phase("generating, the second time"):
         audio = model.decode(model.posterior(waveforms)[0])
     with phase("encoding the file"), tempfile.TemporaryDirectory() as folder:
-        finish = finishing.checked(generate.Finish())
+        finish = finishing.checked(Finish())
         finishing.write(pathlib.Path(folder) / "sound.wav", np.asarray(audio[0]), finish)
     found["XLA alone: compiling or loading"] = sum(compiled_s), float("nan")
     return found
@@ -225,7 +226,7 @@ def _bare(checkpoint: pathlib.Path, inputs: pathlib.Path) -> tuple[float, float]
 
 
 def _batch_size() -> int:
-    from qvae_jax.modes.generate import BATCH_SIZE
+    from qvae_jax.generation.model import BATCH_SIZE
 
     return BATCH_SIZE
 
@@ -301,5 +302,5 @@ def _write_imitation(path: pathlib.Path) -> None:
 
 
 if __name__ == "__main__":
-    huge_pages.restart_with_huge_pages()  # as main.py does
+    memory.restart_with_huge_pages()  # as main.py does
     main()

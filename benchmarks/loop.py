@@ -22,7 +22,8 @@ import numpy as np
 
 from configs import quickstart
 from qvae_jax.modes import train
-from qvae_jax.system import huge_pages
+from qvae_jax.modes.requests import TrainRequest
+from qvae_jax.system import memory
 from qvae_jax.training import devices
 
 GOAL = 0.03
@@ -78,13 +79,16 @@ def main() -> None:
     turns_in_an_epoch = options.steps // STEPS_IN_A_TURN
     compile_train_step, timed = devices.compile_train_step, []
 
-    def compile_timed(step: Callable, how: devices.Spread) -> InTurns:
-        timed.append(InTurns(compile_train_step(step, how), options.epochs * turns_in_an_epoch))
+    def compile_timed(step: Callable, placement: devices.Placement) -> InTurns:
+        timed.append(
+            InTurns(compile_train_step(step, placement), options.epochs * turns_in_an_epoch)
+        )
         return timed[0]
 
     with tempfile.TemporaryDirectory() as folder:
         with mock.patch.object(devices, "compile_train_step", compile_timed):
-            train.train(_config(options.steps, options.epochs + 1), pathlib.Path(folder) / "run")
+            request = TrainRequest(workdir=str(pathlib.Path(folder) / "run"))
+            train.train(_config(options.steps, options.epochs + 1), request)
     turns = np.reshape(timed[0].turns, (options.epochs, turns_in_an_epoch, 2, 2))
     epochs = turns.sum(axis=1)
     shares = epochs[:, 0] / epochs[:, 1] - 1
@@ -118,5 +122,5 @@ def _now_s() -> np.ndarray:
 
 
 if __name__ == "__main__":
-    huge_pages.restart_with_huge_pages()  # as main.py does
+    memory.restart_with_huge_pages()  # as main.py does
     main()

@@ -18,7 +18,7 @@ import time
 import jax
 
 from benchmarks import compute, timing
-from qvae_jax.system import huge_pages, memory
+from qvae_jax.system import memory
 
 REPOSITORY = pathlib.Path(__file__).resolve().parents[1]
 STEPS = {
@@ -124,5 +124,5 @@ MEASURES = {
 }
 
 if __name__ == "__main__":
-    huge_pages.restart_with_huge_pages()  # as main.py does
+    memory.restart_with_huge_pages()  # as main.py does
     main()

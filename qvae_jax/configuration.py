@@ -1,8 +1,11 @@
 """The config: checked, turned into what the rooms take, and kept in the run's folder."""
 
+import copy
 import dataclasses
+import functools
 import math
 import pathlib
+from collections.abc import Mapping
 
 import ml_collections
 
@@ -28,6 +31,30 @@ FIXED_IN_A_RUN = (
     "training.encoder",
     "fine_tuning.layers",
 )
+# Settings that came after the first runs, each with the value that means what was done before it.
+# A run's config that lacks one is read with that value.
+AS_BEFORE = {
+    "data.cache_trunk": False,
+    "data.fold": 0,
+    "data.folds_dir": "",
+    "data.num_processes": 0,
+    "data.split": "seeded",
+    "model.encoder_head": "mlp",
+    "model.encoder_strides": (2, 2, 2, 2),
+    "model.encoder_classes": 527,
+    "model.hop_length": 320,
+    "model.num_mels": 128,
+    "model.decoder.dropout": 0.05,
+    "fine_tuning.frozen_batch_norm": "frozen",
+    "training.accumulation_steps": 1,
+    "training.dtype": "float32",
+    "ema.decay": 0.0,
+    "parallel": "jit",
+    "batch_norm": "global",
+    "logging.wandb": "",
+    "diagnostics.every_epochs": 0,
+    "diagnostics.num_examples": 256,
+}
 # What the encoder is, and the log-mel it reads; a checkpoint brings its own.
 ENCODER_SETTINGS = (
     "encoder_width",
@@ -57,9 +84,7 @@ RANGES = {
     "data.fold": (0, LARGEST),
     "data.num_processes": (0, 64),
     "overfit.num_pairs": (0, LARGEST),
-    "loss.spectral": (0, LARGEST),
-    "loss.mel": (0, LARGEST),
-    "loss.waveform": (0, LARGEST),
+    **{f"loss.{name}": (0, LARGEST) for name in losses.WEIGHTED},
     "beta.cycle_steps": (1, LARGEST),
     "beta.proportion": (1e-6, 1),
     "optimizer.learning_rate": (0, LARGEST),
@@ -116,6 +141,7 @@ def check(config: ml_collections.ConfigDict) -> None:
         if not lowest <= value(config, name) <= highest:
             bounds = f"from {lowest} to {highest}" if highest < LARGEST else f"of {lowest} or more"
             raise UserError(f"{name} is {value(config, name)}: set it to a value {bounds}.")
+    _check_loss(config)
     for name, choices in CHOICES.items():
         if value(config, name) not in choices:
             raise UserError(
@@ -131,6 +157,15 @@ def check(config: ml_collections.ConfigDict) -> None:
             "model.checkpoint and model.encoder_checkpoint are both set: a whole QVAE brings its "
             "own encoder, so leave one of them empty."
         )
+
+
+def _check_loss(config: ml_collections.ConfigDict) -> None:
+    """Raises UserError where config.loss has another setting than losses.LossWeights, or lacks one."""
+    wanted = [field.name for field in dataclasses.fields(losses.LossWeights)]
+    faults = [f"loss.{name} is missing" for name in wanted if name not in config.loss]
+    faults += [f"loss.{name} weights no term" for name in config.loss if name not in wanted]
+    if faults:
+        raise UserError(f"{'; '.join(faults)}: config.loss holds {', '.join(wanted)} and no more.")
 
 
 def value(config: ml_collections.ConfigDict | dict, dotted_name: str):
@@ -273,7 +308,10 @@ def record(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:
 
 
 def read_run(workdir: pathlib.Path) -> ml_collections.ConfigDict:
-    """The config of a run's folder; UserError where there is none, or another kind of file."""
+    """The config of a run's folder, with the settings that have been added since (AS_BEFORE).
+
+    Raises UserError where there is none, or another kind of file.
+    """
     path = pathlib.Path(workdir) / CONFIG_FILE
     if not path.is_file():
         raise UserError(
@@ -285,7 +323,17 @@ def read_run(workdir: pathlib.Path) -> ml_collections.ConfigDict:
         raise UserError(
             f"{path} is not the configuration of a training run: name another --workdir."
         )
-    return ml_collections.ConfigDict(settings)
+    return ml_collections.ConfigDict(with_settings_as_before(settings, AS_BEFORE))
+
+
+def with_settings_as_before(settings: dict, as_before: Mapping[str, object]) -> dict:
+    """The settings, nested, and those of {dotted name: value} that they lack."""
+    whole = copy.deepcopy(settings)
+    for name, item in as_before.items():
+        *parts, last = name.split(".")
+        place = functools.reduce(lambda place, part: place.setdefault(part, {}), parts, whole)
+        place.setdefault(last, item)
+    return whole
 
 
 def _plain(config: ml_collections.ConfigDict) -> dict:

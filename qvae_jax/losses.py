@@ -1,4 +1,7 @@
-"""What training minimises: spectral, mel and waveform distances and the KL divergence."""
+"""What training minimises: spectral, mel and waveform distances and the KL divergence.
+
+TABLE lists the terms: the config, the checks, the figures and the reports are made from it.
+"""
 
 import dataclasses
 import functools
@@ -10,6 +13,7 @@ import jax.numpy as jnp
 from qvae_jax.audio import mel, stft
 from qvae_jax.audio.mel_energies import mel_energies
 from qvae_jax.models import global_batch
+from qvae_jax.models.cpu import spectral_terms
 from qvae_jax.system import platforms
 
 STFT_WINDOWS = (512, 1024, 2048, 4096)  # samples at 22,050 Hz, each with a hop of a quarter
@@ -17,7 +21,6 @@ MEL_WINDOWS = (1024, 2048)  # both among STFT_WINDOWS, so that their spectra are
 SAMPLE_RATE_HZ = 22_050
 NUM_MELS = 80
 LOG_FLOOR = 1e-7  # of magnitudes, mel energies and the norm the spectral term divides by
-TERMS = ("spectral", "mel", "waveform", "kl")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,6 +32,38 @@ class LossWeights:
     waveform: float = 1.0
     mask_silence: bool = False
     silence_threshold: float = 1e-4  # mean magnitude of a frame, or |sample|
+
+
+class Term(NamedTuple):
+    """One term of the loss, and how figures and tables present it."""
+
+    name: str
+    title: str
+    axis: str  # what its curve shows
+    unit: str = ""
+    digits: int = 3  # after the point, in tables
+    weight: float | None = None  # by default, in config.loss; None: a schedule weights it
+
+    @property
+    def heading(self) -> str:
+        """The title with the unit, where it has one."""
+        return f"{self.title} ({self.unit})" if self.unit else self.title
+
+
+TABLE = (
+    Term("spectral", "spectral loss", "before its weight", weight=LossWeights.spectral),
+    Term("mel", "mel loss", "before its weight", weight=LossWeights.mel),
+    Term(
+        "waveform",
+        "waveform loss",
+        "mean |difference|, before its weight",
+        digits=4,
+        weight=LossWeights.waveform,
+    ),
+    Term("kl", "KL divergence", "nats, mean over samples", unit="nats"),
+)
+TERMS = tuple(term.name for term in TABLE)
+WEIGHTED = tuple(term.name for term in TABLE if term.weight is not None)
 
 
 class Spectra(NamedTuple):
@@ -121,7 +156,12 @@ def qvae_loss(
     share = 1.0 if valid is None else mean(valid.astype(jnp.float32))
     target = jax.lax.stop_gradient(target)
     if platforms.samples_apart() and axis_name is None and not weights.mask_silence:
-        spectra_total, terms = _spectra_by_sample(prediction, target, weights, share)
+        of_logs, (log_magnitude, log_mel) = spectral_terms.mean_of_samples(
+            functools.partial(_log_distances, weights=weights), prediction, target
+        )
+        convergence = spectral_terms.mean_convergence(prediction, target, STFT_WINDOWS, LOG_FLOOR)
+        terms = {"spectral": convergence + log_magnitude / share, "mel": log_mel / share}
+        spectra_total = weights.spectral * convergence + of_logs / share
     else:
         predicted, wanted = spectra(prediction), spectra(target)
         if weights.mask_silence:
@@ -143,54 +183,10 @@ def qvae_loss(
     return total, jax.lax.stop_gradient(terms)
 
 
-def _spectra_by_sample(
-    prediction: jax.Array, target: jax.Array, weights: LossWeights, share: jax.Array | float
-) -> tuple[jax.Array, dict[str, jax.Array]]:
-    """The weighted sum of the spectral and the mel term, and both, without a batch's spectra.
-
-    The convergence, whose norms are over the batch, needs no spectra, and the logarithms' distances
-    are means over samples: each sample's spectra, and the gradient through them, stay in the cache.
-    """
-    of_logs, (log_magnitude, log_mel) = _log_distances(prediction, target, weights)
-    convergences = [
-        stft.safe_sqrt(_energy(target - prediction, window))
-        / (stft.safe_sqrt(_energy(target, window)) + LOG_FLOOR)
-        for window in STFT_WINDOWS
-    ]
-    convergence = sum(convergences) / len(convergences)
-    terms = {"spectral": convergence + log_magnitude / share, "mel": log_mel / share}
-    return weights.spectral * convergence + of_logs / share, terms
-
-
-def _energy(audio: jax.Array, window: int) -> jax.Array:
-    return jnp.sum(stft.energy(audio, window, window // 4))
-
-
-@functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
 def _log_distances(
     prediction: jax.Array, target: jax.Array, weights: LossWeights
 ) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
-    """The weighted sum of both distances of logarithms, and both; only the sum has a gradient."""
-    of_sample = lambda pair: _log_distances_of_sample(*pair, weights)
-    return jax.tree.map(jnp.mean, jax.lax.map(of_sample, (prediction, target)))
-
-
-def _log_distances_forward(prediction: jax.Array, target: jax.Array, weights: LossWeights):
-    def with_gradient(pair):
-        return jax.value_and_grad(_log_distances_of_sample, has_aux=True)(*pair, weights)
-
-    distances, gradient = jax.lax.map(with_gradient, (prediction, target))
-    return jax.tree.map(jnp.mean, distances), gradient / len(prediction)
-
-
-def _log_distances_backward(weights: LossWeights, gradient: jax.Array, cotangents):
-    return cotangents[0] * gradient, None
-
-
-_log_distances.defvjp(_log_distances_forward, _log_distances_backward)
-
-
-def _log_distances_of_sample(prediction: jax.Array, target: jax.Array, weights: LossWeights):
+    """The weighted sum of the distances of log-magnitudes and of log-mels, and both; of sounds."""
     predicted, wanted = spectra(prediction), spectra(target)
     log_magnitude = _log_magnitude_distance(predicted, wanted, None)
     log_mel = mel_loss(predicted, wanted)

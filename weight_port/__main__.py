@@ -12,10 +12,10 @@ from qvae_jax.system.errors import UserError
 try:
     import torch  # noqa: F401
 except ModuleNotFoundError:
-    sys.exit(
-        "error: weight_port needs PyTorch, which is not installed: "
-        "pip install -r weight_port/requirements.txt"
-    )
+    from qvae_jax.system.command import is_checkout
+
+    what = "-r weight_port/requirements.txt" if is_checkout() else "'qvae_jax[port]'"
+    sys.exit(f"error: weight_port needs PyTorch, which is not installed: pip install {what}")
 
 from weight_port import names, port, published, to_torch, verify
 from weight_port.source import read_source

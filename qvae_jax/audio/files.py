@@ -93,6 +93,17 @@ def read_audio(
         raise ValueError(f"max_duration_s must be positive, not {max_duration_s}")
     max_samples = None if max_duration_s is None else round(max_duration_s * sample_rate_hz)
     decoded, native_rate_hz = _decode(path, sample_rate_hz, max_samples)
+    return as_waveform(decoded, native_rate_hz, sample_rate_hz, path)[:max_samples]
+
+
+def as_waveform(
+    decoded: np.ndarray, native_rate_hz: int, sample_rate_hz: int, path: str | os.PathLike
+) -> np.ndarray:
+    """Decoded samples [frames, channels] as a mono waveform at the asked rate: float32 [samples].
+
+    This alone decides how sound becomes a waveform; read_audio says how. path is for the message.
+    Raises UserError for samples that are not finite or beyond any scale.
+    """
     # Sums of values in a damaged float file may overflow; the check below refuses them.
     with np.errstate(over="ignore", invalid="ignore"):
         mono = decoded[:, 0] if decoded.shape[1] == 1 else decoded.mean(axis=1)
@@ -103,7 +114,7 @@ def read_audio(
             f"The audio file {path} holds samples that are not finite (NaN, infinite or absurdly "
             "large); export it again from its source."
         )
-    return samples[:max_samples]
+    return samples
 
 
 def is_plausible(samples: np.ndarray) -> bool:

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from qvae_jax.audio import cpu
 from qvae_jax.system import platforms
 
 
@@ -57,10 +58,7 @@ def stft(samples: jax.Array, window_length: int, hop_length: int) -> jax.Array:
     """
     padded = _reflected(samples, window_length // 2)
     window = hann_window(window_length, periodic=True)
-    windowed = frame(padded, window_length, hop_length, window)
-    if platforms.samples_apart():
-        return _rfft(windowed, window_length)
-    return jnp.fft.rfft(windowed)
+    return _rfft(frame(padded, window_length, hop_length, window))
 
 
 def _reflected(samples: jax.Array, count: int) -> jax.Array:
@@ -70,32 +68,19 @@ def _reflected(samples: jax.Array, count: int) -> jax.Array:
             f"{samples.shape[-1]} samples are too few to reflect {count} of them at each edge."
         )
     edges = [(0, 0)] * (samples.ndim - 1) + [(count, count)]
-    return platforms.computed_once(jnp.pad(samples, edges, mode="reflect"))
+    return _computed(jnp.pad(samples, edges, mode="reflect"))
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(1,))
-def _rfft(frames: jax.Array, length: int) -> jax.Array:
-    """jnp.fft.rfft of frames [..., length], with half the work for its gradient.
+@platforms.with_cpu_form(cpu.computed_once, where=platforms.samples_apart)
+def _computed(x: jax.Array) -> jax.Array:
+    """x, left to the compiler to compute where it likes."""
+    return x
 
-    JAX's own gradient is a complex transform of the cotangent and as many zeros.
-    """
+
+@platforms.with_cpu_form(cpu.rfft, where=platforms.samples_apart)
+def _rfft(frames: jax.Array) -> jax.Array:
+    """The bins 0 to length // 2 of each frame's Fourier transform, [..., length]."""
     return jnp.fft.rfft(frames)
-
-
-def _rfft_forward(frames: jax.Array, length: int) -> tuple[jax.Array, None]:
-    return _rfft(frames, length), None
-
-
-def _rfft_backward(length: int, _: None, cotangent: jax.Array) -> tuple[jax.Array]:
-    # irfft takes each bin for two, but the first and, of an even length, the last.
-    scale = np.full(length // 2 + 1, length / 2, np.float32)
-    scale[0] = length
-    if length % 2 == 0:
-        scale[-1] = length
-    return (jnp.fft.irfft(jnp.conj(cotangent) * scale, n=length),)
-
-
-_rfft.defvjp(_rfft_forward, _rfft_backward)
 
 
 def energy(samples: jax.Array, window_length: int, hop_length: int) -> jax.Array:

@@ -10,7 +10,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from qvae_jax.data.vimsketch import Pair
+from qvae_jax.data.index import Pair
 
 Batch = dict[str, np.ndarray]
 Item = TypeVar("Item")

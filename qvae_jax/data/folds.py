@@ -15,8 +15,8 @@ import io
 import pathlib
 from dataclasses import dataclass
 
+from qvae_jax.data.index import Index, Pair
 from qvae_jax.data.splits import Split
-from qvae_jax.data.vimsketch import Index, Pair
 from qvae_jax.system.errors import UserError, first_few
 
 META_FILE = "meta.csv"

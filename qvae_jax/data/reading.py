@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
+from qvae_jax.system import memory
 from qvae_jax.system.cores import num_usable_cores
 from qvae_jax.system.errors import UserError
 
@@ -28,11 +29,6 @@ _START = (
     "import pickle, sys; sys.path[:] = pickle.load(sys.stdin.buffer); "
     f"from {__name__} import _serve; _serve()"
 )
-
-
-# glibc returns each large array to the system once it is freed, and a new one then costs a page
-# fault every 4 kB: an eighth of a reader's time.
-_KEEPING_MEMORY = {"MALLOC_MMAP_THRESHOLD_": str(2**25), "MALLOC_TRIM_THRESHOLD_": str(2**26)}
 
 
 def default_num_processes() -> int:
@@ -79,7 +75,7 @@ def _reader() -> Iterator[subprocess.Popen]:
         command,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
-        env=_KEEPING_MEMORY | os.environ,
+        env=memory.keeping_freed_memory(os.environ),
     )
     try:
         yield process

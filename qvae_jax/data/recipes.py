@@ -14,6 +14,7 @@ from qvae_jax.audio.logmel import FrontEnd, log_mel
 from qvae_jax.data.cache import Recipe
 from qvae_jax.data.loading import LOGMEL_DTYPE, load_logmel
 from qvae_jax.models import decoders, variables
+from qvae_jax.models.batching import in_batches
 from qvae_jax.models.qvae import QVAE, QVAEConfig
 from qvae_jax.models.variables import Variables
 
@@ -53,9 +54,13 @@ def features(model_config: QVAEConfig, model_variables: Variables) -> Recipe:
         model = variables.merge(graphdef, model_variables)
         return model.features(log_mel(waveforms, front_end))
 
+    def transform(waveforms: list[np.ndarray]) -> np.ndarray:
+        rows = _stacked(waveforms, front_end.num_samples)
+        return in_batches(functools.partial(compute, model_variables), rows, ENCODER_BATCH_SIZE)
+
     return Recipe(
         load=_loader(front_end.sample_rate_hz, front_end.duration_s),
-        transform=_in_batches(functools.partial(compute, model_variables), front_end),
+        transform=transform,
         row_shape=(model_config.feature_dim(),),
         dtype=np.float32,
         parameters={
@@ -87,9 +92,8 @@ def maps(model_config: QVAEConfig, model_variables: Variables, first_layer: int)
         return encoder.last_map(logmel, last_layer=first_layer - 1)
 
     def transform(loaded: list[np.ndarray]) -> np.ndarray:
-        batch = np.zeros((ENCODER_BATCH_SIZE, *of_logmel.row_shape), np.float32)
-        batch[: len(loaded)] = loaded
-        return np.asarray(compute(model_variables, batch))[: len(loaded)]
+        rows = np.stack(loaded).astype(np.float32)
+        return in_batches(functools.partial(compute, model_variables), rows, ENCODER_BATCH_SIZE)
 
     return Recipe(
         load=of_logmel.load,
@@ -117,17 +121,6 @@ def _loader(sample_rate_hz: int, duration_s: float) -> Callable:
 
 def _stacked(waveforms: list[np.ndarray], num_samples: int) -> np.ndarray:
     return np.stack([fit_length(waveform, num_samples) for waveform in waveforms])
-
-
-def _in_batches(compute: Callable, front_end: FrontEnd) -> Callable:
-    """compute for up to ENCODER_BATCH_SIZE waveforms, padded with silence to one compiled shape."""
-
-    def transform(waveforms: list[np.ndarray]) -> np.ndarray:
-        batch = np.zeros((ENCODER_BATCH_SIZE, front_end.num_samples), np.float32)
-        batch[: len(waveforms)] = _stacked(waveforms, front_end.num_samples)
-        return np.asarray(compute(batch))[: len(waveforms)]
-
-    return transform
 
 
 def _encoder_digest(model_variables: Variables, last_layer: int) -> str:

@@ -1,8 +1,7 @@
 """What the latent and the gradients tell of a run's health: pure functions of arrays."""
 
 import dataclasses
-import re
-from collections.abc import Sequence
+from collections.abc import Iterable
 
 import jax
 import jax.numpy as jnp
@@ -16,19 +15,6 @@ ACTIVE_VARIANCE = 0.01  # of a posterior mean over the data (Burda et al., 2016)
 NUM_GENERATIONS = 5  # stochastic ones of the same sample, as in the original
 MEL_WINDOW = 1024  # samples of 22,050 Hz; the spread is measured on these mel bands
 DECIBELS_OF_NEPERS = 10.0 / np.log(10.0)
-# In the order in which a sound passes them; the decoders have some of the last seven.
-PART_ORDER = (
-    "encoder.features",
-    "mu_head",
-    "logvar_head",
-    "decoder.project",
-    "decoder.stem",
-    "decoder.stages",
-    "decoder.blocks",
-    "decoder.final",
-    "decoder.branches",
-    "decoder.output",
-)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -129,23 +115,22 @@ def gradient_norms(gradient: Arrays) -> dict[str, jax.Array]:
     by_part: dict[str, Arrays] = {}
     for name, array in gradient.items():
         by_part.setdefault(part_of(name), {})[name] = array
-    return {part: optax.tree.norm(by_part[part]) for part in sorted_parts(by_part)}
+    return {part: optax.tree.norm(arrays) for part, arrays in by_part.items()}
+
+
+def parts_of(names: Iterable[str]) -> list[str]:
+    """The parts that arrays belong to, each once, in the order of their names."""
+    return list(dict.fromkeys(map(part_of, names)))
 
 
 def part_of(name: str) -> str:
-    """The part that an array belongs to: `decoder.stages.3.conv.kernel` -> `decoder.stages.3`."""
-    return re.match(r"((encoder|decoder)\.[a-z_]+(\.\d+)?|[a-z_]+)", name)[0]
+    """The part that an array belongs to: `decoder.stages.3.conv.kernel` -> `decoder.stages.3`.
 
-
-def sorted_parts(parts: Sequence[str]) -> list[str]:
-    """The parts in the order in which a sound passes them."""
-
-    def place(part: str) -> tuple[int, int]:
-        *_, last = part.split(".")
-        kind, number = (part[: -len(last) - 1], int(last)) if last.isdigit() else (part, 0)
-        return PART_ORDER.index(kind), number
-
-    return sorted(parts, key=place)
+    It is two modules deep, or what stands at that place in a list of modules.
+    """
+    *modules, _ = name.split(".")
+    depth = 3 if len(modules) > 2 and modules[2].isdigit() else 2
+    return ".".join(modules[:depth])
 
 
 def _mel_levels_db(audio: jax.Array) -> jax.Array:

@@ -6,25 +6,17 @@ from collections.abc import Sequence
 import numpy as np
 
 from qvae_jax.diagnostics.arrays import ACTIVE_VARIANCE, NUM_GENERATIONS, Snapshot
-from qvae_jax.system import files
+from qvae_jax.visualisation import charts
+from qvae_jax.visualisation.charts import COLOURS
 
-COLOURS = ("tab:blue", "tab:orange", "tab:green")
 MARKERS = ("o", "^", "s")
 SMALLEST_SHOWN = 1e-12  # on logarithmic axes, in place of zero
-LARGEST_SHOWN = 1e30  # beyond it an axis has no ticks
 BINS = 24
-LOSSES = (
-    ("total", "loss", "total"),
-    ("spectral", "spectral loss", "before its weight"),
-    ("mel", "mel loss", "before its weight"),
-    ("waveform", "waveform loss", "mean |difference|, before its weight"),
-    ("kl", "KL divergence", "nats, mean over samples"),
-)
 
 
 def save_snapshot(path: pathlib.Path, snapshot: Snapshot) -> None:
     """A PNG of one epoch: latents, their KL divergence, gradients and generations."""
-    figure, axes = _page(2, 4)
+    figure, axes = charts.page(2, 4)
     draw_snapshot = (
         _draw_means,
         _draw_logvars,
@@ -38,16 +30,16 @@ def save_snapshot(path: pathlib.Path, snapshot: Snapshot) -> None:
     for axis, draw in zip(axes.flat, draw_snapshot):
         draw(axis, snapshot)
     figure.suptitle(f"Diagnostics of epoch {snapshot.epoch} (step {snapshot.step})")
-    _save(figure, path)
+    charts.save(figure, path)
 
 
 def save_history(
     path: pathlib.Path, snapshots: Sequence[Snapshot], metrics: Sequence[dict], verdict: str
 ) -> None:
     """A PNG of how all of it evolved; the verdict stands above it."""
-    figure, axes = _page(2, 4)
-    _draw_losses(axes[0, 0], metrics, "total")
-    _label(axes[0, 0], "loss", "step", "total")
+    figure, axes = charts.page(2, 4)
+    charts.draw_losses(axes[0, 0], metrics, "total")
+    charts.label(axes[0, 0], "loss", "step", "total")
     _draw_kl_history(axes[0, 1], snapshots)
     _draw_active_history(axes[0, 2], snapshots)
     _draw_dimension_history(axes[0, 3], snapshots)
@@ -56,17 +48,7 @@ def save_history(
     _draw_step_gradients(axes[1, 2], metrics)
     _draw_part_gradients(axes[1, 3], snapshots)
     figure.suptitle(verdict, fontsize=10, wrap=True)
-    _save(figure, path)
-
-
-def save_losses(path: pathlib.Path, metrics: Sequence[dict]) -> None:
-    """A PNG of a run's losses, its learning rate and its weight of the KL term at each step."""
-    figure, axes = _page(2, 3)
-    for axis, (name, title, unit) in zip(axes.flat, LOSSES):
-        _draw_losses(axis, metrics, name)
-        _label(axis, title, "step", unit)
-    _draw_schedules(axes.flat[-1], metrics)
-    _save(figure, path)
+    charts.save(figure, path)
 
 
 # --- One epoch
@@ -87,7 +69,9 @@ def _draw_logvars(axis, snapshot) -> None:
 
 def _draw_kl_per_dimension(axis, snapshot) -> None:
     _lines_by_dimension(axis, snapshot, "kl_per_dimension")
-    _label(axis, "KL divergence of each dimension", "latent dimension", "mean over samples (nats)")
+    charts.label(
+        axis, "KL divergence of each dimension", "latent dimension", "mean over samples (nats)"
+    )
 
 
 def _draw_kl_per_sample(axis, snapshot) -> None:
@@ -97,7 +81,7 @@ def _draw_kl_per_sample(axis, snapshot) -> None:
         axis.hist(kl, edges, histtype="step", color=colour, label=part, linewidth=1.5)
     axis.yaxis.get_major_locator().set_params(integer=True)
     axis.legend(fontsize=7)
-    _label(axis, "KL divergence of each sample", "sum over dimensions (nats)", "samples")
+    charts.label(axis, "KL divergence of each sample", "sum over dimensions (nats)", "samples")
 
 
 def _draw_components(axis, snapshot) -> None:
@@ -113,7 +97,7 @@ def _draw_components(axis, snapshot) -> None:
     axis.figure.colorbar(dots, ax=axis, label="KL divergence (nats)")
     axis.legend(fontsize=7)
     shares = [f"component {i + 1} ({share:.0%} of the variance)" for i, share in _shares(snapshot)]
-    _label(axis, "means on their principal components", *shares)
+    charts.label(axis, "means on their principal components", *shares)
     axis.ticklabel_format(style="sci", scilimits=(-2, 4))
     axis.title.set_position((0.6, 1.0))  # beside the power of ten above the axis
 
@@ -124,7 +108,7 @@ def _draw_mean_variances(axis, snapshot) -> None:
     active = [snapshot.of(part, "active") for part in snapshot.parts]
     counts = " and ".join(str(units.sum()) for units in active)
     title = f"active units: {counts} of {active[0].size} (above {ACTIVE_VARIANCE})"
-    _label(axis, title, "latent dimension", "variance of μ over samples")
+    charts.label(axis, title, "latent dimension", "variance of μ over samples")
 
 
 def _draw_gradients(axis, snapshot) -> None:
@@ -136,7 +120,7 @@ def _draw_gradients(axis, snapshot) -> None:
     axis.set_xlim(max(SMALLEST_SHOWN, bars.min() / 3), bars.max() * 3)
     axis.set_yticks(range(len(bars)), list(norms), fontsize=7)
     axis.invert_yaxis()
-    _label(axis, "gradient norm by part", "L2 norm before clipping", "")
+    charts.label(axis, "gradient norm by part", "L2 norm before clipping", "")
 
 
 def _draw_spread(axis, snapshot) -> None:
@@ -145,43 +129,10 @@ def _draw_spread(axis, snapshot) -> None:
         axis.scatter(*spread, s=14, color=colour, marker=marker, label=part)
     axis.legend(fontsize=7)
     title = f"spread of {NUM_GENERATIONS} generations of a sample"
-    _label(axis, title, "mel levels, standard deviation (dB)", "waveform, RMS (full scale 1)")
+    charts.label(axis, title, "mel levels, standard deviation (dB)", "waveform, RMS (full scale 1)")
 
 
 # --- A run
-
-
-def _draw_losses(axis, metrics, name: str) -> None:
-    """One term of the loss at each step of training, and at each validation of each part.
-
-    The axis shows what most steps are like: a high start, or a wild step, must not hide the rest.
-    """
-    colours = {"train": "darkgrey", "interpolation": COLOURS[0], "extrapolation": COLOURS[1]}
-    parts = {entry["part"] for entry in metrics if _is_finite(entry.get(name))}
-    highest = []
-    for part in sorted(parts, key=lambda part: list(colours).index(part) if part in colours else 9):
-        entries = [e for e in metrics if e["part"] == part and _is_finite(e.get(name))]
-        steps, values = ([entry[key] for entry in entries] for key in ("step", name))
-        marker, width = ("", 0.6) if part == "train" else (".", 1.5)
-        colour = colours.get(part, COLOURS[2])
-        axis.plot(steps, values, marker=marker, color=colour, linewidth=width, label=part)
-        highest.append(np.percentile(values, 98) if part == "train" else max(values))
-    if highest and 0 < max(highest) < axis.get_ylim()[1]:
-        axis.set_ylim(top=1.05 * max(highest))
-    _legend(axis)
-
-
-def _draw_schedules(axis, metrics) -> None:
-    for name, title, colour in (
-        ("learning_rate", "learning rate", COLOURS[0]),
-        ("beta", "β, weight of KL", COLOURS[1]),
-    ):
-        entries = [e for e in metrics if e["part"] == "train" and _is_finite(e.get(name))]
-        steps, values = ([entry[key] for entry in entries] for key in ("step", name))
-        axis.plot(steps, values, color=colour, label=title)
-    axis.ticklabel_format(axis="y", style="sci", scilimits=(0, 0))
-    _legend(axis)
-    _label(axis, "schedules", "step", "value")
 
 
 def _draw_kl_history(axis, snapshots) -> None:
@@ -189,7 +140,7 @@ def _draw_kl_history(axis, snapshots) -> None:
         means = [snapshot.of(part, "kl_per_sample").mean() for snapshot in snapshots]
         axis.plot(_epochs(snapshots), means, ".-", color=colour, label=part)
     _from_zero(axis)
-    _label(axis, "KL divergence", "epoch", "mean over samples (nats)")
+    charts.label(axis, "KL divergence", "epoch", "mean over samples (nats)")
 
 
 def _draw_active_history(axis, snapshots) -> None:
@@ -199,9 +150,9 @@ def _draw_active_history(axis, snapshots) -> None:
     size = snapshots[0].of(snapshots[0].parts[0], "active").size
     axis.axhline(size, color="black", linestyle=":", linewidth=1)
     axis.set_ylim(-0.02 * size, 1.05 * size)
-    _legend(axis)
+    charts.legend(axis)
     unit = f"dimensions with variance of μ > {ACTIVE_VARIANCE}"
-    _label(axis, f"active units of {size}", "epoch", unit)
+    charts.label(axis, f"active units of {size}", "epoch", unit)
 
 
 def _draw_dimension_history(axis, snapshots) -> None:
@@ -209,7 +160,7 @@ def _draw_dimension_history(axis, snapshots) -> None:
     kl = np.stack([snapshot.of(part, "kl_per_dimension") for snapshot in snapshots], axis=1)
     _epoch_map(axis, snapshots, kl, "KL divergence (nats)", "magma")
     axis.yaxis.get_major_locator().set_params(integer=True)
-    _label(axis, f"KL divergence of each dimension, {part}", "epoch", "latent dimension")
+    charts.label(axis, f"KL divergence of each dimension, {part}", "epoch", "latent dimension")
 
 
 def _draw_posterior_history(axis, snapshots) -> None:
@@ -221,8 +172,8 @@ def _draw_posterior_history(axis, snapshots) -> None:
     axis.plot(_epochs(snapshots), noise, ".-", label="σ² of the posterior")
     if np.isfinite(signal + noise).all() and min(signal + noise) > 0:
         axis.set_yscale("log")
-    _legend(axis)
-    _label(axis, f"variances of the latent, {part}", "epoch", "mean over dimensions")
+    charts.legend(axis)
+    charts.label(axis, f"variances of the latent, {part}", "epoch", "mean over dimensions")
 
 
 def _draw_spread_history(axis, snapshots) -> None:
@@ -233,7 +184,7 @@ def _draw_spread_history(axis, snapshots) -> None:
         axis.fill_between(_epochs(snapshots), low, high, color=colour, alpha=0.2, linewidth=0)
     _from_zero(axis)
     title = f"spread of {NUM_GENERATIONS} generations (median, quartiles)"
-    _label(axis, title, "epoch", "mel levels, standard deviation (dB)")
+    charts.label(axis, title, "epoch", "mel levels, standard deviation (dB)")
 
 
 def _draw_step_gradients(axis, metrics) -> None:
@@ -242,7 +193,7 @@ def _draw_step_gradients(axis, metrics) -> None:
     axis.plot(steps, [entry["gradient_norm"] for entry in entries], linewidth=0.8)
     if entries:
         axis.set_yscale("log")
-    _label(axis, "gradient norm of each step", "step", "L2 norm before clipping")
+    charts.label(axis, "gradient norm of each step", "step", "L2 norm before clipping")
 
 
 def _draw_part_gradients(axis, snapshots) -> None:
@@ -256,25 +207,10 @@ def _draw_part_gradients(axis, snapshots) -> None:
         "viridis",
     )
     axis.set_yticks(range(len(parts)), parts, fontsize=7)
-    _label(axis, "gradient norm by part", "epoch", "")
+    charts.label(axis, "gradient norm by part", "epoch", "")
 
 
 # --- What the pictures share
-
-
-def _page(rows: int, columns: int):
-    # Imported here because it takes a second that nothing else should wait for.
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(5 * columns, 4 * rows + 0.5), layout="constrained")
-    FigureCanvasAgg(figure)
-    return figure, figure.subplots(rows, columns)
-
-
-def _save(figure, path: pathlib.Path) -> None:
-    with files.replacing(path) as temporary:
-        figure.savefig(temporary, format="png", dpi=80)
 
 
 def _heat_map(axis, values: np.ndarray, name: str, colours: str, low=None, high=None) -> None:
@@ -318,25 +254,12 @@ def _label_samples(axis, snapshot, title: str) -> None:
             axis.axhline(first - 0.5, color="black", linewidth=1)
     axis.set_yticks(ticks, snapshot.parts, rotation=90, va="center")
     axis.xaxis.get_major_locator().set_params(integer=True)
-    _label(axis, title, "latent dimension", "sample")
-
-
-def _label(axis, title: str, across: str, up: str) -> None:
-    axis.set_title(title, fontsize=10)
-    axis.set_xlabel(across, fontsize=9)
-    axis.set_ylabel(up, fontsize=9)
-    if across in ("epoch", "step"):
-        axis.xaxis.get_major_locator().set_params(integer=True)
-
-
-def _legend(axis) -> None:
-    if axis.get_legend_handles_labels()[0]:
-        axis.legend(fontsize=7)
+    charts.label(axis, title, "latent dimension", "sample")
 
 
 def _from_zero(axis) -> None:
     """A legend, and an axis from zero to somewhat above the highest value."""
-    _legend(axis)
+    charts.legend(axis)
     top = axis.dataLim.y1
     axis.set_ylim(0, 1.1 * top if np.isfinite(top) and top > 0 else 1.0)
 
@@ -355,10 +278,6 @@ def _kl_limits(snapshot) -> tuple[float, float]:
     if not kl.size:
         return 0.0, 1.0
     return kl.min(), max(kl.max(), kl.min() + 0.01 * max(1.0, kl.min()))
-
-
-def _is_finite(value: float | None) -> bool:
-    return value is not None and abs(value) < LARGEST_SHOWN
 
 
 def _finite(values: np.ndarray) -> np.ndarray:

@@ -5,12 +5,12 @@ import re
 
 import numpy as np
 
-from qvae_jax.diagnostics import figures as diagnostics_figures
+from qvae_jax.diagnostics import figures
 from qvae_jax.diagnostics.arrays import Snapshot
+from qvae_jax.runs import DIAGNOSTICS
 from qvae_jax.system import files
 from qvae_jax.system.errors import UserError, first_line
 
-FOLDER = "diagnostics"
 LATENT_ARRAYS = {  # of each part, and their shapes in samples and latent dimensions
     "mu": ("samples", "latent"),
     "logvar": ("samples", "latent"),
@@ -25,17 +25,26 @@ LATENT_ARRAYS = {  # of each part, and their shapes in samples and latent dimens
 
 def write(workdir: pathlib.Path, snapshot: Snapshot) -> None:
     """Writes an epoch's arrays, and a picture of them, each whole or not at all."""
-    path = workdir / FOLDER / f"epoch_{snapshot.epoch:04d}.npz"
+    path = _path(workdir, snapshot.epoch)
     told = {"epoch": snapshot.epoch, "step": snapshot.step, "parts": snapshot.parts}
     # To a name np.savez would add .npz.
     with files.replacing(path) as temporary, temporary.open("wb") as file:
         np.savez_compressed(file, **told, **snapshot.arrays)
-    diagnostics_figures.save_snapshot(path.with_suffix(".png"), snapshot)
+    figures.save_snapshot(path.with_suffix(".png"), snapshot)
+
+
+def are_written(workdir: pathlib.Path, epoch: int) -> bool:
+    """Whether write has written all of an epoch's; the picture comes last."""
+    return _path(workdir, epoch).with_suffix(".png").exists()
+
+
+def _path(workdir: pathlib.Path, epoch: int) -> pathlib.Path:
+    return workdir / DIAGNOSTICS / f"epoch_{epoch:04d}.npz"
 
 
 def forget_after(workdir: pathlib.Path, epoch: int) -> None:
     """Removes what an earlier attempt wrote of later epochs, which a resumed run does again."""
-    for path in (workdir / FOLDER).glob("epoch_*.*"):
+    for path in (workdir / DIAGNOSTICS).glob("epoch_*.*"):
         number = re.fullmatch(r"epoch_(\d+)", path.stem)
         if number and int(number[1]) > epoch and path.suffix in (".npz", ".png"):
             with files.explaining_write_errors(path):
@@ -47,7 +56,7 @@ def read_all(workdir: pathlib.Path) -> list[Snapshot]:
 
     Raises UserError where there are none, one is damaged, or they are of different models.
     """
-    paths = sorted((workdir / FOLDER).glob("epoch_*.npz"))
+    paths = sorted((workdir / DIAGNOSTICS).glob("epoch_*.npz"))
     if not paths:
         raise UserError(
             f"{workdir} holds no diagnostics: train with diagnostics.every_epochs of 1 or more, or "

@@ -1,48 +1,52 @@
 """Runs a model on a bounded number of examples and gives what its diagnostics are made of.
 
 Each program has the shape of an evaluation step, (state, batch, number) -> (whole, rows), so that
-it is spread over devices and hosts as one; batches have one size, so that it compiles once.
+it runs on devices and hosts as one does; batches have one size, so that it compiles once.
 """
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import jax
 import numpy as np
 import optax
-from flax import nnx
 
 from qvae_jax.data import batches
 from qvae_jax.data.batches import Examples
 from qvae_jax.diagnostics import arrays as diagnostics
 from qvae_jax.models.variables import Variables
 from qvae_jax.training import devices
-from qvae_jax.training.step import StepOptions, TrainState, make_posterior_step, make_train_step
+from qvae_jax.training.qvae_loss import QVAELoss
+from qvae_jax.training.state import TrainState
+from qvae_jax.training.step import StepOptions, make_train_step
 
 
 @dataclasses.dataclass(frozen=True)
 class Probe:
-    """The compiled programs, and how they are spread."""
+    """The compiled programs, and the devices that they run on."""
 
     posterior: Callable
     generations: Callable
     gradients: Callable
-    spread: devices.Spread
+    placement: devices.Placement
 
 
-def make_probe(graphdef: nnx.GraphDef, options: StepOptions, how: devices.Spread) -> Probe:
-    """The programs for a model; nothing is compiled before it is used."""
-    draw = make_posterior_step(graphdef, options, num_draws=diagnostics.NUM_GENERATIONS)
+def make_probe(loss: QVAELoss, options: StepOptions, placement: devices.Placement) -> Probe:
+    """The programs for a model in training; nothing is compiled before it is used."""
+
+    def posterior(model_variables: Variables, batch: dict, number: jax.Array):
+        mu, logvar = loss.posterior(model_variables, batch["inputs"])
+        return {}, {"mu": mu, "logvar": logvar}
 
     def generations(model_variables: Variables, batch: dict, number: jax.Array):
-        whole, rows = draw(model_variables, batch, number)
-        return whole, diagnostics.spread(rows["audio"])
+        key = jax.random.fold_in(jax.random.key(options.seed), number)
+        num_draws = diagnostics.NUM_GENERATIONS
+        audio = loss.draws(model_variables, batch["inputs"], key, num_draws)
+        return {}, diagnostics.spread(audio)
 
+    programs = (posterior, generations, _gradient_step(loss, options))
     return Probe(
-        devices.compile_eval_step(make_posterior_step(graphdef, options), how),
-        devices.compile_eval_step(generations, how),
-        devices.compile_eval_step(_gradient_step(graphdef, options), how),
-        how,
+        *(devices.compile_eval_step(program, placement) for program in programs), placement
     )
 
 
@@ -53,15 +57,17 @@ def examine(
     trained: Examples,
     batch_size: int,
     num_examples: int,
+    names: Sequence[str],
 ) -> dict[str, np.ndarray]:
     """What diagnostics keep of a state, the same on every process.
 
     Args:
         probe: of the model.
-        state: spread over the devices. Latents are those of its averaged variables.
+        state: on the devices. Latents are those of its averaged variables.
         validated: the parts to look at; num_examples of each at most, spaced evenly.
         trained: a batch of these, always the same one, has the gradient taken of.
         batch_size: of every batch; generations are those of each part's first.
+        names: of the model's arrays, in the order in which the parts' gradients are to come.
 
     Returns:
         The arrays of diagnostics.latent_summary and diagnostics.spread below `PART/`;
@@ -76,8 +82,7 @@ def examine(
     means = np.concatenate([found[f"{part}/mu"] for part in validated])
     found["pca"], found["pca_shares"] = diagnostics.principal_components(means)
     norms = _gradient_norms(probe, state, trained, batch_size)
-    # The way through jit may have sorted them by name.
-    parts = diagnostics.sorted_parts(norms)
+    parts = [part for part in diagnostics.parts_of(names) if part in norms]
     found["gradient_parts"] = np.array(parts)
     found["gradient_norms"] = np.array([norms[part] for part in parts])
     return found
@@ -87,9 +92,9 @@ def _latents(
     probe: Probe, model_variables: Variables, examples: Examples, batch_size: int
 ) -> dict[str, np.ndarray]:
     posteriors, spreads = [], {}
-    own = devices.own_rows(batch_size, probe.spread)
+    own = devices.own_rows(batch_size, probe.placement)
     for number, batch in enumerate(batches.evaluation_batches(examples, batch_size, own)):
-        placed = devices.put_batch({"inputs": batch["inputs"]}, probe.spread)
+        placed = devices.put_batch({"inputs": batch["inputs"]}, probe.placement)
         _, rows = probe.posterior(model_variables, placed, np.int32(0))
         posteriors.append([_rows(rows[name], probe) for name in ("mu", "logvar")])
         if number == 0:
@@ -103,16 +108,16 @@ def _gradient_norms(
     probe: Probe, state: TrainState, examples: Examples, batch_size: int
 ) -> dict[str, float]:
     """Of the loss of one batch, as a training step takes it."""
-    own = devices.own_rows(batch_size, probe.spread)
+    own = devices.own_rows(batch_size, probe.placement)
     batch = _spaced(examples, batch_size).batch(np.arange(batch_size)[own])
-    placed = devices.put_batch(batch, probe.spread)
+    placed = devices.put_batch(batch, probe.placement)
     bare = state._replace(optimizer_state=None, average=None)
     norms, _ = probe.gradients(bare, placed, np.int32(0))
-    norms = jax.device_get(devices.get_state(norms, probe.spread))
+    norms = jax.device_get(devices.get_state(norms, probe.placement))
     return {part: float(norm) for part, norm in norms.items()}
 
 
-def _gradient_step(graphdef: nnx.GraphDef, options: StepOptions) -> Callable:
+def _gradient_step(loss: QVAELoss, options: StepOptions) -> Callable:
     """A step (state, batch, number) -> (norms by part, nothing by rows) that changes no state."""
     # The training step itself, so that the gradient is its own; its rule keeps the norms where an
     # optimiser would keep its moments, and moves nothing.
@@ -123,7 +128,7 @@ def _gradient_step(graphdef: nnx.GraphDef, options: StepOptions) -> Callable:
             diagnostics.gradient_norms(gradient),
         ),
     )
-    train_step = make_train_step(graphdef, rule, options)
+    train_step = make_train_step(loss, rule, options)
 
     def gradient_step(state: TrainState, batch: dict, number: jax.Array):
         moved, _ = train_step(state, batch)
@@ -145,4 +150,4 @@ def _spaced(examples: Examples, count: int) -> Examples:
 
 
 def _rows(array: jax.Array, probe: Probe) -> np.ndarray:
-    return devices.get_rows(array, probe.spread)
+    return devices.get_rows(array, probe.placement)

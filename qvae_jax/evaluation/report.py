@@ -4,6 +4,7 @@ import math
 import pathlib
 from typing import NamedTuple
 
+from qvae_jax import losses
 from qvae_jax.evaluation.embedding import Embedder
 from qvae_jax.evaluation.statistics import NUM_GROUPS, NUM_RESAMPLES, Estimate
 from qvae_jax.system import files
@@ -20,10 +21,10 @@ class Measure(NamedTuple):
 
 MEASURES = {
     "audio_loss": Measure("audio loss, weighted as in training", -1),
-    "spectral": Measure("spectral loss", -1),
-    "mel": Measure("mel loss", -1),
-    "waveform": Measure("waveform loss", -1, 4),
-    "kl": Measure("KL divergence (nats)", 0),
+    **{
+        t.name: Measure(t.heading, -1 if t.name in losses.WEIGHTED else 0, t.digits)
+        for t in losses.TABLE
+    },
     "multi_resolution_stft": Measure("multi-resolution STFT distance", -1),
     "multi_scale_mel": Measure("multi-scale mel distance", -1),
     "log_spectral_distance": Measure("log-spectral distance (dB)", -1, 2),

@@ -25,6 +25,23 @@ def split(module: nnx.Module) -> tuple[nnx.GraphDef, Variables]:
     return graphdef, Variables(_flatten(params), _flatten(batch_stats))
 
 
+def names_in_order(module: nnx.Module) -> list[str]:
+    """The names of what the module learns, in the order in which its layers were given to it.
+
+    That is the order in which a sound passes them, as each layer is given where it is used.
+    """
+    names, waiting = [], [("", module)]
+    while waiting:
+        prefix, item = waiting.pop()
+        if isinstance(item, nnx.Param):
+            names.append(prefix.removesuffix("."))
+        elif isinstance(item, nnx.List):
+            waiting += reversed([(f"{prefix}{i}.", part) for i, part in enumerate(item)])
+        elif isinstance(item, nnx.Module):
+            waiting += reversed([(f"{prefix}{name}.", part) for name, part in vars(item).items()])
+    return names
+
+
 def merge(graphdef: nnx.GraphDef, variables: Variables) -> nnx.Module:
     """The module again. Inside jit this costs nothing at run time: it happens while tracing."""
     return nnx.merge(

@@ -3,34 +3,27 @@
 import pathlib
 
 from qvae_jax import configuration
-from qvae_jax.diagnostics import (
-    figures as diagnostics_figures,
-)
-from qvae_jax.diagnostics import (
-    files as diagnostics_files,
-)
-from qvae_jax.diagnostics import (
-    verdicts,
-)
+from qvae_jax.diagnostics import figures, files, verdicts
 from qvae_jax.diagnostics.arrays import Snapshot
+from qvae_jax.modes.requests import DiagnoseRequest
+from qvae_jax.runs import DIAGNOSTICS, read_metrics
 from qvae_jax.system.errors import UserError
-from qvae_jax.training.metrics_log import checked_metrics
 
 HISTORY_PICTURE = "history.png"
 
 
-def diagnose(workdir: str | pathlib.Path) -> list[str]:
+def diagnose(request: DiagnoseRequest) -> list[str]:
     """Draws a run's whole history into `diagnostics/history.png`, and prints and gives the verdict.
 
     Raises UserError for a folder without a run or diagnostics, and for damaged ones.
     """
-    workdir = pathlib.Path(workdir)
+    workdir = pathlib.Path(request.workdir)
     clip_norm = _clip_norm(workdir)
-    snapshots = diagnostics_files.read_all(workdir)
-    metrics = checked_metrics(workdir)
+    snapshots = files.read_all(workdir)
+    metrics = read_metrics(workdir)
     said = verdicts.verdicts(snapshots, clip_norm)
-    path = workdir / diagnostics_files.FOLDER / HISTORY_PICTURE
-    diagnostics_figures.save_history(path, snapshots, metrics, " ".join(said))
+    path = workdir / DIAGNOSTICS / HISTORY_PICTURE
+    figures.save_history(path, snapshots, metrics, " ".join(said))
     print(_table(snapshots))
     for sentence in said:
         print(sentence)

@@ -7,6 +7,7 @@ import ml_collections
 from qvae_jax.data import vimsketch_archive
 from qvae_jax.data.vimsketch import Index, read_index
 from qvae_jax.modes.requests import DownloadRequest
+from qvae_jax.system.command import command
 from qvae_jax.system.errors import UserError
 
 
@@ -27,7 +28,7 @@ def download(config: ml_collections.ConfigDict, request: DownloadRequest) -> Ind
     if not config.data.dataset_dir:
         raise UserError(
             "data.dataset_dir is empty: name the folder to download into with "
-            "--config.data.dataset_dir=FOLDER, or use --config=configs/vimsketch.py."
+            "--config.data.dataset_dir=FOLDER, or use --config=vimsketch."
         )
     folder = pathlib.Path(config.data.dataset_dir)
     if folder.is_dir() and any(folder.iterdir()):
@@ -41,7 +42,7 @@ def download(config: ml_collections.ConfigDict, request: DownloadRequest) -> Ind
     print(
         f"{folder} holds {len(index.references)} references and {len(index.imitations)} imitations "
         f"({len(index.unpaired_imitations)} without a reference): {len(index.pairs)} pairs.\n"
-        "Next, with the same --config: python3 main.py --mode=doctor, then --mode=prepare."
+        f"Next, with the same --config: {command()} --mode=doctor, then --mode=prepare."
     )
     return index
 

@@ -1,4 +1,4 @@
-"""How the training state and the batches are spread over devices.
+"""Where the training state and the batches lie among the devices, and how steps run there.
 
 A one-dimensional mesh over all devices: the state is on every device, a batch is cut along its
 first axis. There are three ways to run one step function on it:
@@ -30,7 +30,7 @@ WHOLE, BY_EXAMPLE = PartitionSpec(), PartitionSpec(AXIS)
 
 
 @dataclasses.dataclass(frozen=True)
-class Spread:
+class Placement:
     """All devices in a row, and how steps run on them."""
 
     mesh: Mesh
@@ -44,69 +44,73 @@ class Spread:
         return None if whole else AXIS
 
 
-def spread(parallel: str = "jit", batch_norm: str = "global", devices=None) -> Spread:
-    """Spreads over these devices, all unless given."""
+def arrange(parallel: str = "jit", batch_norm: str = "global", devices=None) -> Placement:
+    """The placement on these devices, on all of them unless given."""
     # Those of one host beside each other, so that a host reads one stretch of a batch.
     row = sorted(devices or jax.devices(), key=lambda device: (device.process_index, device.id))
-    # Auto: XLA decides how each intermediate result is spread, from how the inputs are.
-    return Spread(Mesh(np.array(row), (AXIS,), axis_types=(AxisType.Auto,)), parallel, batch_norm)
+    # Auto: XLA decides where each intermediate result lies, from where the inputs do.
+    return Placement(
+        Mesh(np.array(row), (AXIS,), axis_types=(AxisType.Auto,)), parallel, batch_norm
+    )
 
 
-def compile_train_step(step: Callable, how: Spread) -> Callable:
+def compile_train_step(step: Callable, placement: Placement) -> Callable:
     """A train step on all devices; it takes its state's memory for the new one."""
-    if how.parallel == "pmap":
-        return jax.pmap(step, AXIS, donate_argnums=0, devices=list(how.mesh.devices))
-    if how.axis_name is not None:
-        step = _mapped(step, how, (WHOLE, BY_EXAMPLE), (WHOLE, WHOLE))
+    if placement.parallel == "pmap":
+        return jax.pmap(step, AXIS, donate_argnums=0, devices=list(placement.mesh.devices))
+    if placement.axis_name is not None:
+        step = _mapped(step, placement, (WHOLE, BY_EXAMPLE), (WHOLE, WHOLE))
     return jax.jit(step, donate_argnums=0)
 
 
-def compile_eval_step(step: Callable, how: Spread) -> Callable:
+def compile_eval_step(step: Callable, placement: Placement) -> Callable:
     """An evaluation step on all devices."""
-    if how.parallel == "pmap":
-        return jax.pmap(step, AXIS, in_axes=(0, 0, None), devices=list(how.mesh.devices))
-    if how.axis_name is not None:
-        step = _mapped(step, how, (WHOLE, BY_EXAMPLE, WHOLE), (WHOLE, BY_EXAMPLE))
+    if placement.parallel == "pmap":
+        return jax.pmap(step, AXIS, in_axes=(0, 0, None), devices=list(placement.mesh.devices))
+    if placement.axis_name is not None:
+        step = _mapped(step, placement, (WHOLE, BY_EXAMPLE, WHOLE), (WHOLE, BY_EXAMPLE))
     return jax.jit(step)
 
 
-def put_state(tree, how: Spread):
+def put_state(tree, placement: Placement):
     """A full copy of every array on every device."""
-    if how.parallel == "pmap":
-        tree = jax.tree.map(lambda x: np.stack([np.asarray(x)] * how.mesh.size), tree)
-        return jax.device_put(tree, NamedSharding(how.mesh, BY_EXAMPLE))
-    return jax.device_put(tree, NamedSharding(how.mesh, WHOLE))
+    if placement.parallel == "pmap":
+        tree = jax.tree.map(lambda x: np.stack([np.asarray(x)] * placement.mesh.size), tree)
+        return jax.device_put(tree, NamedSharding(placement.mesh, BY_EXAMPLE))
+    return jax.device_put(tree, NamedSharding(placement.mesh, WHOLE))
 
 
-def put_batch(batch: dict, how: Spread) -> dict:
+def put_batch(batch: dict, placement: Placement) -> dict:
     """This process's rows (own_rows) of a batch, cut into an equal part for each device."""
-    if how.parallel == "pmap":
-        batch = {name: x.reshape(how.mesh.size, -1, *x.shape[1:]) for name, x in batch.items()}
-    sharding = NamedSharding(how.mesh, BY_EXAMPLE)
+    if placement.parallel == "pmap":
+        batch = {
+            name: x.reshape(placement.mesh.size, -1, *x.shape[1:]) for name, x in batch.items()
+        }
+    sharding = NamedSharding(placement.mesh, BY_EXAMPLE)
     if jax.process_count() == 1:
         return jax.device_put(batch, sharding)
     return jax.tree.map(lambda x: jax.make_array_from_process_local_data(sharding, x), batch)
 
 
-def own_rows(batch_size: int, how: Spread) -> slice:
+def own_rows(batch_size: int, placement: Placement) -> slice:
     """The rows of a batch that this process reads: those that lie on its devices."""
-    processes = [device.process_index for device in how.mesh.devices]
+    processes = [device.process_index for device in placement.mesh.devices]
     first = processes.index(jax.process_index())
     on_device = batch_size // len(processes)
     return slice(first * on_device, (first + jax.local_device_count()) * on_device)
 
 
-def get_state(tree, how: Spread):
+def get_state(tree, placement: Placement):
     """The state, or a step's metrics, as if there were one device."""
-    return jax.tree.map(lambda x: x[0], tree) if how.parallel == "pmap" else tree
+    return jax.tree.map(lambda x: x[0], tree) if placement.parallel == "pmap" else tree
 
 
-def get_rows(array: jax.Array, how: Spread) -> np.ndarray:
+def get_rows(array: jax.Array, placement: Placement) -> np.ndarray:
     """All rows of a result that is cut by example."""
     if jax.process_count() > 1:
         array = multihost_utils.process_allgather(array, tiled=True)
     rows = np.asarray(array)
-    return rows.reshape(-1, *rows.shape[2:]) if how.parallel == "pmap" else rows
+    return rows.reshape(-1, *rows.shape[2:]) if placement.parallel == "pmap" else rows
 
 
 def check_batch_size(batch_size: int, num_devices: int, num_parts: int = 1) -> None:
@@ -125,11 +129,11 @@ def check_batch_size(batch_size: int, num_devices: int, num_parts: int = 1) -> N
         )
 
 
-def _mapped(step: Callable, how: Spread, in_specs: tuple, out_specs: tuple) -> Callable:
+def _mapped(step: Callable, placement: Placement, in_specs: tuple, out_specs: tuple) -> Callable:
     # check_vma would make the gradient by the state a sum over devices of its own accord; without
     # it, gradients are those of pmap.
     return jax.shard_map(
-        step, mesh=how.mesh, in_specs=in_specs, out_specs=out_specs, check_vma=False
+        step, mesh=placement.mesh, in_specs=in_specs, out_specs=out_specs, check_vma=False
     )
 
 

@@ -1,17 +1,20 @@
-"""What a run was made with, kept in its folder: `environment.json` and `history.json`."""
+"""What a run is made of: versions and devices, what happened to its settings, its parameters."""
 
 import importlib.metadata
 import pathlib
 import platform
+import re
 import subprocess
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import jax
 
+from qvae_jax.models.variables import Arrays
+from qvae_jax.runs import ENVIRONMENT_FILE, HISTORY_FILE
 from qvae_jax.system import files
 from qvae_jax.system.errors import UserError
 
-ENVIRONMENT_FILE = "environment.json"
-HISTORY_FILE = "history.json"
 PACKAGES = (
     "jax",
     "jaxlib",
@@ -26,6 +29,7 @@ PACKAGES = (
     "ml_collections",
 )
 GIT_TIMEOUT_S = 10
+ALL_PARTS = "all"
 
 
 def record_environment(workdir: pathlib.Path) -> None:
@@ -89,3 +93,42 @@ def _version(package: str) -> str | None:
         return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:
         return None
+
+
+# --- Parameters
+
+
+class Count(NamedTuple):
+    """Parameters that learn and parameters that do not."""
+
+    trainable: int = 0
+    frozen: int = 0
+
+
+def count_by_part(trainable: Arrays, frozen: Arrays, names: Sequence[str]) -> dict[str, Count]:
+    """The counts of each encoder layer, of whatever else the model has, and of all (ALL_PARTS).
+
+    names are those of all arrays, in the order in which the parts are to come; the sum is last.
+    """
+    counts = dict.fromkeys([*map(_part, names), ALL_PARTS], Count())
+    for name in names:
+        learns = name in trainable
+        here = Count(trainable[name].size, 0) if learns else Count(0, frozen[name].size)
+        for part in (_part(name), ALL_PARTS):
+            counts[part] = Count(*(a + b for a, b in zip(counts[part], here)))
+    return counts
+
+
+def parameter_table(counts: dict[str, Count]) -> str:
+    """The counts of count_by_part as text, a line for each part."""
+    lines = [f"{'parameters of':24}{'all':>12}{'trainable':>12}"]
+    lines += [f"{part:24}{sum(n):12,}{n.trainable:12,}" for part, n in counts.items()]
+    return "\n".join(lines)
+
+
+def _part(name: str) -> str:
+    """`encoder layer 3`, `encoder.classifier`, or the first word, as in `decoder`."""
+    layer = re.match(r"encoder\.features\.(\d+)\.", name)
+    if layer:
+        return f"encoder layer {layer[1]}"
+    return re.match(r"encoder\.\w+|\w+", name)[0]

@@ -151,6 +151,13 @@ def agree_to_stop(step: int, requested: Callable[[], bool]) -> bool:
     return bool(multihost_utils.process_allgather(np.array(requested())).any())
 
 
+def writer_says(answer: bool) -> bool:
+    """The writer's answer, in every process: only the writer has looked at what is on disk."""
+    if jax.process_count() == 1:
+        return answer
+    return bool(multihost_utils.broadcast_one_to_all(np.array(answer)))
+
+
 def _in_cluster() -> bool:
     """Whether the environment says that this is one of several processes."""
     environment = os.environ

@@ -1,113 +1,169 @@
-"""The steps of a run, and what happens after each epoch of them."""
+"""The steps of a run, and what happens at the end of each epoch of them."""
 
 import contextlib
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple
 
 import jax
+from tqdm import tqdm
 
-from qvae_jax import losses
 from qvae_jax.data import batches
-from qvae_jax.diagnostics import files as diagnostics_files
-from qvae_jax.diagnostics import probe
-from qvae_jax.diagnostics.arrays import Snapshot
-from qvae_jax.models.decoders import SAMPLE_RATE_HZ
-from qvae_jax.models.variables import Variables
-from qvae_jax.training import devices, finite, hosts, samples, validation
+from qvae_jax.system.errors import first_line
+from qvae_jax.training import devices, hosts, validation
 from qvae_jax.training import state as training_state
 from qvae_jax.training.checkpoints import RunCheckpoints
 from qvae_jax.training.metrics_log import Logs
-from qvae_jax.training.run import Run
-from qvae_jax.training.state import Progress
-from qvae_jax.training.step import TrainState
-from qvae_jax.training.step_report import StepReport
+from qvae_jax.training.setup import Setup
+from qvae_jax.training.state import Progress, TrainState
+from qvae_jax.training.step_report import StepReport, require_finite_state
+
+
+class EpochAction(NamedTuple):
+    """Something made at the end of an epoch to be looked at or heard, without which training goes on.
+
+    Attributes:
+        name: of what it makes, for the line that says that it failed.
+        every_epochs: how often it is due, besides at the end of the run; 0 is never.
+        act: (setup, state, log, epoch, step) -> None, called by every process.
+        is_done: (setup, epoch) -> whether all of an epoch's is on disk.
+    """
+
+    name: str
+    every_epochs: int
+    act: Callable[[Setup, TrainState, Logs, int, int], None]
+    is_done: Callable[[Setup, int], bool]
+
+    def is_due(self, epoch: int, last: bool) -> bool:
+        """Whether it is to be done at the end of this epoch."""
+        return bool(self.every_epochs) and (last or epoch % self.every_epochs == 0)
 
 
 def run_steps(
-    run: Run,
+    setup: Setup,
     state: TrainState,
     progress: Progress,
     kept: RunCheckpoints,
     log: Logs,
     first_step: int,
+    actions: Sequence[EpochAction],
 ) -> bool:
     """All steps after first_step; false where a signal ended them early.
 
     SIGTERM and SIGINT end them after the step that is being taken, which is then saved.
     Raises UserError where a loss is not finite or a checkpoint cannot be saved.
     """
-    if run.stops_early(progress):
+    epochs = _EpochEnds(setup, kept, log, actions)
+    epochs.make_up(state, progress, first_step)
+    if setup.stops_early(progress):
         return True
-    feed = batches.prefetch(_batch_of(run), first_step, run.num_steps)
-    report = StepReport(run, log, first_step, kept)
+    feed = batches.prefetch(_batch_of(setup), first_step, setup.num_steps)
+    report = StepReport(setup, log, first_step, kept)
     with contextlib.closing(feed), contextlib.closing(report), _stop_signals() as stop_requested:
         for step, (batch, wait_s) in enumerate(batches.timed(feed), start=first_step + 1):
-            state, metrics = run.train_step(state, batch)
-            report.after_step(step, devices.get_state(metrics, run.spread))
+            state, metrics = setup.train_step(state, batch)
+            report.after_step(step, devices.get_state(metrics, setup.placement))
             report.add_wait(wait_s)
-            if step % run.steps_per_epoch == 0:
+            if step % setup.steps_per_epoch == 0:
                 report.flush()
-                end_of_epoch(run, state, progress, kept, log, report, step)
-                if run.stops_early(progress):
-                    report.say(_early_stop_line(run, progress))
+                epochs.end(state, progress, report, step)
+                if setup.stops_early(progress):
+                    report.say(_early_stop_line(setup, progress))
                     return True
             # After the epoch's end, so that a run that goes on from here has not missed it.
             if hosts.agree_to_stop(step, stop_requested):
                 report.flush()
                 log.flush()
-                save(kept, step, devices.get_state(state, run.spread), progress, None)
+                save(kept, step, devices.get_state(state, setup.placement), progress, None)
                 kept.wait()
                 report.say(f"stopped and saved at step {step}; the same command goes on from it.")
                 return False
     return True
 
 
-def _batch_of(run: Run) -> Callable[[int], dict]:
+def _batch_of(setup: Setup) -> Callable[[int], dict]:
     """The function (steps taken before) -> batch, on the devices."""
-    examples, seed = run.prepared.parts["train"], run.config.training.seed
-    own = devices.own_rows(run.batch_size, run.spread)
+    examples, seed = setup.prepared.parts["train"], setup.config.training.seed
+    own = devices.own_rows(setup.batch_size, setup.placement)
 
     def batch_of(step: int) -> dict:
-        indices = batches.training_indices(len(examples), run.batch_size, seed, step)
-        return devices.put_batch(examples.batch(indices[own]), run.spread)
+        indices = batches.training_indices(len(examples), setup.batch_size, seed, step)
+        return devices.put_batch(examples.batch(indices[own]), setup.placement)
 
     return batch_of
 
 
-def end_of_epoch(
-    run: Run,
-    state: TrainState,
-    progress: Progress,
-    kept: RunCheckpoints,
-    log: Logs,
-    report: StepReport,
-    step: int,
-) -> None:
-    """Validates, writes samples and diagnostics and saves, each where its interval says so."""
-    config, epoch = run.config, step // run.steps_per_epoch
-    last = step == run.num_steps
-    speed = report.speed()
-    if speed:
-        log.write(step, "speed", speed, epoch=epoch)
-    validation_loss = None
-    if last or epoch % config.validation.every_epochs == 0:
-        results = _validate(run, state, kept, log, step)
-        validation_loss = results[run.monitored]["total"]
-        progress.update(
-            validation_loss, config.validation.every_epochs, config.early_stopping.min_delta
-        )
-        report.say(_epoch_line(run, epoch, results))
-    last = last or run.stops_early(progress)
-    due = lambda interval: last or epoch % interval == 0
-    if due(config.logging.samples_every_epochs):
-        write_samples(run, state.averaged(), log, epoch, step)
-    if config.diagnostics.every_epochs and due(config.diagnostics.every_epochs):
-        _write_diagnostics(run, state, epoch, step)
-    if due(config.checkpoints.every_epochs):
+class _EpochEnds:
+    """What happens at the end of an epoch: validation, a checkpoint, and then the actions."""
+
+    def __init__(
+        self, setup: Setup, kept: RunCheckpoints, log: Logs, actions: Sequence[EpochAction]
+    ):
+        self._setup, self._kept, self._log, self._actions = setup, kept, log, actions
+        self._failed: set[str] = set()  # actions of which that has been said
+
+    def end(self, state: TrainState, progress: Progress, report: StepReport, step: int) -> None:
+        """Validates, saves and acts, each where its interval says so."""
+        setup, log, config = self._setup, self._log, self._setup.config
+        epoch, last = step // setup.steps_per_epoch, step == setup.num_steps
+        speed = report.speed()
+        if speed:
+            log.write(step, "speed", speed, epoch=epoch)
+        validation_loss = None
+        if last or epoch % config.validation.every_epochs == 0:
+            results = self._validate(state, epoch, step)
+            validation_loss = results[setup.monitored]["total"]
+            progress.update(
+                validation_loss, config.validation.every_epochs, config.early_stopping.min_delta
+            )
+            report.say(_epoch_line(setup, epoch, results))
+        last = last or setup.stops_early(progress)
         # Metrics first: a run that goes on from this checkpoint does not write them again.
         log.flush()
-        save(kept, step, devices.get_state(state, run.spread), progress, validation_loss)
-    log.flush()
+        if last or epoch % config.checkpoints.every_epochs == 0:
+            now = devices.get_state(state, setup.placement)
+            save(self._kept, step, now, progress, validation_loss)
+        due = [action for action in self._actions if action.is_due(epoch, last)]
+        self._act(due, state, epoch, step)
+
+    def make_up(self, state: TrainState, progress: Progress, step: int) -> None:
+        """Acts where a run goes on from the end of an epoch that was killed before it had acted."""
+        epoch, rest = divmod(step, self._setup.steps_per_epoch)
+        if not epoch or rest:
+            return
+        last = step >= self._setup.num_steps or self._setup.stops_early(progress)
+        due = [action for action in self._actions if action.is_due(epoch, last)]
+        missing = [a for a in due if not hosts.writer_says(a.is_done(self._setup, epoch))]
+        self._act(missing, state, epoch, step)
+
+    def _validate(self, state: TrainState, epoch: int, step: int) -> dict[str, dict[str, float]]:
+        """Mean loss and terms of each validated part, logged."""
+        results = validation.validate(self._setup, state.averaged(), step, self._kept)
+        for part, values in results.items():
+            name = "validation" if part == "train" else part
+            self._log.write(step, name, values, epoch=epoch)
+        return results
+
+    def _act(
+        self, actions: Sequence[EpochAction], state: TrainState, epoch: int, step: int
+    ) -> None:
+        if not actions:
+            return
+        self._kept.wait()  # a checkpoint is on disk before anything that could go wrong here
+        for action in actions:
+            try:
+                action.act(self._setup, state, self._log, epoch, step)
+            except Exception as error:  # of drawing, of sounds, of the disk: no run ends by them
+                if isinstance(error, jax.errors.JaxRuntimeError) and jax.process_count() > 1:
+                    raise  # another process has ended, of which hosts tells
+                if action.name not in self._failed:
+                    self._failed.add(action.name)
+                    tqdm.write(
+                        f"the {action.name} of epoch {epoch} could not be made "
+                        f"({first_line(error)}); the run goes on. Where it happens again, "
+                        "nothing is said."
+                    )
+        self._log.flush()
 
 
 def save(
@@ -119,49 +175,8 @@ def save(
 ) -> None:
     """Saves a checkpoint, but never one from which no run could go on."""
     tree = jax.device_get(training_state.to_checkpoint(state, progress))
-    finite.require_finite_state(tree, step, kept)
+    require_finite_state(tree, step, kept)
     kept.save(step, tree, validation_loss)
-
-
-def _validate(
-    run: Run, state: TrainState, kept: RunCheckpoints, log: Logs, step: int
-) -> dict[str, dict[str, float]]:
-    """Mean loss and terms of each validated part, logged."""
-    results = validation.validate(run, state.averaged(), step, kept)
-    for part, values in results.items():
-        name = "validation" if part == "train" else part
-        log.write(step, name, values, epoch=step // run.steps_per_epoch)
-    return results
-
-
-def write_samples(run: Run, model_variables: Variables, log: Logs, epoch: int, step: int) -> None:
-    """Writes and logs what becomes of the first examples of each part."""
-    if not run.config.logging.num_samples:
-        return
-    folder = run.workdir / "samples" / f"epoch_{epoch:04d}"
-    for part, examples in run.prepared.parts.items():
-        metrics, audio = validation.first_samples(run, model_variables, examples, step)
-        if not hosts.is_writer():
-            continue
-        title = f"{part}, epoch {epoch}: loss {metrics['total']:.2f}"
-        samples.write_samples(folder, part, run.prepared.index, examples, audio, title)
-        for i, waveform in enumerate(audio):
-            log.write_audio(step, f"{part}_{i + 1:02d}", waveform, SAMPLE_RATE_HZ)
-
-
-def _write_diagnostics(run: Run, state: TrainState, epoch: int, step: int) -> None:
-    parts = {part: run.prepared.parts[part] for part in run.validated}
-    found = probe.examine(
-        run.probe,
-        state,
-        parts,
-        run.prepared.parts["train"],
-        run.batch_size,
-        run.config.diagnostics.num_examples,
-    )
-    if hosts.is_writer():
-        snapshot = Snapshot(epoch, step, tuple(parts), found)
-        diagnostics_files.write(run.workdir, snapshot)
 
 
 @contextlib.contextmanager
@@ -186,16 +201,16 @@ def _stop_signals() -> Iterator[Callable[[], bool]]:
             signal.signal(number, handler)
 
 
-def _epoch_line(run: Run, epoch: int, results: dict[str, dict[str, float]]) -> str:
+def _epoch_line(setup: Setup, epoch: int, results: dict[str, dict[str, float]]) -> str:
     texts = []
     for part, values in results.items():
-        terms = " ".join(f"{name} {values[name]:.3g}" for name in losses.TERMS)
+        terms = " ".join(f"{name} {values[name]:.3g}" for name in setup.loss.terms)
         texts.append(f"{part} {values['total']:.3f} ({terms})")
-    return f"epoch {epoch}/{run.config.training.num_epochs}  " + "  ".join(texts)
+    return f"epoch {epoch}/{setup.config.training.num_epochs}  " + "  ".join(texts)
 
 
-def _early_stop_line(run: Run, progress: Progress) -> str:
+def _early_stop_line(setup: Setup, progress: Progress) -> str:
     return (
-        f"stopping early: the {run.monitored} loss has not fallen by "
-        f"{run.config.early_stopping.min_delta} for {progress.stale_epochs} epochs."
+        f"stopping early: the {setup.monitored} loss has not fallen by "
+        f"{setup.config.early_stopping.min_delta} for {progress.stale_epochs} epochs."
     )

@@ -1,24 +1,26 @@
 """Metrics to a JSONL file, to TensorBoard and, where the config says so, to wandb."""
 
+import contextlib
 import json
 import pathlib
 import sys
+import time
 import types
+from collections.abc import Callable, Iterator
 
 import ml_collections
 import numpy as np
+from tqdm import tqdm
 
+from qvae_jax.runs import METRICS_FILE, TENSORBOARD, read_metrics
 from qvae_jax.system import files
-from qvae_jax.system.errors import UserError
+from qvae_jax.system.errors import first_line
 from qvae_jax.training import hosts
 from qvae_jax.training.wandb_log import WandbLog
 
-METRICS_FILE = "metrics.jsonl"
-LARGEST_COUNT = 2**53  # whole numbers beyond it are not those of any run
-
 
 class MetricsLog:
-    """Writes one JSON object a line to `workdir/metrics.jsonl`, and the same to TensorBoard.
+    """Writes one JSON object a line to `workdir/metrics.jsonl`, a run's record of its numbers.
 
     Opening it at a step drops the lines of later steps, which a resumed run will write again.
     """
@@ -26,148 +28,150 @@ class MetricsLog:
     def __init__(self, workdir: pathlib.Path, step: int):
         self._path = workdir / METRICS_FILE
         if self._path.exists():
-            kept = [line for line in read_metrics(workdir) if line["step"] <= step]
+            kept = [
+                line
+                for line in read_metrics(workdir, leave_out_damaged=True)
+                if line["step"] <= step
+            ]
             with files.replacing(self._path) as temporary:
                 temporary.write_text("".join(_line(entry) for entry in kept), "utf-8")
         with files.explaining_write_errors(self._path):
             self._file = open(self._path, "a", encoding="utf-8")
-            # TensorBoard drops what an earlier attempt wrote at purge_step and after it.
-            self._board = _tensorboard().SummaryWriter(
-                str(workdir / "tensorboard"), purge_step=step + 1
-            )
 
     def write(self, step: int, part: str, values: dict[str, float], **extra) -> None:
         """Writes the values of one part ("train", "interpolation", …) after a step."""
         entry = {"step": step, "part": part, **extra, **values}
         with files.explaining_write_errors(self._path):
             self._file.write(_line(entry))
-        for name, value in values.items():
-            self._board.add_scalar(f"{part}/{name}", value, step)
-
-    def write_audio(self, step: int, name: str, samples: np.ndarray, sample_rate_hz: int) -> None:
-        """Writes a waveform [samples] to TensorBoard."""
-        self._board.add_audio(name, samples, step, sample_rate=sample_rate_hz)
 
     def flush(self) -> None:
         """Makes sure that all of it is on disk."""
         with files.explaining_write_errors(self._path):
             self._file.flush()
-        self._board.flush()
 
     def close(self) -> None:
-        """Ends both."""
+        """Ends it."""
         self.flush()
         self._file.close()
-        self._board.close()
 
 
-class Logs:
-    """Several logs as one; none at all in a process that does not write."""
+class TensorBoardLog:
+    """Writes the same numbers, and audio, to `workdir/tensorboard`.
 
-    def __init__(self, *logs: MetricsLog | WandbLog):
-        self._logs = logs
+    In the caller's thread: tensorboardX's own writer has a thread that a full disk ends, and then
+    waits for it for ever.
+    """
+
+    def __init__(self, workdir: pathlib.Path, step: int):
+        self._modules = _tensorboard()
+        folder = workdir / TENSORBOARD
+        folder.mkdir(exist_ok=True)
+        self._events = self._modules.event_file_writer.EventsWriter(str(folder / "events"))
+        session_log = self._modules.event_pb2.SessionLog
+        # TensorBoard drops what an earlier attempt wrote at this step and later ones.
+        self._write(step + 1, session_log=session_log(status=session_log.START))
 
     def write(self, step: int, part: str, values: dict[str, float], **extra) -> None:
-        """Writes the values of one part to each."""
-        for log in self._logs:
-            log.write(step, part, values, **extra)
+        """Writes the values of one part after a step."""
+        for name, value in values.items():
+            self._write(step, summary=self._modules.summary.scalar(f"{part}/{name}", value))
 
     def write_audio(self, step: int, name: str, samples: np.ndarray, sample_rate_hz: int) -> None:
-        """Writes a waveform [samples] to each."""
-        for log in self._logs:
-            log.write_audio(step, name, samples, sample_rate_hz)
+        """Writes a waveform [samples]."""
+        self._write(step, summary=self._modules.summary.audio(name, samples, sample_rate_hz))
 
     def flush(self) -> None:
         """Makes sure that all of it is on disk."""
-        for log in self._logs:
-            log.flush()
+        self._events.flush()
+
+    def close(self) -> None:
+        """Ends it."""
+        self._events.close()
+
+    def _write(self, step: int, **content) -> None:
+        event = self._modules.event_pb2.Event(wall_time=time.time(), step=step, **content)
+        self._events.write_event(event)
+
+
+class Logs:
+    """A run's logs as one: its record, and others that may fail without harm.
+
+    Whatever goes wrong with one of the others is said once, and from then on nothing more is
+    written to it. There are none at all in a process that does not write.
+    """
+
+    def __init__(self, record: MetricsLog | None = None, **others: Callable):
+        """others: by name, functions that open one."""
+        self._record = record
+        self._others = {}
+        for name, open_log in others.items():
+            with self._unless_it_fails(name):
+                self._others[name] = open_log()
+
+    def write(self, step: int, part: str, values: dict[str, float], **extra) -> None:
+        """Writes the values of one part ("train", "interpolation", …) after a step to each."""
+        if self._record is not None:
+            self._record.write(step, part, values, **extra)
+        self._of_others(lambda log: log.write(step, part, values, **extra))
+
+    def write_audio(self, step: int, name: str, samples: np.ndarray, sample_rate_hz: int) -> None:
+        """Writes a waveform [samples] to each but the record."""
+        self._of_others(lambda log: log.write_audio(step, name, samples, sample_rate_hz))
+
+    def flush(self) -> None:
+        """Makes sure that all of it is on disk."""
+        if self._record is not None:
+            self._record.flush()
+        self._of_others(lambda log: log.flush())
 
     def close(self) -> None:
         """Ends each."""
-        for log in self._logs:
-            log.close()
+        self._of_others(lambda log: log.close())
+        self._others.clear()
+        if self._record is not None:
+            self._record.close()
+
+    def _of_others(self, call: Callable) -> None:
+        for name, log in list(self._others.items()):
+            with self._unless_it_fails(name):
+                call(log)
+
+    @contextlib.contextmanager
+    def _unless_it_fails(self, name: str) -> Iterator[None]:
+        try:
+            yield
+        except Exception as error:  # a disk's, a network's, a service's: no run ends by them
+            self._others.pop(name, None)
+            tqdm.write(f"{name} failed ({first_line(error)}); the run goes on without it.")
 
 
 def open_log(workdir: pathlib.Path, step: int, config: ml_collections.ConfigDict) -> Logs:
     """The log of a run that begins or goes on at a step; only one process writes."""
     if not hosts.is_writer():
         return Logs()
-    metrics_log, project = MetricsLog(workdir, step), config.logging.wandb
-    if not project:
-        return Logs(metrics_log)
-    return Logs(metrics_log, WandbLog(workdir, project, config.to_dict()))
+    others = {"TensorBoard": lambda: TensorBoardLog(workdir, step)}
+    if project := config.logging.wandb:
+        others["wandb"] = lambda: WandbLog(workdir, project, config.to_dict())
+    return Logs(MetricsLog(workdir, step), **others)
 
 
-def read_metrics(workdir: pathlib.Path) -> list[dict]:
-    """All entries of a run's metrics.jsonl; a last line that a kill cut short is left out."""
-    entries = []
-    for line in (workdir / METRICS_FILE).read_text("utf-8").splitlines():
-        try:
-            entries.append(json.loads(line))
-        except ValueError:
-            continue
-    return entries
-
-
-def checked_metrics(workdir: pathlib.Path) -> list[dict]:
-    """All entries of a run's metrics.jsonl, each with an int step, a str part, and numbers.
-
-    Raises UserError where there is none, and for lines that training does not write, but for a last
-    one that a kill cut short.
-    """
-    path = workdir / METRICS_FILE
-    try:
-        lines = path.read_text("utf-8").splitlines()
-    except (OSError, ValueError) as error:
-        raise UserError(
-            f"{path} cannot be read ({error}): name the workdir of a run that has trained."
-        ) from error
-    entries = []
-    for number, line in enumerate(lines, start=1):
-        try:
-            entry = json.loads(line)
-        except (ValueError, RecursionError):
-            if number == len(lines):
-                break
-            entry = None
-        if not _is_entry(entry):
-            raise UserError(
-                f"{path} is damaged: line {number} is not a line of metrics; remove it."
-            )
-        entries.append(entry)
-    return entries
-
-
-def _is_entry(entry) -> bool:
-    if not isinstance(entry, dict) or not {"step", "part"} <= entry.keys():
-        return False
-    if not isinstance(entry["part"], str) or not _is_count(entry["step"]):
-        return False
-    numbers = (value for name, value in entry.items() if name != "part")
-    return _is_count(entry.get("epoch", 0)) and all(
-        type(n) is float or (type(n) is int and abs(n) <= LARGEST_COUNT) for n in numbers
-    )
-
-
-def _is_count(value) -> bool:
-    return type(value) is int and 0 <= value <= LARGEST_COUNT
-
-
-def _tensorboard() -> types.ModuleType:
-    """tensorboardX without torch, of which it would import what is installed and then use nothing.
+def _tensorboard() -> types.SimpleNamespace:
+    """tensorboardX's modules, without torch, which it would import where installed and never use.
 
     That is a second and 190 MB. What torch there is otherwise stays as it is.
     """
-    if "torch" in sys.modules:
-        import tensorboardX
-
-        return tensorboardX
-    sys.modules["torch"] = None  # so that its import fails
+    hidden = "torch" not in sys.modules
+    if hidden:
+        sys.modules["torch"] = None  # so that its import fails
     try:
-        import tensorboardX
+        from tensorboardX import event_file_writer, summary
+        from tensorboardX.proto import event_pb2
     finally:
-        del sys.modules["torch"]
-    return tensorboardX
+        if hidden:
+            del sys.modules["torch"]
+    return types.SimpleNamespace(
+        event_file_writer=event_file_writer, summary=summary, event_pb2=event_pb2
+    )
 
 
 def _line(entry: dict) -> str:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -11,7 +12,29 @@ import optax
 from qvae_jax.models import stored
 from qvae_jax.models.variables import Arrays, Variables
 from qvae_jax.training.optimizer import split_trainable
-from qvae_jax.training.step import TrainState
+
+
+class TrainState(NamedTuple):
+    """Everything that a step changes, and the parameters that it does not."""
+
+    step: jax.Array  # steps taken so far, int32
+    trainable: Arrays
+    frozen: Arrays
+    batch_stats: Arrays
+    optimizer_state: Any
+    average: Arrays | None = None  # exponential moving average of trainable; None without one
+
+    def variables(self) -> Variables:
+        """The model's variables, trainable and frozen together."""
+        return Variables({**self.frozen, **self.trainable}, self.batch_stats)
+
+    def averaged(self) -> Variables:
+        """The variables to evaluate: with the averaged parameters, where an average is kept.
+
+        BatchNorm's running statistics are averages already and are taken as they are.
+        """
+        trained = self.trainable if self.average is None else self.average
+        return Variables({**self.frozen, **trained}, self.batch_stats)
 
 
 @dataclasses.dataclass

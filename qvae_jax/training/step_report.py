@@ -1,16 +1,23 @@
-"""What is said and logged of each step, one step late."""
+"""What is said and logged of each step, one step late, and the end of a run at what is not finite.
 
+Such a run ends before it learns from the number or saves it.
+"""
+
+import math
 import time
+from collections.abc import Mapping, Sequence
 
 import jax
+import numpy as np
 from tqdm import tqdm
 
-from qvae_jax import losses
+from qvae_jax.models.variables import Arrays
+from qvae_jax.system.errors import UserError
 from qvae_jax.system.progress import progress_bar
-from qvae_jax.training import finite, hosts
+from qvae_jax.training import hosts
 from qvae_jax.training.checkpoints import RunCheckpoints
 from qvae_jax.training.metrics_log import Logs
-from qvae_jax.training.run import Run
+from qvae_jax.training.setup import Setup
 
 
 class StepReport:
@@ -19,12 +26,12 @@ class StepReport:
     Late, so that the device computes the next step while the host waits for the last one.
     """
 
-    def __init__(self, run: Run, log: Logs, first_step: int, kept: RunCheckpoints):
-        self._run, self._log, self._kept = run, log, kept
+    def __init__(self, setup: Setup, log: Logs, first_step: int, kept: RunCheckpoints):
+        self._setup, self._log, self._kept = setup, log, kept
         self._pending = None
         self._bar = progress_bar(
             "training",
-            total=run.num_steps,
+            total=setup.num_steps,
             unit="step",
             initial=first_step,
             shown=hosts.is_writer(),
@@ -62,12 +69,13 @@ class StepReport:
             return
         (step, metrics), self._pending = self._pending, None
         values = {name: float(value) for name, value in jax.device_get(metrics).items()}
-        names = (*losses.TERMS, "total", "gradient_norm")
-        finite.require_finite(values, names, "the loss", step, self._kept)
-        if step % self._run.config.logging.every_steps == 0:
-            epoch = (step - 1) // self._run.steps_per_epoch + 1
+        terms = self._setup.loss.terms
+        names = (*terms, "total", "gradient_norm")
+        require_finite(values, names, "the loss", step, self._kept)
+        if step % self._setup.config.logging.every_steps == 0:
+            epoch = (step - 1) // self._setup.steps_per_epoch + 1
             self._log.write(step, "train", values, epoch=epoch)
-        shown = {name: f"{values[name]:.3g}" for name in ("total", *losses.TERMS)}
+        shown = {name: f"{values[name]:.3g}" for name in ("total", *terms)}
         self._bar.set_postfix(shown, refresh=False)
         self._bar.update(1)
 
@@ -78,3 +86,31 @@ class StepReport:
     def close(self) -> None:
         """Ends the bar."""
         self._bar.close()
+
+
+def require_finite(
+    values: Mapping[str, float], names: Sequence[str], what: str, step: int, kept: RunCheckpoints
+) -> None:
+    """Raises UserError naming the first of these values that is not finite."""
+    for name in names:
+        if not math.isfinite(values[name]):
+            raise UserError(
+                f"{what} is not finite at step {step}, first in {name!r} ({values[name]}); "
+                f"{_kept(kept)}: lower optimizer.learning_rate and run again."
+            )
+
+
+def require_finite_state(tree: Mapping[str, Arrays], step: int, kept: RunCheckpoints) -> None:
+    """Raises UserError naming the first array of a checkpoint to be that is not finite."""
+    for part in (part for part in tree if part != "progress"):
+        for name, array in tree[part].items():
+            if not np.isfinite(array).all():
+                raise UserError(
+                    f"{name} ({part}) is not finite after step {step}; {_kept(kept)}: lower "
+                    "optimizer.learning_rate and run again."
+                )
+
+
+def _kept(kept: RunCheckpoints) -> str:
+    latest = kept.latest_step
+    return "no checkpoint was saved yet" if latest is None else f"step {latest} is kept"

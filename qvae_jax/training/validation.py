@@ -1,55 +1,105 @@
-"""The losses and the audio of examples at z = μ, without learning from them."""
+"""What a model makes of examples at z = μ, without learning from them: losses, and samples."""
 
 import dataclasses
+import pathlib
 from collections.abc import Iterator
 
 import jax
 import numpy as np
 
-from qvae_jax import losses
+from qvae_jax.audio.files import read_audio, write_wav
 from qvae_jax.data import batches
 from qvae_jax.data.batches import Examples
+from qvae_jax.data.vimsketch import Index
+from qvae_jax.models.decoders import SAMPLE_RATE_HZ
 from qvae_jax.models.variables import Variables
-from qvae_jax.training import devices, finite
+from qvae_jax.runs import SAMPLES
+from qvae_jax.system import files
+from qvae_jax.training import devices, hosts
 from qvae_jax.training.checkpoints import RunCheckpoints
-from qvae_jax.training.run import Run
+from qvae_jax.training.metrics_log import Logs
+from qvae_jax.training.setup import Setup
+from qvae_jax.training.state import TrainState
+from qvae_jax.training.step_report import require_finite
+from qvae_jax.visualisation import figures
+
+LONGEST_NAME = 44  # characters
+
+
+# --- Losses
 
 
 def validate(
-    run: Run, model_variables: Variables, step: int, kept: RunCheckpoints
+    setup: Setup, model_variables: Variables, step: int, kept: RunCheckpoints
 ) -> dict[str, dict[str, float]]:
     """Mean loss and terms of each validated part at z = μ."""
     results = {}
-    for part in run.validated:
-        sums, examples = {}, run.prepared.parts[part]
-        for metrics, _, num_valid in _evaluate(run, model_variables, examples, step):
+    for part in setup.validated:
+        sums, examples = {}, setup.prepared.parts[part]
+        for metrics, _, num_valid in _evaluate(setup, model_variables, examples, step):
             for name, value in metrics.items():
                 sums[name] = sums.get(name, 0.0) + value * num_valid
         results[part] = {name: total / len(examples) for name, total in sums.items()}
-        finite.require_finite(results[part], losses.TERMS, f"the {part} loss", step, kept)
+        require_finite(results[part], setup.loss.terms, f"the {part} loss", step, kept)
     return results
 
 
 def _evaluate(
-    run: Run, model_variables: Variables, examples: Examples, step: int
+    setup: Setup, model_variables: Variables, examples: Examples, step: int
 ) -> Iterator[tuple[dict[str, float], jax.Array, int]]:
     """Yields the metrics, the audio on the devices, and the number of examples of each batch."""
-    beta = np.float32(run.beta(step))
-    own = devices.own_rows(run.batch_size, run.spread)
-    starts = range(0, len(examples), run.batch_size)
-    for first, batch in zip(starts, batches.evaluation_batches(examples, run.batch_size, own)):
-        batch = devices.put_batch(batch, run.spread)
-        metrics, audio = run.eval_step(model_variables, batch, beta)
-        metrics = jax.device_get(devices.get_state(metrics, run.spread))
-        num_valid = min(run.batch_size, len(examples) - first)
+    size, placement = setup.batch_size, setup.placement
+    own = devices.own_rows(size, placement)
+    starts = range(0, len(examples), size)
+    for first, batch in zip(starts, batches.evaluation_batches(examples, size, own)):
+        batch = devices.put_batch(batch, placement)
+        metrics, audio = setup.eval_step(model_variables, batch, np.int32(step))
+        metrics = jax.device_get(devices.get_state(metrics, placement))
+        num_valid = min(size, len(examples) - first)
         yield {name: float(value) for name, value in metrics.items()}, audio, num_valid
 
 
-def first_samples(
-    run: Run, model_variables: Variables, examples: Examples, step: int
-) -> tuple[dict[str, float], np.ndarray]:
-    """Loss and audio [samples, 59049] of the first samples of a part."""
-    count = min(run.config.logging.num_samples, len(examples))
+# --- Samples
+
+
+def write_samples(setup: Setup, state: TrainState, log: Logs, epoch: int, step: int) -> None:
+    """Writes and logs what becomes of the first examples of each part."""
+    if not setup.config.logging.num_samples:
+        return
+    # All of it first, for which the processes need each other; the writer may then fail alone.
+    made = {
+        part: _first_samples(setup, state.averaged(), examples, step)
+        for part, examples in setup.prepared.parts.items()
+    }
+    if not hosts.is_writer():
+        return
+    for part, (total, audio) in made.items():
+        title = f"{part}, epoch {epoch}: loss {total:.2f}"
+        examples = setup.prepared.parts[part]
+        folder = samples_folder(setup, epoch)
+        _write_part(folder, part, setup.prepared.index, examples, audio, title)
+        for i, waveform in enumerate(audio):
+            log.write_audio(step, f"{part}_{i + 1:02d}", waveform, SAMPLE_RATE_HZ)
+
+
+def has_samples(setup: Setup, epoch: int) -> bool:
+    """Whether write_samples has written all of an epoch's."""
+    folder = samples_folder(setup, epoch)
+    return not setup.config.logging.num_samples or all(
+        (folder / f"{part}.png").exists() for part in setup.prepared.parts
+    )
+
+
+def samples_folder(setup: Setup, epoch: int) -> pathlib.Path:
+    """Where an epoch's samples lie."""
+    return setup.workdir / SAMPLES / f"epoch_{epoch:04d}"
+
+
+def _first_samples(
+    setup: Setup, model_variables: Variables, examples: Examples, step: int
+) -> tuple[float, np.ndarray]:
+    """Mean loss and audio [samples, 59049] of the first samples of a part."""
+    count = min(setup.config.logging.num_samples, len(examples))
     audio, totals = [], []
     few = dataclasses.replace(
         examples,
@@ -57,7 +107,49 @@ def first_samples(
         input_rows=examples.input_rows[:count],
         target_rows=examples.target_rows[:count],
     )
-    for metrics, generated, num_valid in _evaluate(run, model_variables, few, step):
-        audio.append(devices.get_rows(generated, run.spread)[:num_valid])
+    for metrics, generated, num_valid in _evaluate(setup, model_variables, few, step):
+        audio.append(devices.get_rows(generated, setup.placement)[:num_valid])
         totals += [metrics["total"]] * num_valid
-    return {"total": float(np.mean(totals))}, np.concatenate(audio)
+    return float(np.mean(totals)), np.concatenate(audio)
+
+
+def _write_part(
+    folder: pathlib.Path,
+    part: str,
+    index: Index,
+    examples: Examples,
+    generated: np.ndarray,
+    title: str,
+) -> None:
+    """Writes the first samples of a part: `PART_NN_STEM_generated.wav` each, and `PART.png` last.
+
+    generated holds the audio [samples, 59049] of the first of `examples`; title stands above the
+    picture. References do not change during a run, so they are written once, into `reference`
+    beside `folder`.
+    """
+    references = folder.parent / "reference"
+    files.make_folder(folder)
+    files.make_folder(references)
+    rows = []
+    for i, audio in enumerate(generated):
+        pair = examples.pairs[i]
+        stem = f"{part}_{i + 1:02d}_{pathlib.Path(pair.imitation).stem}"
+        write_wav(folder / f"{stem}_generated.wav", audio, SAMPLE_RATE_HZ)
+        target = np.asarray(examples.targets[examples.target_rows[i]])
+        if not (references / f"{stem}_reference.wav").exists():
+            write_wav(references / f"{stem}_reference.wav", target, SAMPLE_RATE_HZ)
+        imitation = read_audio(index.imitation_path(pair), SAMPLE_RATE_HZ, max_duration_s=10.0)
+        rows.append(
+            [
+                figures.Sound(imitation, SAMPLE_RATE_HZ, f"imitation {_short(pair.imitation)}"),
+                figures.Sound(target, SAMPLE_RATE_HZ, f"reference {_short(pair.reference)}"),
+                figures.Sound(audio, SAMPLE_RATE_HZ, "generated"),
+            ]
+        )
+    figures.save_comparison(folder / f"{part}.png", rows, title)
+
+
+def _short(name: str) -> str:
+    """A file's name as it fits above a picture."""
+    stem = pathlib.Path(name).stem
+    return stem if len(stem) <= LONGEST_NAME else f"{stem[: LONGEST_NAME - 1]}…"

@@ -11,6 +11,7 @@ import small_run
 from qvae_jax.diagnostics import files as diagnostics_files
 from qvae_jax.diagnostics import verdicts
 from qvae_jax.modes import diagnose
+from qvae_jax.modes.requests import DiagnoseRequest
 from qvae_jax.system.errors import UserError
 from qvae_jax.training.metrics_log import METRICS_FILE
 
@@ -58,7 +59,7 @@ def test_a_run_that_goes_on_repeats_what_came_after_its_checkpoint(data_set, run
 
 def test_a_diagnosis_is_a_table_a_verdict_and_a_picture(run, tmp_path, capsys):
     workdir = shutil.copytree(run, tmp_path / "run")
-    said = diagnose.diagnose(workdir)
+    said = diagnose.diagnose(DiagnoseRequest(str(workdir)))
     told = capsys.readouterr().out.splitlines()
     assert [line.split()[0] for line in told[1:3]] == ["1", "2"]
     snapshots = diagnostics_files.read_all(workdir)
@@ -100,6 +101,6 @@ def test_what_cannot_be_read_is_one_line(run, tmp_path, how, message):
     workdir = shutil.copytree(run, tmp_path / "run")
     broken(workdir, how)
     with pytest.raises(UserError, match=message) as raised:
-        diagnose.diagnose(workdir)
+        diagnose.diagnose(DiagnoseRequest(str(workdir)))
     assert str(workdir) in str(raised.value) and "\n" not in str(raised.value)
     assert not (workdir / "diagnostics" / "history.png").exists()

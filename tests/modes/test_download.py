@@ -195,5 +195,5 @@ def test_another_archive_than_vimsketch_is_refused_before_anything_is_unpacked(t
 
 
 def test_a_config_without_a_folder_is_refused():
-    with pytest.raises(UserError, match="data.dataset_dir is empty.*configs/vimsketch.py"):
+    with pytest.raises(UserError, match="data.dataset_dir is empty.*--config=vimsketch"):
         download(config_for(""), DownloadRequest())

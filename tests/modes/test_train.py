@@ -13,15 +13,16 @@ import soundfile
 
 import killed_run
 import small_run
-from qvae_jax import configuration, losses
+from qvae_jax import configuration, losses, runs
 from qvae_jax.data import batches
 from qvae_jax.data.split_record import SPLIT_FILE
 from qvae_jax.generation.model import load_model
 from qvae_jax.models import stored
 from qvae_jax.models.variables import Variables
-from qvae_jax.modes import train
+from qvae_jax.modes.requests import TrainRequest
+from qvae_jax.modes.train import train
 from qvae_jax.system.errors import UserError
-from qvae_jax.training import environment, loop, reset, step_report
+from qvae_jax.training import environment, loop, start, step_report
 from qvae_jax.training import state as training_state
 from qvae_jax.training.checkpoints import RunCheckpoints
 from qvae_jax.training.metrics_log import METRICS_FILE, read_metrics
@@ -73,6 +74,10 @@ def names_below(before: Variables, *prefixes: str) -> set[str]:
 
 def assert_same_checkpoints(found: dict, expected: dict) -> None:
     jax.tree.map(np.testing.assert_array_equal, found, expected)
+
+
+def asked(workdir, **flags) -> TrainRequest:
+    return TrainRequest(workdir=str(workdir), **flags)
 
 
 def signal_after(monkeypatch, step: int, number: int) -> None:
@@ -222,7 +227,7 @@ def test_samples_can_be_heard_and_seen(data_set, fine_tuned_run):
 def test_a_run_says_where_everything_lies(data_set, frozen_run, tmp_path, capsys):
     workdir = shutil.copytree(frozen_run, tmp_path / "run")
     before = (workdir / METRICS_FILE).read_bytes()
-    train.train(small_run.config(data_set), workdir)
+    train(small_run.config(data_set), asked(workdir))
     told = capsys.readouterr().out
     assert "going on from step 6" in told and "6 train, 3 interpolation, 3 extrapolation" in told
     assert "parameters of " in told and " parameters learn, " in told
@@ -275,7 +280,7 @@ def test_a_run_goes_on_with_its_own_split_only(data_set, frozen_run, tmp_path):
     config = small_run.config(own, **{"training.num_epochs": 3, "data.on_bad_file": "report"})
     settings = (workdir / configuration.CONFIG_FILE).read_bytes()
     with pytest.raises(UserError, match=f"'{lost}' is no longer in interpolation; restore"):
-        train.train(config, workdir)
+        train(config, asked(workdir))
     assert json.loads((workdir / SPLIT_FILE).read_text()) == record
     assert (workdir / configuration.CONFIG_FILE).read_bytes() == settings
 
@@ -307,21 +312,21 @@ def test_a_change_of_a_training_setting_is_recorded(data_set, frozen_run, tmp_pa
     small_run.trained(data_set, workdir, **{"optimizer.clip_norm": 1.0})
     changed = {"optimizer.clip_norm": {"was": 2.0, "is": 1.0}}
     assert environment.read_history(workdir) == [{"step": 6, "changed": changed}]
-    assert (workdir / environment.ENVIRONMENT_FILE).exists()
+    assert (workdir / runs.ENVIRONMENT_FILE).exists()
 
 
 def test_a_reset_keeps_the_weights_and_starts_anew(data_set, frozen_run, tmp_path, capsys):
     workdir = shutil.copytree(frozen_run, tmp_path / "run")
     with pytest.raises(UserError, match="model.latent_dim is 5 but was 4"):
-        train.train(
-            small_run.config(data_set, **{"model.latent_dim": 5}), workdir, reset_epoch=True
+        train(
+            small_run.config(data_set, **{"model.latent_dim": 5}), asked(workdir, reset_epoch=True)
         )
-    assert not (workdir / reset.START_FOLDER).exists()
-    train.train(small_run.config(data_set), workdir, reset_epoch=True)
+    assert not (workdir / runs.START).exists()
+    train(small_run.config(data_set), asked(workdir, reset_epoch=True))
     assert "starting anew from the weights of step 6" in capsys.readouterr().out
     before, expected = saved(frozen_run), saved(workdir / "before_reset_1")
     assert_same_checkpoints(expected, before)
-    found = reset.start_weights(workdir, Variables(before["params"], before["batch_stats"]))
+    found = start.start_weights(workdir, Variables(before["params"], before["batch_stats"]))
     assert_same_checkpoints(found._asdict(), {n: before[n] for n in Variables._fields})
     steps = [entry["step"] for entry in read_metrics(workdir) if entry["part"] == "train"]
     assert steps == [1, 2, 3, 4, 5, 6] and steps_on_disk(workdir) == {3, 6}
@@ -340,7 +345,7 @@ def test_a_reset_needs_a_checkpoint(data_set, tmp_path):
         "--reset_epoch: .* holds no checkpoint to",
     ):
         with pytest.raises(UserError, match=problem):
-            train.train(small_run.config(data_set), tmp_path / "run", reset_epoch=True)
+            train(small_run.config(data_set), asked(tmp_path / "run", reset_epoch=True))
         (tmp_path / "run" / "checkpoints").mkdir(exist_ok=True)
 
 
@@ -500,14 +505,14 @@ def test_checkpoints_of_another_model_are_refused(data_set, frozen_run, tmp_path
     config = small_run.config(data_set, **{"model.latent_dim": 5})
     configuration.record(config, workdir)  # as if someone had edited it
     with pytest.raises(UserError, match=r"checkpoints .*mu_head.*has shape .* instead of"):
-        train.train(config, workdir)
+        train(config, asked(workdir))
 
 
 def test_checkpoints_without_a_config_are_refused(data_set, frozen_run, tmp_path):
     workdir = shutil.copytree(frozen_run, tmp_path / "run")
     (workdir / "config.json").unlink()
     with pytest.raises(UserError, match="holds no config.json"):
-        train.train(small_run.config(data_set), workdir)
+        train(small_run.config(data_set), asked(workdir))
 
 
 def test_a_model_folder_is_no_workdir(data_set, tmp_path):
@@ -530,9 +535,9 @@ def test_a_run_that_never_saved_does_not_decide_the_width(data_set, tmp_path, mo
     def prepare(config, model_config, *rest):
         raise UserError(f"the width is {model_config.encoder_width}")
 
-    monkeypatch.setattr(train, "prepare", prepare)
+    monkeypatch.setattr(start, "prepare", prepare)
     with pytest.raises(UserError, match="the width is 0.2"):
-        train.train(config, workdir)
+        train(config, asked(workdir))
 
 
 def test_a_batch_of_one_is_too_small(data_set, tmp_path):
@@ -544,5 +549,5 @@ def test_a_workdir_that_cannot_be_written(data_set, tmp_path):
     (tmp_path / "file").write_text("kept")
     for workdir in (tmp_path / "file", tmp_path / "file" / "run"):
         with pytest.raises(UserError, match=str(workdir)):
-            train.train(small_run.config(data_set), workdir)
+            train(small_run.config(data_set), asked(workdir))
     assert (tmp_path / "file").read_text() == "kept"

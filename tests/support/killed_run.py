@@ -60,8 +60,7 @@ def shrink(set_attribute=setattr) -> None:
 
 
 def patch(phase: str, number: int, delay_s: float) -> None:
-    from qvae_jax.modes import train
-    from qvae_jax.training import devices, loop, metrics_log, validation
+    from qvae_jax.training import devices, metrics_log, start, validation
     from qvae_jax.training.checkpoints import RunCheckpoints
 
     if phase == "step":
@@ -69,10 +68,10 @@ def patch(phase: str, number: int, delay_s: float) -> None:
         devices.compile_train_step = lambda *given: dying(compiled(*given), number, delay_s)
         return
     owner, name = {
-        "prepare": (train, "prepare"),
+        "prepare": (start, "prepare"),
         "validation": (validation, "validate"),
         "save": (RunCheckpoints, "save"),
-        "samples": (loop, "write_samples"),
+        "samples": (validation, "write_samples"),
         "log": (metrics_log.MetricsLog, "flush"),
     }[phase]
     setattr(owner, name, dying(getattr(owner, name), number, delay_s))

@@ -1,4 +1,4 @@
-"""Run by the tests in a process of its own: one training, spread over devices in several ways.
+"""Run by the tests in a process of its own: one training, on devices in several ways.
 
     python tests/support/many_devices.py OUTPUT.npz NUM_STEPS PARALLEL:NUM_DEVICES:CHANGES...
 
@@ -7,9 +7,11 @@ CHANGES are empty (then evaluation is compared too) or words: `per_device`, `par
 `shaken`: from weights half a rounding away, `no_mel` (without the mel loss), `no_log`: the spectral
 loss without its logarithms, which turn rounding into gradient where a prediction is nearly zero
 (test_step.py), `floor`: with them, but of magnitudes plus 1 instead of 1e-7, so that they do not,
-and with targets of noise. Keys of OUTPUT are SPREAD/KIND/NAME. Precision is JAX_ENABLE_X64's.
+and with targets of noise. Keys of OUTPUT are PLACEMENT/KIND/NAME,
+PLACEMENT being one of the last arguments. Precision is JAX_ENABLE_X64's.
 """
 
+import dataclasses
 import sys
 
 import jax
@@ -23,12 +25,14 @@ from qvae_jax.audio.logmel import FrontEnd
 from qvae_jax.losses import LossWeights
 from qvae_jax.models import decoders, variables
 from qvae_jax.models.qvae import QVAE, QVAEConfig
-from qvae_jax.training import devices, optimizer, schedules, step
-from qvae_jax.training.step import StepOptions, TrainState
+from qvae_jax.training import devices, optimizer, step
+from qvae_jax.training.qvae_loss import QVAELoss
+from qvae_jax.training.state import TrainState
+from qvae_jax.training.step import StepOptions
 
 BATCH_SIZE = 8
 LOG_FLOOR = losses.LOG_FLOOR
-FULL_RATE, WARMING_RATE = 8e-4, 8e-5 * schedules.WARMUP_START
+FULL_RATE, WARMING_RATE = 8e-4, 8e-5 * optimizer.WARMUP_START
 LAYERS = frozenset({1})  # of the encoder, that learn
 KEEP_GRADIENT = optax.GradientTransformation(
     init=lambda params: jax.tree.map(jnp.zeros_like, params),
@@ -79,44 +83,57 @@ def run(parallel: str, num_devices: int, changes: str, num_steps: int) -> dict[s
     given = jax.tree.map(lambda array: np.asarray(array, dtype), given)
     if "shaken" in changes:
         given = given._replace(params=shaken(given.params, np.finfo(dtype).eps / 2))
-    rate = schedules.constant(WARMING_RATE if "warming" in changes else FULL_RATE)
+    rate = optax.constant_schedule(WARMING_RATE if "warming" in changes else FULL_RATE)
     per_device = "per_device" in changes
-    how = devices.spread(
+    placement = devices.arrange(
         parallel, "per_device" if per_device else "global", jax.devices()[:num_devices]
     )
-    options = StepOptions(
-        loss_weights=LossWeights(mel=0.0) if "no_mel" in changes else LossWeights(),
-        beta=schedules.constant(0.01),
-        learning_rate=rate,
-        precomputed_features=False,
-        train_layers=LAYERS,
-        temperature=1.0,
-        seed=3,
-        accumulation_steps=2 if "parts" in changes else 1,
-        axis_name=how.axis_name,
-        batch_norm_per_device=per_device,
+    weights = LossWeights(mel=0.0) if "no_mel" in changes else LossWeights()
+    loss, options = loss_and_options(graphdef, placement, weights)
+    options = dataclasses.replace(
+        options, learning_rate=rate, accumulation_steps=2 if "parts" in changes else 1
     )
     adamw = optimizer.adamw(rate, rate, beta1=0.95, beta2=0.999, weight_decay=1e-4, clip_norm=2.0)
     rule = optax.chain(KEEP_GRADIENT, adamw)
     trainable, frozen = optimizer.split_trainable(given.params, LAYERS)
     state = TrainState(jnp.int32(0), trainable, frozen, given.batch_stats, rule.init(trainable))
-    state = devices.put_state(state, how)
-    train_step = devices.compile_train_step(step.make_train_step(graphdef, rule, options), how)
-    eval_step = devices.compile_eval_step(step.make_eval_step(graphdef, options), how)
+    state = devices.put_state(state, placement)
+    train_step = devices.compile_train_step(step.make_train_step(loss, rule, options), placement)
+    eval_step = devices.compile_eval_step(loss.evaluate, placement)
     given_batch = batch(dtype)
     if "floor" in changes:
         given_batch["targets"] = loud(given_batch["targets"])
-    placed = devices.put_batch(given_batch, how)
-    found = {} if changes else evaluated(state, eval_step, how, dtype)
+    placed = devices.put_batch(given_batch, placement)
+    found = {} if changes else evaluated(state, eval_step, placement, dtype)
     for number in range(1, num_steps + 1):
         state, metrics = train_step(state, placed)
         if number == 1:
-            here = devices.get_state(state, how)
-            found |= named("metrics", devices.get_state(metrics, how))
+            here = devices.get_state(state, placement)
+            found |= named("metrics", devices.get_state(metrics, placement))
             found |= named("gradients", here.optimizer_state[0])
             found |= named("batch_stats", here.batch_stats)
-    found |= named("params", devices.get_state(state, how).trainable)
+    found |= named("params", devices.get_state(state, placement).trainable)
     return found
+
+
+def loss_and_options(
+    graphdef, placement: devices.Placement, weights: LossWeights = LossWeights()
+) -> tuple[QVAELoss, StepOptions]:
+    """The loss of the model, and how its steps are taken, on these devices."""
+    cut = {
+        "axis_name": placement.axis_name,
+        "batch_norm_per_device": placement.batch_norm == "per_device",
+    }
+    loss = QVAELoss(
+        graphdef=graphdef,
+        weights=weights,
+        beta=optax.constant_schedule(0.01),
+        precomputed_features=False,
+        train_layers=LAYERS,
+        temperature=1.0,
+        **cut,
+    )
+    return loss, StepOptions(learning_rate=optax.constant_schedule(FULL_RATE), seed=3, **cut)
 
 
 def shaken(params: dict, size: float) -> dict:
@@ -126,13 +143,15 @@ def shaken(params: dict, size: float) -> dict:
     return {name: (array * off(array)).astype(array.dtype) for name, array in params.items()}
 
 
-def evaluated(state: TrainState, eval_step, how: devices.Spread, dtype) -> dict[str, np.ndarray]:
+def evaluated(
+    state: TrainState, eval_step, placement: devices.Placement, dtype
+) -> dict[str, np.ndarray]:
     """Metrics and audio of a batch whose last row does not count."""
     valid = np.arange(BATCH_SIZE) < BATCH_SIZE - 1
-    marked = devices.put_batch(batch(dtype) | {"valid": valid}, how)
-    metrics, audio = eval_step(state.averaged(), marked, dtype(0.5))
-    return named("evaluation", devices.get_state(metrics, how)) | {
-        "audio": devices.get_rows(audio, how)
+    marked = devices.put_batch(batch(dtype) | {"valid": valid}, placement)
+    metrics, audio = eval_step(state.averaged(), marked, np.int32(0))
+    return named("evaluation", devices.get_state(metrics, placement)) | {
+        "audio": devices.get_rows(audio, placement)
     }
 
 
@@ -148,9 +167,9 @@ def named(kind: str, arrays: dict) -> dict[str, np.ndarray]:
 
 if __name__ == "__main__":
     jax.config.update("jax_default_matmul_precision", "highest")
-    output, num_steps, *spreads = sys.argv[1:]
+    output, num_steps, *placements = sys.argv[1:]
     results = {}
-    for text in spreads:
+    for text in placements:
         parallel, num_devices, changes = text.split(":")
         found = run(parallel, int(num_devices), changes, int(num_steps))
         results |= {f"{text}/{name}": array for name, array in found.items()}

@@ -8,7 +8,8 @@ import numpy as np
 from configs import vimsketch
 from qvae_jax.audio.files import write_wav
 from qvae_jax.modes import train
-from qvae_jax.training.metrics_log import read_metrics
+from qvae_jax.modes.requests import TrainRequest
+from qvae_jax.runs import read_metrics
 
 NUM_SOUNDS, NUM_IMITATIONS = 4, 3
 SAMPLE_RATE_HZ = 16_000
@@ -62,7 +63,7 @@ def config(
 
 def trained(data_set: pathlib.Path, workdir: pathlib.Path, **changes: object) -> pathlib.Path:
     """The workdir of a run with this config, trained to its end."""
-    train.train(config(data_set, **changes), workdir)
+    train.train(config(data_set, **changes), TrainRequest(workdir=str(workdir)))
     return workdir
 
 

@@ -27,7 +27,7 @@ def main(
     from qvae_jax.diagnostics import arrays as diagnostics
     from qvae_jax.diagnostics import files as diagnostics_files
     from qvae_jax.modes import train
-    from qvae_jax.training import hosts
+    from qvae_jax.modes.requests import TrainRequest
 
     killed_run.shrink()
     diagnostics.MEL_WINDOW = losses.MEL_WINDOWS[0]
@@ -56,8 +56,7 @@ def main(
 
     diagnostics_files.write = noted
     several = (coordinator, int(num_processes), int(process_id))
-    with hosts.joined(*(several if int(num_processes) > 1 else ())):
-        train.train(config, workdir)
+    train.train(config, TrainRequest(workdir, False, *(several if int(num_processes) > 1 else ())))
 
 
 def die(number: int, first: pathlib.Path) -> None:

@@ -11,7 +11,9 @@ import threading
 import pytest
 
 import small_run
-from qvae_jax.modes import train
+from qvae_jax import runs
+from qvae_jax.modes.requests import TrainRequest
+from qvae_jax.modes.train import train
 from qvae_jax.system import locks
 from qvae_jax.system.errors import UserError
 
@@ -85,6 +87,6 @@ def test_a_lock_that_cannot_be_written(tmp_path):
 def test_a_second_run_in_a_workdir_is_refused(data_set, tmp_path, holder):
     where = f"{tmp_path} is being trained in by process {holder.pid} on"
     with pytest.raises(UserError, match=where) as raised:
-        train.train(small_run.config(data_set), tmp_path)
+        train(small_run.config(data_set), TrainRequest(workdir=str(tmp_path)))
     assert "\n" not in str(raised.value)
-    assert os.listdir(tmp_path) == [train.LOCK_FILE]
+    assert os.listdir(tmp_path) == [runs.LOCK_FILE]

@@ -1,4 +1,4 @@
-"""One training spread over virtual CPU devices, in a process of its own: everywhere the same."""
+"""One training on virtual CPU devices, in a process of its own: everywhere the same."""
 
 import os
 import pathlib
@@ -17,11 +17,11 @@ from qvae_jax.training import devices
 REPOSITORY = pathlib.Path(__file__).parents[2]
 PROGRAM = REPOSITORY / "tests" / "support" / "many_devices.py"
 COUNTS = (2, 4, 8)
-EVERY_SPREAD = [f"{parallel}:{count}" for parallel in ("jit", "pmap") for count in COUNTS]
+EVERY_PLACEMENT = [f"{parallel}:{count}" for parallel in ("jit", "pmap") for count in COUNTS]
 
 
-def results(tmp_path, num_steps: int, *spreads: str, x64: bool = True) -> dict[str, dict]:
-    """What many_devices.py finds, by spread."""
+def results(tmp_path, num_steps: int, *placements: str, x64: bool = True) -> dict[str, dict]:
+    """What many_devices.py finds, by placement."""
     output = tmp_path / "results.npz"
     environment = os.environ | {
         "XLA_FLAGS": "--xla_force_host_platform_device_count=8",
@@ -30,16 +30,16 @@ def results(tmp_path, num_steps: int, *spreads: str, x64: bool = True) -> dict[s
         "JAX_COMPILATION_CACHE_DIR": jax.config.jax_compilation_cache_dir,
         "PYTHONPATH": f"{REPOSITORY}:{REPOSITORY / 'tests/support'}",
     }
-    command = [sys.executable, str(PROGRAM), str(output), str(num_steps), *spreads]
+    command = [sys.executable, str(PROGRAM), str(output), str(num_steps), *placements]
     subprocess.run(command, env=environment, check=True)
     with np.load(output) as archive:
         found = dict(archive)
-    of_spread = lambda spread: {
-        name.removeprefix(f"{spread}/"): array
+    of_placement = lambda placement: {
+        name.removeprefix(f"{placement}/"): array
         for name, array in found.items()
-        if name.startswith(f"{spread}/")
+        if name.startswith(f"{placement}/")
     }
-    return {spread: of_spread(spread) for spread in spreads}
+    return {placement: of_placement(placement) for placement in placements}
 
 
 def difference(ours: dict, theirs: dict, kind: str) -> float:
@@ -83,8 +83,8 @@ def test_twenty_steps_are_the_same_on_any_number_of_devices(tmp_path, changes):
     next, and twenty steps part any two: see the test below.
     """
     every = changes in ("no_log", "warming")
-    spreads = ["jit:1", *EVERY_SPREAD] if every else ["jit:1", "jit:4", "pmap:4"]
-    assert_same_training(results(tmp_path, 20, *(f"{s}:{changes}" for s in spreads)))
+    placements = ["jit:1", *EVERY_PLACEMENT] if every else ["jit:1", "jit:4", "pmap:4"]
+    assert_same_training(results(tmp_path, 20, *(f"{s}:{changes}" for s in placements)))
 
 
 @pytest.mark.slow
@@ -93,8 +93,10 @@ def test_twenty_steps_are_the_same_on_any_number_of_devices(tmp_path, changes):
 )
 def test_devices_part_two_trainings_no_more_than_rounding_does(tmp_path, x64, num_steps, kind):
     """All terms at the full rate, where a bin near zero makes much of little (test_step.py)."""
-    spreads = [f"{spread}:" for spread in ("jit:1", *EVERY_SPREAD)]
-    one, *others, shaken = results(tmp_path, num_steps, *spreads, "jit:1:shaken", x64=x64).values()
+    placements = [f"{placement}:" for placement in ("jit:1", *EVERY_PLACEMENT)]
+    one, *others, shaken = results(
+        tmp_path, num_steps, *placements, "jit:1:shaken", x64=x64
+    ).values()
     by_rounding = difference(shaken, one, kind)
     for other in others:
         assert difference(other, one, kind) < 10 * by_rounding
@@ -102,7 +104,7 @@ def test_devices_part_two_trainings_no_more_than_rounding_does(tmp_path, x64, nu
 
 @pytest.mark.slow
 def test_a_step_with_every_term_is_the_same_on_any_number_of_devices(tmp_path):
-    found = results(tmp_path, 1, *(f"{spread}:" for spread in ("jit:1", *EVERY_SPREAD)))
+    found = results(tmp_path, 1, *(f"{placement}:" for placement in ("jit:1", *EVERY_PLACEMENT)))
     assert_same_training(found)
     one, *others = found.values()
     for other in others:
@@ -113,8 +115,8 @@ def test_a_step_with_every_term_is_the_same_on_any_number_of_devices(tmp_path):
 @pytest.mark.slow
 def test_losses_and_statistics_are_the_same_in_single_precision(tmp_path):
     # Not the gradients: see the tests below.
-    spreads = (f"{spread}:" for spread in ("jit:1", *EVERY_SPREAD))
-    one, *others = results(tmp_path, 1, *spreads, x64=False).values()
+    placements = (f"{placement}:" for placement in ("jit:1", *EVERY_PLACEMENT))
+    one, *others = results(tmp_path, 1, *placements, x64=False).values()
     for other in others:
         for name in ("total", "spectral", "mel", "waveform", "kl"):
             assert other[f"metrics/{name}"] == pytest.approx(one[f"metrics/{name}"], rel=1e-5)
@@ -123,8 +125,8 @@ def test_losses_and_statistics_are_the_same_in_single_precision(tmp_path):
 
 @pytest.mark.slow
 def test_gradients_without_logarithms_are_the_same_in_single_precision(tmp_path):
-    spreads = (f"{spread}:no_log,no_mel" for spread in ("jit:1", *EVERY_SPREAD))
-    one, *others = results(tmp_path, 1, *spreads, x64=False).values()
+    placements = (f"{placement}:no_log,no_mel" for placement in ("jit:1", *EVERY_PLACEMENT))
+    one, *others = results(tmp_path, 1, *placements, x64=False).values()
     for other in others:
         assert_same(other, one, 1e-5, "gradients")
 
@@ -132,16 +134,16 @@ def test_gradients_without_logarithms_are_the_same_in_single_precision(tmp_path)
 @pytest.mark.slow
 def test_gradients_with_a_floor_below_all_logarithms_are_the_same_in_single_precision(tmp_path):
     """ln(|P| + 1) has a slope of 1 where that of ln(|P| + 1e-7) is 1e7: bins near 0 part them."""
-    spreads = (f"{spread}:floor" for spread in ("jit:1", "jit:2", "jit:8", "pmap:8"))
-    one, *others = results(tmp_path, 1, *spreads, x64=False).values()
+    placements = (f"{placement}:floor" for placement in ("jit:1", "jit:2", "jit:8", "pmap:8"))
+    one, *others = results(tmp_path, 1, *placements, x64=False).values()
     for other in others:
         assert_same(other, one, 1e-5, "gradients")
 
 
 @pytest.mark.slow
 def test_batch_norm_per_device_sees_a_part_of_the_batch(tmp_path):
-    spreads = ("jit:1:", "jit:1:per_device", "jit:2:per_device", "pmap:2:per_device")
-    whole, alone, mapped, pmapped = results(tmp_path, 1, *spreads).values()
+    placements = ("jit:1:", "jit:1:per_device", "jit:2:per_device", "pmap:2:per_device")
+    whole, alone, mapped, pmapped = results(tmp_path, 1, *placements).values()
     assert_same(alone, whole, 1e-8, "batch_stats", "params")
     assert_same(pmapped, mapped, 1e-8, "batch_stats", "params")
     # The means are those of the whole batch still, but not what they are taken of.
@@ -151,10 +153,10 @@ def test_batch_norm_per_device_sees_a_part_of_the_batch(tmp_path):
 
 @pytest.mark.parametrize("parallel", ["jit", "pmap"])
 def test_a_step_takes_its_states_memory_over(parallel):
-    how = devices.spread(parallel, devices=jax.devices()[:1])
-    train_step = devices.compile_train_step(lambda state, batch: (state + batch, {}), how)
-    state = devices.put_state(np.ones(3, np.float32), how)
-    batch = devices.put_batch({"x": np.ones(3, np.float32)}, how)["x"]
+    placement = devices.arrange(parallel, devices=jax.devices()[:1])
+    train_step = devices.compile_train_step(lambda state, batch: (state + batch, {}), placement)
+    state = devices.put_state(np.ones(3, np.float32), placement)
+    batch = devices.put_batch({"x": np.ones(3, np.float32)}, placement)["x"]
     after, _ = train_step(state, batch)
     assert state.is_deleted() and not batch.is_deleted() and not after.is_deleted()
 
@@ -172,10 +174,10 @@ def test_a_batch_is_divided_among_all_devices():
 @pytest.mark.parametrize(("process", "rows"), [(0, slice(0, 4)), (1, slice(4, 8))])
 def test_each_process_reads_the_rows_of_its_devices(monkeypatch, process, rows):
     row = [types.SimpleNamespace(process_index=i // 2) for i in range(4)]
-    how = devices.Spread(types.SimpleNamespace(devices=row))
+    placement = devices.Placement(types.SimpleNamespace(devices=row))
     monkeypatch.setattr(jax, "process_index", lambda: process)
     monkeypatch.setattr(jax, "local_device_count", lambda: 2)
-    assert devices.own_rows(8, how) == rows
+    assert devices.own_rows(8, placement) == rows
 
 
 @pytest.mark.parametrize(

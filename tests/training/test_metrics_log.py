@@ -18,16 +18,18 @@ from tensorboardX.proto.event_pb2 import Event
 from qvae_jax.system.errors import UserError
 from qvae_jax.training.metrics_log import (
     METRICS_FILE,
+    Logs,
     MetricsLog,
-    checked_metrics,
+    TensorBoardLog,
     read_metrics,
 )
 
 REPOSITORY = pathlib.Path(__file__).parents[2]
 WITHOUT_TORCH = """
 import importlib.util, pathlib, sys
-from qvae_jax.training.metrics_log import MetricsLog
-log = MetricsLog(pathlib.Path(sys.argv[1]), 0)
+from qvae_jax.training.metrics_log import Logs, MetricsLog, TensorBoardLog
+workdir = pathlib.Path(sys.argv[1])
+log = Logs(MetricsLog(workdir, 0), TensorBoard=lambda: TensorBoardLog(workdir, 0))
 log.write(1, "train", {"total": 1.0})
 log.close()
 assert "torch" not in sys.modules
@@ -35,9 +37,14 @@ importlib.util.find_spec("torch")  # which fails on a None in sys.modules
 """
 
 
+def opened(workdir, step: int = 0) -> Logs:
+    """Both logs that every run has."""
+    return Logs(MetricsLog(workdir, step), TensorBoard=lambda: TensorBoardLog(workdir, step))
+
+
 def write_steps(workdir, first: int, last: int, *, resumed: int = 0) -> None:
     """Logs steps first to last, and a validation after each second one."""
-    log = MetricsLog(workdir, resumed)
+    log = opened(workdir, resumed)
     for step in range(first, last + 1):
         log.write(step, "train", {"total": 1 / step, "kl": math.pi * step}, epoch=1)
         if step % 2 == 0:
@@ -96,7 +103,7 @@ def test_tensorboard_has_the_same_numbers(tmp_path):
 
 
 def test_tensorboard_gets_audio(tmp_path):
-    log = MetricsLog(tmp_path, 0)
+    log = opened(tmp_path)
     log.write_audio(3, "train_01", np.linspace(-1, 1, 441, dtype=np.float32), 22_050)
     log.close()
     [(step, audio)] = [
@@ -166,61 +173,29 @@ def test_a_full_disk_is_the_users_to_mend(tmp_path, monkeypatch):
         full.close()
 
 
-GOOD_LINE = '{"step": 1, "part": "train", "epoch": 1, "total": 3.5}\n'
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs Linux's /dev/full")
+def test_a_full_disk_ends_tensorboard_and_not_the_run(tmp_path, monkeypatch, capsys):
+    (tmp_path / "tensorboard").mkdir()
+    log = opened(tmp_path)
+    full = open("/dev/full", "wb")
+    monkeypatch.setattr(log._others["TensorBoard"]._events._py_recordio_writer, "_writer", full)
+    for step in range(1, 2000):  # more than any buffer holds
+        log.write(step, "train", {"total": 1.0, "mel": 2.0})
+        log.flush()
+    log.close()
+    told = capsys.readouterr().out
+    assert told.count("\n") == 1 and "TensorBoard failed ([Errno 28] No space left" in told
+    assert len(read_metrics(tmp_path)) == 1999
+    with contextlib.suppress(OSError):
+        full.close()
 
 
-def written(folder, content: bytes):
-    (folder / METRICS_FILE).write_bytes(content)
-    return folder
-
-
-def test_a_runs_metrics_pass_the_check(tmp_path):
-    write_steps(tmp_path, 1, 4)
-    assert checked_metrics(tmp_path) == read_metrics(tmp_path)
-
-
-def test_a_last_line_cut_short_is_left_out(tmp_path):
-    whole = GOOD_LINE.encode()
-    for length in range(1, len(whole) - 1):
-        assert len(checked_metrics(written(tmp_path, whole + whole[:length]))) == 1
-    assert len(checked_metrics(written(tmp_path, whole + whole[:-1]))) == 2
-
-
-@pytest.mark.parametrize(
-    "line",
-    [
-        "",
-        "nonsense",
-        "3",
-        "[" * 100_000,
-        '{"part": "train"}',
-        '{"step": -1, "part": "train"}',
-        '{"step": 1.5, "part": "train"}',
-        '{"step": true, "part": "train"}',
-        '{"step": 1, "part": 3}',
-        '{"step": 1, "part": "train", "epoch": "one"}',
-        '{"step": 1, "part": "train", "total": "low"}',
-        '{"step": 1, "part": "train", "total": null}',
-        '{"step": 1, "part": "train", "total": 1' + 400 * "0" + "}",
-    ],
-    ids=lambda line: line[:50],
-)
-def test_another_damaged_line_is_named(tmp_path, line):
-    written(tmp_path, f"{GOOD_LINE}{line}\n{GOOD_LINE}".encode())
-    with pytest.raises(UserError, match=r"metrics.jsonl is damaged: line 2 ") as raised:
-        checked_metrics(tmp_path)
-    assert "\n" not in str(raised.value)
-
-
-@given(
-    content=st.binary() | st.text().map(str.encode) | st.from_regex(r"({.{9}}\n)+").map(str.encode)
-)
-def test_whatever_the_file_holds_there_are_entries_or_one_line(tmp_path_factory, content):
-    folder = written(tmp_path_factory.mktemp("run"), content)
-    try:
-        assert all({"step", "part"} <= entry.keys() for entry in checked_metrics(folder))
-    except UserError as error:
-        assert str(folder / METRICS_FILE) in str(error)
+def test_a_tensorboard_that_cannot_be_opened_ends_nothing(tmp_path, capsys):
+    (tmp_path / "tensorboard").write_text("a file")
+    write_steps(tmp_path, 1, 2)
+    told = capsys.readouterr().out
+    assert told.count("\n") == 1 and "TensorBoard failed (" in told
+    assert len(read_metrics(tmp_path)) == 3
 
 
 def test_torch_is_not_imported(tmp_path):

@@ -1,4 +1,4 @@
-"""Which parameters learn, and AdamW against torch's."""
+"""Which parameters learn, AdamW against torch's, and schedules against the golden ones."""
 
 import importlib
 
@@ -8,9 +8,10 @@ import numpy as np
 import optax
 import pytest
 
+import golden_rules
 from filled import error
 from qvae_jax.models import qvae, variables
-from qvae_jax.training import optimizer, schedules
+from qvae_jax.training import optimizer
 
 RECIPE = dict(beta1=0.95, beta2=0.999, weight_decay=1e-4, clip_norm=2.0)
 
@@ -75,7 +76,7 @@ def test_adamw_equals_torch_with_a_rate_for_each_group(scale):
 def test_first_step_is_the_rate_of_its_group():
     # Adam's first step is the rate times the gradient's sign, whatever the gradient's size.
     params = {"encoder.features.1.kernel": jnp.zeros(3), "decoder.kernel": jnp.zeros(3)}
-    ours = optimizer.adamw(schedules.constant(0.5), schedules.constant(0.25), **RECIPE)
+    ours = optimizer.adamw(optax.constant_schedule(0.5), optax.constant_schedule(0.25), **RECIPE)
     gradient = jax.tree.map(lambda _: jnp.asarray([100.0, -3.0, 0.01]), params)
     updates, _ = ours.update(gradient, ours.init(params), params)
     expected = np.asarray([-1.0, 1.0, -1.0])
@@ -85,7 +86,7 @@ def test_first_step_is_the_rate_of_its_group():
 
 def test_decay_applies_to_every_parameter():
     params = {"decoder.bias": jnp.ones(3), "decoder.norm.scale": jnp.full(2, 4.0)}
-    ours = optimizer.adamw(schedules.constant(0.5), schedules.constant(0.5), **RECIPE)
+    ours = optimizer.adamw(optax.constant_schedule(0.5), optax.constant_schedule(0.5), **RECIPE)
     zero = jax.tree.map(jnp.zeros_like, params)
     updates, _ = ours.update(zero, ours.init(params), params)
     np.testing.assert_allclose(updates["decoder.bias"], -0.5 * 1e-4, rtol=1e-5)
@@ -108,3 +109,98 @@ def test_norm_and_clipping_equal_optax(sizes, scale):
     clipped, _ = joined.update(gradient, joined.init(gradient))
     for name in gradient:
         np.testing.assert_allclose(clipped[name], expected[name], 1e-6)
+
+
+# --- Schedules
+
+TOLERANCE = 1e-9  # absolute; the largest value is 1e-3, of which float32 rounds 6e-11
+
+
+@pytest.fixture(scope="module")
+def golden():
+    return golden_rules.load("schedules")
+
+
+def _values(schedule, steps) -> np.ndarray:
+    """Of all steps at once, as a compiled step would see each of them: a traced int32."""
+    return np.asarray(jax.jit(jax.vmap(schedule))(jnp.asarray(steps, jnp.int32)), np.float64)
+
+
+@pytest.mark.parametrize("steps_per_epoch", [1, 7])
+@pytest.mark.parametrize(
+    ("name", "peak", "warmup_epochs", "num_epochs"),
+    [
+        ("lr_w50_e300_8e4", 8e-4, 50, 300),
+        ("lr_w0_e100_1e3", 1e-3, 0, 100),
+        ("lr_w50_e300_18e6", 1.8e-5, 50, 300),
+    ],
+)
+def test_cosine_learning_rate(golden, name, peak, warmup_epochs, num_epochs, steps_per_epoch):
+    schedule = optimizer.cosine_learning_rate(
+        peak,
+        final=1e-6,
+        warmup_epochs=warmup_epochs,
+        num_epochs=num_epochs,
+        steps_per_epoch=steps_per_epoch,
+    )
+    # The rate holds for a whole epoch: at its first step and at its last.
+    for offset in {0, steps_per_epoch - 1}:
+        steps = np.arange(num_epochs) * steps_per_epoch + offset
+        np.testing.assert_allclose(_values(schedule, steps), golden[name], rtol=0, atol=TOLERANCE)
+
+
+def test_cosine_learning_rate_stays_at_its_end():
+    schedule = optimizer.cosine_learning_rate(
+        1e-3, final=1e-6, warmup_epochs=2, num_epochs=10, steps_per_epoch=3
+    )
+    values = _values(schedule, [30, 31, 1000, 10**9])
+    np.testing.assert_allclose(values, 1e-6, rtol=0, atol=TOLERANCE)
+
+
+@pytest.mark.parametrize("warmup_epochs", [10, 20])
+def test_warm_up_may_last_the_whole_training(warmup_epochs):
+    schedule = optimizer.cosine_learning_rate(
+        1e-3, final=1e-6, warmup_epochs=warmup_epochs, num_epochs=10, steps_per_epoch=1
+    )
+    expected = 1e-3 * (0.1 + 0.9 * np.arange(10) / warmup_epochs)
+    np.testing.assert_allclose(_values(schedule, range(10)), expected, rtol=0, atol=TOLERANCE)
+
+
+def test_constant():
+    np.testing.assert_allclose(_values(optax.constant_schedule(0.25), [0, 1, 10**9]), 0.25)
+
+
+@pytest.mark.parametrize("steps_per_epoch", [1, 7])
+def test_linear_beta(golden, steps_per_epoch):
+    schedule = optimizer.linear_beta(
+        0.0,
+        1e-4,
+        warmup_epochs=50,
+        rampup_fraction=0.7,
+        num_epochs=300,
+        steps_per_epoch=steps_per_epoch,
+    )
+    values = _values(schedule, np.arange(300) * steps_per_epoch + steps_per_epoch - 1)
+    expected = golden["beta_linear_w50_e300_f07"]
+    np.testing.assert_allclose(values, expected, rtol=0, atol=TOLERANCE)
+
+
+def test_linear_beta_without_a_ramp_is_a_jump():
+    schedule = optimizer.linear_beta(
+        0.5, 2.0, warmup_epochs=3, rampup_fraction=0.0, num_epochs=10, steps_per_epoch=1
+    )
+    np.testing.assert_allclose(_values(schedule, range(6)), [0.5] * 4 + [2.0] * 2)
+
+
+def test_cyclical_beta(golden):
+    schedule = optimizer.cyclical_beta(0.0, 5e-5, cycle_steps=4000, proportion=0.6)
+    values = _values(schedule, 50 * np.arange(160))
+    expected = golden["beta_cyclical_4000_06"]
+    np.testing.assert_allclose(values, expected, rtol=0, atol=TOLERANCE)
+
+
+def test_cyclical_beta_repeats():
+    schedule = optimizer.cyclical_beta(0.1, 0.9, cycle_steps=10, proportion=0.5)
+    first = _values(schedule, range(10))
+    np.testing.assert_allclose(first, [0.1, 0.26, 0.42, 0.58, 0.74] + [0.9] * 5, rtol=1e-6)
+    np.testing.assert_array_equal(_values(schedule, np.arange(10) + 10**9), first)

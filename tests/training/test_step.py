@@ -1,10 +1,13 @@
 """The training step: five golden steps, what it changes and what it leaves, its randomness."""
 
+import dataclasses
+import functools
 import importlib
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 import golden_rules
@@ -16,8 +19,10 @@ from qvae_jax.audio.logmel import FrontEnd
 from qvae_jax.losses import LossWeights
 from qvae_jax.models import variables
 from qvae_jax.models.qvae import QVAE, QVAEConfig
-from qvae_jax.training import optimizer, schedules, step
-from qvae_jax.training.step import StepOptions, TrainState
+from qvae_jax.training import optimizer, step
+from qvae_jax.training.qvae_loss import QVAELoss
+from qvae_jax.training.state import TrainState
+from qvae_jax.training.step import StepOptions
 
 LATENT_DIM = 16
 LEARNING_RATE = 8e-4
@@ -25,23 +30,24 @@ NAMES = ("total", *losses.TERMS)
 
 
 def _adamw(learning_rate: float = LEARNING_RATE, weight_decay: float = 1e-4):
-    rate = schedules.constant(learning_rate)
+    rate = optax.constant_schedule(learning_rate)
     return optimizer.adamw(
         rate, rate, beta1=0.95, beta2=0.999, weight_decay=weight_decay, clip_norm=2.0
     )
 
 
-def _options(**changes) -> StepOptions:
+def _loss(graphdef, **changes) -> QVAELoss:
     options = dict(
-        loss_weights=LossWeights(),
-        beta=schedules.constant(0.0),
-        learning_rate=schedules.constant(LEARNING_RATE),
+        weights=LossWeights(),
+        beta=optax.constant_schedule(0.0),
         precomputed_features=True,
         train_layers=frozenset(),
         temperature=0.0,
-        seed=0,
     )
-    return StepOptions(**options | changes)
+    return QVAELoss(graphdef, **options | changes)
+
+
+OPTIONS = StepOptions(learning_rate=optax.constant_schedule(LEARNING_RATE), seed=0)
 
 
 # Five golden steps. In the golden run μ = z and logvar = 0 are given and the decoder alone learns:
@@ -102,7 +108,7 @@ def eight_runs(golden, golden_targets):
     z, _ = golden
     config = QVAEConfig(encoder_width=0.1, latent_dim=LATENT_DIM)
     graphdef, _ = variables.split(QVAE(config, rng=None))
-    train_step = jax.jit(step.make_train_step(graphdef, _adamw(), _options()))
+    train_step = jax.jit(step.make_train_step(_loss(graphdef), _adamw(), OPTIONS))
     _, filled = filled_decoder("original-plus")
     starts = [filled] + [
         filled._replace(params=_disturbed(filled.params, seed)) for seed in range(1, 8)
@@ -173,9 +179,9 @@ def test_steps_equal_torch_in_double_precision(golden, golden_targets, weights, 
         **weights,
     )
     graphdef, _ = variables.split(_small_qvae(LATENT_DIM, None))
-    options = _options(loss_weights=LossWeights(**weights))
+    loss = _loss(graphdef, weights=LossWeights(**weights))
     with jax.enable_x64(True):
-        train_step = jax.jit(step.make_train_step(graphdef, _adamw(), options))
+        train_step = jax.jit(step.make_train_step(loss, _adamw(), OPTIONS))
         ours = _five_steps(train_step, filled, z, targets, np.float64)[:num_steps]
     for number, (mine, theirs) in enumerate(zip(ours, expected, strict=True), start=1):
         for name in NAMES:
@@ -204,15 +210,15 @@ SHALLOW = dict(feature_space="4", front_end=FrontEnd(duration_s=0.4, num_mels=32
 class Trainer:
     """A compiled step and the state it starts from."""
 
-    def __init__(self, model, layers=frozenset(), learning_rate=LEARNING_RATE, **options):
+    def __init__(self, model, layers=frozenset(), learning_rate=LEARNING_RATE, **of_loss):
         self.graphdef, given = variables.split(model)
         trainable, frozen = optimizer.split_trainable(given.params, layers)
         adamw = _adamw(learning_rate, weight_decay=0.0)
         self.start = TrainState(
             jnp.int32(0), trainable, frozen, given.batch_stats, adamw.init(trainable)
         )
-        self.options = _options(train_layers=layers, **options)
-        self.step = jax.jit(step.make_train_step(self.graphdef, adamw, self.options))
+        self.loss = _loss(self.graphdef, train_layers=layers, **of_loss)
+        self.step = jax.jit(step.make_train_step(self.loss, adamw, OPTIONS))
 
 
 @pytest.fixture(scope="module")
@@ -305,9 +311,9 @@ def test_noise_depends_on_seed_and_step_alone(fine_tuning, after_one_step):
 def test_another_seed_is_another_program(frozen_encoder):
     # The seed is fixed when the step is compiled; comparing programs spares compiling a second.
     def program(seed):
-        train_step = step.make_train_step(
-            frozen_encoder.graphdef, _adamw(), _options(temperature=1.0, seed=seed)
-        )
+        loss = _loss(frozen_encoder.graphdef, temperature=1.0)
+        options = dataclasses.replace(OPTIONS, seed=seed)
+        train_step = step.make_train_step(loss, _adamw(), options)
         return str(jax.make_jaxpr(train_step)(frozen_encoder.start, FEATURE_BATCH))
 
     assert program(0) == program(0) != program(1)
@@ -374,7 +380,7 @@ def test_loss_falls_over_ten_steps(frozen_encoder):
 def test_evaluation_decodes_the_mean_with_running_statistics(fine_tuning):
     # Those of the fine-tuned layers too.
     given = fine_tuning.start.variables()
-    evaluate = step.make_eval_step(fine_tuning.graphdef, fine_tuning.options)
+    loss = dataclasses.replace(fine_tuning.loss, beta=lambda number: 0.1 * number)
 
     @jax.jit
     def expected(given, inputs):
@@ -382,7 +388,7 @@ def test_evaluation_decodes_the_mean_with_running_statistics(fine_tuning):
         mu, logvar = model.posterior(model.features(inputs))
         return model.decode(mu), jnp.mean(losses.kl_divergence(mu, logvar))
 
-    metrics, audio = jax.jit(evaluate)(given, BATCH, 0.5)
+    metrics, audio = jax.jit(loss.evaluate)(given, BATCH, 5)
     expected_audio, expected_kl = expected(given, BATCH["inputs"])
     np.testing.assert_allclose(audio, expected_audio, atol=1e-5)
     assert float(metrics["kl"]) == pytest.approx(float(expected_kl), rel=1e-5)
@@ -391,8 +397,8 @@ def test_evaluation_decodes_the_mean_with_running_statistics(fine_tuning):
 
 
 def test_filling_rows_do_not_count_in_evaluation(frozen_encoder):
-    run = jax.jit(step.make_eval_step(frozen_encoder.graphdef, frozen_encoder.options))
-    evaluate = lambda batch: run(frozen_encoder.start.variables(), batch, 0.5)[0]
+    run = jax.jit(dataclasses.replace(frozen_encoder.loss, beta=lambda number: 0.5).evaluate)
+    evaluate = lambda batch: run(frozen_encoder.start.variables(), batch, 0)[0]
     valid = np.array([True, False, True])
     spoilt = {name: np.array(array) for name, array in FEATURE_BATCH.items()}
     spoilt["inputs"][1], spoilt["targets"][1] = 7.0, np.nan
@@ -405,10 +411,8 @@ def test_filling_rows_do_not_count_in_evaluation(frozen_encoder):
 
 
 def test_evaluation_on_batch_statistics_decodes_as_training_does(frozen_encoder):
-    evaluate = step.make_eval_step(
-        frozen_encoder.graphdef, frozen_encoder.options, batch_statistics=True
-    )
-    metrics, audio = jax.jit(evaluate)(frozen_encoder.start.variables(), FEATURE_BATCH, 0.0)
+    evaluate = functools.partial(frozen_encoder.loss.evaluate, batch_statistics=True)
+    metrics, audio = jax.jit(evaluate)(frozen_encoder.start.variables(), FEATURE_BATCH, 0)
     _, trained = frozen_encoder.step(frozen_encoder.start, FEATURE_BATCH)
     assert audio.shape == TARGETS.shape
     for name in NAMES:

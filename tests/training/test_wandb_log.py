@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 
 import small_run
+from qvae_jax.runs import WANDB_FILE
 from qvae_jax.system.errors import UserError
 from qvae_jax.training import wandb_log
-from qvae_jax.training.metrics_log import open_log, read_metrics
-from qvae_jax.training.wandb_log import RUN_FILE, WandbLog
+from qvae_jax.training.metrics_log import Logs, open_log, read_metrics
+from qvae_jax.training.wandb_log import WandbLog
 
 
 class Run:
@@ -50,6 +51,11 @@ def fake(monkeypatch):
     return module
 
 
+def opened(workdir, project: str = "sounds", settings: dict | None = None) -> Logs:
+    """A run's logs with wandb alone among them."""
+    return Logs(wandb=lambda: WandbLog(workdir, project, settings or {}))
+
+
 def log_all(log) -> None:
     log.write(1, "train", {"total": 2.0, "kl": 0.5}, epoch=1)
     log.write(2, "interpolation", {"total": 3.0})
@@ -58,7 +64,7 @@ def log_all(log) -> None:
 
 
 def test_numbers_and_audio_reach_wandb(tmp_path, fake):
-    log = WandbLog(tmp_path, "sounds", {"training": {"seed": 3}})
+    log = opened(tmp_path, settings={"training": {"seed": 3}})
     log_all(log)
     log.close()
     log.close()
@@ -73,9 +79,9 @@ def test_numbers_and_audio_reach_wandb(tmp_path, fake):
 
 
 def test_a_resumed_run_goes_on_in_the_same_wandb_run_and_repeats_nothing(tmp_path, fake):
-    WandbLog(tmp_path, "sounds", {}).close()
+    opened(tmp_path).close()
     fake.run = Run(step=2)  # wandb has step 1
-    log_all(WandbLog(tmp_path, "sounds", {}))
+    log_all(opened(tmp_path))
     first, second = fake.inits
     assert first["id"] == second["id"] and second["resume"] == "allow"
     assert [step for step, _ in fake.run.logged] == [2, 2]
@@ -85,18 +91,21 @@ def test_a_resumed_run_goes_on_in_the_same_wandb_run_and_repeats_nothing(tmp_pat
     "recorded", ["[]", "{}", '{"project": "sounds"}', '{"project": "sounds", "id": 3}']
 )
 def test_another_project_or_a_record_of_something_else_gets_a_new_run(tmp_path, fake, recorded):
-    (tmp_path / RUN_FILE).write_text(recorded)
-    WandbLog(tmp_path, "sounds", {})
-    WandbLog(tmp_path, "other", {})
+    (tmp_path / WANDB_FILE).write_text(recorded)
+    opened(tmp_path)
+    opened(tmp_path, "other")
     first, second = fake.inits
     assert first["id"] and second["id"] and first["id"] != second["id"]
-    assert json.loads((tmp_path / RUN_FILE).read_text()) == {"project": "other", "id": second["id"]}
+    assert json.loads((tmp_path / WANDB_FILE).read_text()) == {
+        "project": "other",
+        "id": second["id"],
+    }
 
 
 @pytest.mark.parametrize("failing", ["init", "log", "finish"])
 def test_a_failure_is_said_once_and_ends_nothing(tmp_path, fake, capsys, failing):
     fake.run = Run(failing=(failing,))
-    log = WandbLog(tmp_path, "sounds", {})
+    log = opened(tmp_path)
     log_all(log)
     log_all(log)
     log.close()
@@ -112,7 +121,7 @@ def test_the_log_of_a_run_writes_to_wandb_where_the_config_says_so(tmp_path, fak
     log.close()
     assert len(read_metrics(tmp_path)) == 2 and os.path.exists(tmp_path / "tensorboard")
     assert len(fake.inits) == count and len(fake.run.logged) == 3 * count
-    assert os.path.exists(tmp_path / RUN_FILE) == bool(count)
+    assert os.path.exists(tmp_path / WANDB_FILE) == bool(count)
 
 
 def test_a_process_that_does_not_write_opens_nothing(tmp_path, fake, monkeypatch):
@@ -147,12 +156,12 @@ def wandb(monkeypatch):
 
 def test_offline_runs_lie_in_the_workdir_under_one_id(tmp_path, wandb, capfd):
     for _ in range(2):
-        log = WandbLog(tmp_path, "sounds", small_run.config(tmp_path).to_dict())
+        log = opened(tmp_path, settings=small_run.config(tmp_path).to_dict())
         log_all(log)
         log.close()
     told = capfd.readouterr()
     assert (told.out, told.err) == ("", "")
-    run_id = json.loads((tmp_path / RUN_FILE).read_text())["id"]
+    run_id = json.loads((tmp_path / WANDB_FILE).read_text())["id"]
     files = list((tmp_path / "wandb").glob(f"offline-run-*-{run_id}/run-{run_id}.wandb"))
     assert files and all(b"train/total" in path.read_bytes() for path in files)
     assert len(list((tmp_path / "wandb").rglob("*.wav"))) >= 1
@@ -164,7 +173,7 @@ def test_a_server_that_cannot_be_reached_ends_nothing(tmp_path, wandb, monkeypat
     monkeypatch.setenv("WANDB_API_KEY", "0" * 40)
     monkeypatch.setattr(wandb_log, "INIT_TIMEOUT_S", 2.0)
     monkeypatch.setattr(wandb_log, "FINISH_TIMEOUT_S", 2.0)
-    log = WandbLog(tmp_path, "sounds", {})
+    log = opened(tmp_path)
     log_all(log)
     log.close()
     assert capsys.readouterr().out.count("wandb failed (") == 1
