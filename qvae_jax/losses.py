@@ -89,8 +89,8 @@ def spectral_loss(
     """Spectral convergence of complex STFTs plus log-magnitude distance, mean over windows.
 
     ‖T − P‖_F / (‖T‖_F + 1e-7), its norms taken over the whole batch, plus
-    mean |ln(|P| + 1e-7) − ln(|T| + 1e-7)|. Scalar. share is the part of the rows that count: the
-    others are silent in both and add nothing to the sums. axis_name: see global_batch.
+    mean |ln(|P| + 1e-7) − ln(|T| + 1e-7)|. Scalar. share is the fraction of the rows that count;
+    the others are silent in both and add nothing to the sums. axis_name: see global_batch.
     """
     convergences = [
         _convergence(prediction.stft[window], target.stft[window], axis_name)
@@ -140,16 +140,16 @@ def qvae_loss(
         mu, logvar: of the approximate posterior, [batch, latent].
         beta: weight of the KL term.
         weights: weights of the other terms and the silence mask.
-        valid: bool [batch], false for rows that only fill up a batch of fixed size. Such rows
-            change no term: the result is that of the valid rows alone.
-        axis_name: where the batch is cut among devices, see global_batch: every term is then that
-            of the whole batch.
+        valid: bool [batch], false for rows that only fill up a batch of fixed size. They change
+            nothing: the result is that of the valid rows alone.
+        axis_name: where the batch is cut among devices, see global_batch. Every term is then the
+            whole batch's.
 
     Returns:
         The total, and the terms by name (TERMS) before weighting.
     """
     if valid is not None:
-        # Rows of silence on both sides add nothing to any sum; the means then want rescaling.
+        # Rows that are silent on both sides add nothing to any sum; the means need rescaling.
         prediction = jnp.where(valid[:, None], prediction, 0.0)
         target = jnp.where(valid[:, None], target, 0.0)
     mean = lambda x: global_batch.mean(x, None, axis_name)
@@ -186,7 +186,7 @@ def qvae_loss(
 def _log_distances(
     prediction: jax.Array, target: jax.Array, weights: LossWeights
 ) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
-    """The weighted sum of the distances of log-magnitudes and of log-mels, and both; of sounds."""
+    """Of sounds: the weighted sum of the distances of log-magnitudes and of log-mels, and both."""
     predicted, wanted = spectra(prediction), spectra(target)
     log_magnitude = _log_magnitude_distance(predicted, wanted, None)
     log_mel = mel_loss(predicted, wanted)

@@ -33,8 +33,8 @@ def _log_mel(waveform: jax.Array, front_end: FrontEnd) -> jax.Array:
     emphasised = waveform[..., 1:] - PRE_EMPHASIS * waveform[..., :-1]
     half = front_end.n_fft // 2
     padded = jnp.pad(emphasised, [(0, 0), (half, half)], mode="reflect")
-    # The window sits in the middle of the FFT's frame. Where a frame lies in the FFT's buffer
-    # changes phases only, so the zeros around the window need never be framed.
+    # The window sits in the middle of the FFT's buffer, with zeros around it. Where in the buffer
+    # it sits changes phases only, so it goes to the start, and all its zeros after it.
     margin = (front_end.n_fft - front_end.window_length) // 2
     window = stft.hann_window(front_end.window_length, periodic=False)
     frames = stft.frame(

@@ -1,7 +1,7 @@
 """Layers that agree with torch where it matters: BatchNorm, Linear and forms.
 
-A layer computes in the type of its input; parameters and running statistics stay as they are. They
-begin as NumPy arrays, for JAX would compile a program for each shape.
+A layer computes in the type of its input; parameters and running statistics keep their own. They
+start as NumPy arrays, because JAX would compile a program for each shape.
 """
 
 import jax
@@ -17,8 +17,8 @@ class BatchNorm(nnx.Module):
 
     Training normalises with the biased variance of the batch and moves the running variance by
     the unbiased one: running = (1 − momentum)·running + momentum·batch, torch's sense of momentum.
-    Set axis_name where the batch is cut among devices and its statistics shall be the whole's.
-    Statistics and result are computed in float32 at least, and the result has the input's type.
+    Set axis_name where the batch is cut among devices and the statistics should be the whole
+    batch's. They are computed in float32 at least; the result has the input's type.
     """
 
     axis_name: str | None = None
@@ -32,7 +32,7 @@ class BatchNorm(nnx.Module):
         self.momentum = momentum
 
     def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
-        """Normalises; with train, by the batch, whose statistics also move the running ones.
+        """Normalises by the running statistics or, with train, by the batch's, which move them.
 
         Raises ValueError where training would see a single value per channel.
         """

@@ -10,10 +10,10 @@ from jax import lax
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
 def depthwise_as_shifted_sum(x: jax.Array, kernel: jax.Array, stride: int) -> jax.Array:
-    """depthwise_conv2d as a sum over taps of shifted, scaled copies of the input.
+    """plain.depthwise_conv2d as a sum over taps of shifted, scaled copies of the input.
 
-    An input of one channel goes to all channels of the kernel: what conv2d does with it.
-    The gradient is written out: JAX's own is a pass over the map for every tap.
+    An input of one channel goes to all channels of the kernel, as in plain.conv2d. The gradient is
+    written out because JAX's own passes over the map once for every tap.
     """
     half = len(kernel) // 2
     padded = jnp.pad(x, [(0, 0), (half, half), (half, half), (0, 0)])
@@ -33,13 +33,13 @@ def _depthwise_gradients(stride: int, saved: tuple[jax.Array, jax.Array], cotang
 
 
 def _depthwise_gradient_by_input(input_shape, kernel, cotangent, stride: int) -> jax.Array:
-    """A shifted sum of the cotangent for each parity of row and column, or what stride leaves."""
+    """For each remainder of row and column divided by stride, a shifted sum of the cotangent."""
     half, reach = len(kernel) // 2, len(kernel) // stride + 1
     shape = cotangent.shape[1:3]
     padded = jnp.pad(cotangent, [(0, 0), (reach, reach), (reach, reach), (0, 0)])
 
     def read_by(phase: int) -> list[tuple[int, int]]:
-        """(tap, place in padded) of the results that read rows, or columns, of this phase."""
+        """(tap, place in padded) of the results that read rows, or columns, of this remainder."""
         taps = [tap for tap in range(len(kernel)) if (phase + half - tap) % stride == 0]
         return [(tap, reach + (phase + half - tap) // stride) for tap in taps]
 
@@ -69,7 +69,7 @@ def _depthwise_gradient_by_input(input_shape, kernel, cotangent, stride: int) ->
 
 
 def _depthwise_gradient_by_kernel(x, kernel, cotangent, stride: int) -> jax.Array:
-    """Sums over all places of the cotangent times what each tap read: one pass for all taps."""
+    """For each tap, the sum over all places of the cotangent times what it read, in one pass."""
     half = len(kernel) // 2
     padded = jnp.pad(x, [(0, 0), (half, half), (half, half), (0, 0)])
     shape = _strided_shape(x, stride)
@@ -78,7 +78,7 @@ def _depthwise_gradient_by_kernel(x, kernel, cotangent, stride: int) -> jax.Arra
         for i, j in itertools.product(range(len(kernel)), repeat=2)
     )
     zeros = (jnp.zeros((), x.dtype),) * len(of_tap)
-    # Along a row first, in which the taps of one place read what the next place's will.
+    # Along a row first, where the taps at one place read much of what they read at the next.
     sums = lax.reduce(of_tap, zeros, lambda a, b: [p + q for p, q in zip(a, b)], (2,))
     return jnp.sum(jnp.stack(sums), (1, 2)).reshape(kernel.shape)
 
@@ -95,8 +95,8 @@ def _strided_shape(x: jax.Array, stride: int) -> tuple[int, int]:
 
 
 def _every(x: jax.Array, first: tuple[int, int], shape: tuple[int, int], stride: int) -> jax.Array:
-    """shape places of x [batch, height, width, C], from first on, stride apart."""
-    # The same program as indexing gives, in half of the time to trace it.
+    """x [batch, height, width, C] at places stride apart: as many as shape says, from first on."""
+    # The program that indexing gives too, but traced in half of the time.
     ends = [start + stride * (count - 1) + 1 for start, count in zip(first, shape)]
     strides = (1, stride, stride, 1)
     return lax.slice(x, (0, *first, 0), (len(x), *ends, x.shape[3]), strides)
