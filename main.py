@@ -1,4 +1,4 @@
-"""qvae_jax from a checkout, as the command `qvae` is of an installed package."""
+"""The command line in a checkout; an installed package has the command `qvae` for it."""
 
 from qvae_jax.system import memory
 

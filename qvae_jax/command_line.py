@@ -1,6 +1,6 @@
 """The command line: `qvae --mode=MODE --config=CONFIG --workdir=FOLDER`.
 
-Which flags there are besides these, and which mode takes them, says modes/request_flags.py.
+modes/request_flags.py makes the flags of each mode, and knows which modes take a flag.
 """
 
 import contextlib
@@ -47,7 +47,7 @@ def run() -> None:
 
 
 def main(arguments: list[str]) -> None:
-    """Runs one mode; a mistake of the user's ends it with one line and exit status 1."""
+    """Runs one mode; a mistake of the user ends it with one line and exit status 1."""
     _silence_orbax()
     sys.stdout.reconfigure(errors="backslashreplace")  # names of files may hold any bytes
     try:
@@ -63,7 +63,7 @@ def main(arguments: list[str]) -> None:
 
 
 def run_mode(mode: str) -> None:
-    """Checks the flags before it imports the mode and what that needs: JAX alone takes seconds."""
+    """Checks the flags, then imports the mode and what it needs, which takes seconds, and calls it."""
     request_flags.check(mode)
     config = [_checked_config()] if "config" in request_flags.FLAGS[mode] else []
     function = getattr(importlib.import_module(f"qvae_jax.modes.{mode}"), mode)
@@ -75,7 +75,7 @@ def run_mode(mode: str) -> None:
 
 
 def parse_flags(arguments: list[str]) -> list[str]:
-    """What is left of the arguments without the flags; a mistake in them ends it as in main."""
+    """Parses the flags and returns the other arguments; a mistake ends the program as in main."""
     if any(a.startswith("-") and a.lstrip("-") in HELP for a in arguments[1:]):
         with contextlib.suppress(BrokenPipeError):  # a pager may end before the text does
             print(_help(), flush=True)
@@ -94,7 +94,7 @@ def parse_flags(arguments: list[str]) -> list[str]:
 
 
 def _with_paths_of_configs(arguments: list[str]) -> list[str]:
-    """The arguments, with its path in place of each config that is called by its name."""
+    """The arguments, with a path for each config that is given by its name alone."""
 
     def with_path(found: re.Match) -> str:
         flag, name = found.groups()
@@ -105,7 +105,7 @@ def _with_paths_of_configs(arguments: list[str]) -> list[str]:
 
 
 def _checked_config() -> ml_collections.ConfigDict:
-    """The config of --config, with the settings that configs/vimsketch.py has and no others."""
+    """The config given by --config: it has the settings of configs/vimsketch.py and no others."""
     config = _CONFIG.value
     path = flags.FLAGS["config"].config_filename
     if not pathlib.Path(path.partition(":")[0]).is_file():
@@ -135,13 +135,13 @@ def _help() -> str:
 
 
 def _first_and_last_line(error: Exception) -> str:
-    """Of a message that quotes a whole traceback, its first line and what was raised."""
+    """The first and the last line, which says what was raised, of a message with a traceback."""
     lines = str(error).strip().splitlines()
     return lines[0] if len(lines) == 1 else f"{lines[0]} {lines[-1].strip()}"
 
 
 def _silence_orbax() -> None:
-    """Of a save or restore that fails, only the exception remains, which becomes our one line."""
+    """Silences what Orbax prints when a save or restore fails; its exception becomes our one line."""
     logging.set_verbosity(logging.FATAL)
     warnings.filterwarnings("ignore", "coroutine .* was never awaited")
     sys.unraisablehook = _show_unraisable
