@@ -137,11 +137,11 @@ def check_settings(
 
 def check(config: ml_collections.ConfigDict) -> None:
     """Raises UserError naming the first setting that makes no sense."""
+    _check_loss(config)
     for name, (lowest, highest) in RANGES.items():
         if not lowest <= value(config, name) <= highest:
             bounds = f"from {lowest} to {highest}" if highest < LARGEST else f"of {lowest} or more"
             raise UserError(f"{name} is {value(config, name)}: set it to a value {bounds}.")
-    _check_loss(config)
     for name, choices in CHOICES.items():
         if value(config, name) not in choices:
             raise UserError(
@@ -319,11 +319,12 @@ def read_run(workdir: pathlib.Path) -> ml_collections.ConfigDict:
             "training run."
         )
     settings = files.read_json(path)
-    if not (isinstance(settings, dict) and {"data", "model", "training"} <= settings.keys()):
-        raise UserError(
-            f"{path} is not the configuration of a training run: name another --workdir."
-        )
-    return ml_collections.ConfigDict(with_settings_as_before(settings, AS_BEFORE))
+    try:
+        if {"data", "model", "training"} <= settings.keys():
+            return ml_collections.ConfigDict(with_settings_as_before(settings, AS_BEFORE))
+    except AttributeError:  # what should be a dict of settings is something else
+        pass
+    raise UserError(f"{path} is not the configuration of a training run: name another --workdir.")
 
 
 def with_settings_as_before(settings: dict, as_before: Mapping[str, object]) -> dict:

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from configs import vimsketch
-from qvae_jax import configuration
+from qvae_jax import configuration, losses
 from qvae_jax.audio.logmel import FrontEnd
 from qvae_jax.losses import LossWeights
 from qvae_jax.models.qvae import QVAEConfig
@@ -124,6 +124,19 @@ def test_loss_weights_are_the_configs():
     assert configuration.loss_weights(config) == LossWeights(mel=2.5, mask_silence=True)
 
 
+@pytest.mark.parametrize("name", losses.WEIGHTED)
+def test_every_term_has_its_weight_in_the_config_and_nothing_else_has(name):
+    default = next(term.weight for term in losses.TABLE if term.name == name)
+    config = vimsketch.get_config()
+    assert config.loss[name] == default
+    del config.loss[name]
+    with pytest.raises(UserError, match=name):
+        configuration.check(config)
+    config = changed(**{"loss.timbre": 1.0})
+    with pytest.raises(UserError, match="^loss.timbre weights no term: config.loss holds spectral"):
+        configuration.check(config)
+
+
 def test_a_run_reads_its_config_back(tmp_path):
     workdir = recorded(tmp_path, **{"data.dataset_dir": "é, b", "training.batch_size": 7})
     found = configuration.read_run(workdir)
@@ -139,6 +152,7 @@ def test_a_run_reads_its_config_back(tmp_path):
         ("", "not readable JSON"),
         ("[1]", "not the configuration of a training run"),
         ('{"kind": "qvae", "model": {}}', "not the configuration of a training run"),
+        ('{"data": 3, "model": {}, "training": {}}', "not the configuration of a training run"),
     ],
 )
 def test_what_is_no_runs_config_is_named(tmp_path, content, message):
@@ -196,6 +210,37 @@ def test_a_setting_of_another_version_does_no_harm(tmp_path, capsys):
     configuration.check_run(changed(**{"model.encoder_width": 1.0}), tmp_path)
     told = capsys.readouterr().out
     assert "logging.colour was 'red'" in told and "logging.num_samples was None and is 3" in told
+
+
+def test_a_setting_that_came_later_is_read_as_before():
+    recorded, as_before = {"a": {"b": 1}}, {"a.b": 2, "a.c": (3, 4), "d.e.f": "x", "g": None}
+    found = configuration.with_settings_as_before(recorded, as_before)
+    assert found == {"a": {"b": 1, "c": (3, 4)}, "d": {"e": {"f": "x"}}, "g": None}
+    assert recorded == {"a": {"b": 1}}
+
+
+def test_the_config_of_a_run_of_long_ago_goes_on_without_a_word(tmp_path, capsys):
+    path = recorded(tmp_path, **{"diagnostics.every_epochs": 0}) / "config.json"
+    settings_on_disk = json.loads(path.read_text())
+    for name in configuration.AS_BEFORE:
+        *parts, last = name.split(".")
+        place = settings_on_disk
+        for part in parts:
+            place = place.get(part, {})
+        place.pop(last, None)
+    settings_on_disk.pop("ema"), settings_on_disk.pop("diagnostics")
+    path.write_text(json.dumps(settings_on_disk))
+    config = changed(**{"diagnostics.every_epochs": 0})
+    configuration.resolve_encoder(config, tmp_path)
+    assert configuration.check_run(config, tmp_path) == {}
+    assert capsys.readouterr().out == ""
+    assert configuration.model_config(configuration.read_run(tmp_path)) == QVAEConfig()
+
+
+def test_every_setting_as_before_is_one_that_there_is():
+    template = vimsketch.get_config()
+    for name in configuration.AS_BEFORE:
+        configuration.value(template, name)
 
 
 @settings(derandomize=True, deadline=None, max_examples=50)

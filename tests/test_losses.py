@@ -1,5 +1,6 @@
 """The losses: golden values, gradients in double precision, silence, filling rows."""
 
+import dataclasses
 import functools
 import importlib
 
@@ -124,6 +125,16 @@ def test_masked_frames_leave_no_gradient(golden_inputs):
     assert np.abs(gradient[1, :29_000]).min() > 0
     np.testing.assert_array_equal(gradient[1, 30_000 + 4096 :], 0.0)
     np.testing.assert_array_equal(gradient[2], 0.0)
+
+
+def test_the_table_has_every_term_and_the_weight_of_each():
+    assert losses.TERMS == ("spectral", "mel", "waveform", "kl")
+    fields = {field.name: field.default for field in dataclasses.fields(LossWeights)}
+    weights = {term.name: term.weight for term in losses.TABLE if term.name in losses.WEIGHTED}
+    assert weights == {"spectral": 1.0, "mel": 1.5, "waveform": 1.0}
+    assert weights.items() <= fields.items()
+    assert fields.keys() - weights.keys() == {"mask_silence", "silence_threshold"}
+    assert [term.heading for term in losses.TABLE][-1] == "KL divergence (nats)"
 
 
 def test_total_is_the_weighted_sum_of_the_terms():

@@ -59,6 +59,7 @@ class WandbLog:
     def close(self) -> None:
         """Waits until all is sent, for FINISH_TIMEOUT_S at most."""
         self._run.finish()
+        self._run = None
 
     def _log(self, step: int, values: dict) -> None:
         if step >= self._first_step:

@@ -3,13 +3,14 @@
 import jax
 import numpy as np
 import pytest
+from flax import nnx
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from qvae_jax import losses
 from qvae_jax.diagnostics import arrays as diagnostics
-from qvae_jax.models import decoders, variables
+from qvae_jax.models import decoders, layers, variables
 from qvae_jax.models.qvae import QVAE, QVAEConfig
 from qvae_jax.training.optimizer import split_trainable
 
@@ -124,6 +125,27 @@ def test_every_parameter_has_a_part_in_the_order_of_sound(decoder_type):
     assert parts[:4] == ["encoder.features.2", "encoder.features.15", "mu_head", "logvar_head"]
     assert parts[-1] == "decoder.output" and len(parts) > 10
     assert all(part.startswith("decoder.") for part in parts[4:])
+
+
+def test_a_decoder_that_is_new_here_is_in_order_too(monkeypatch):
+    class Unheard(decoders.Decoder):
+        def __init__(self, latent_dim, *, width, dropout, kernel_init, rng):
+            linear = lambda: layers.Linear(latent_dim, 3, kernel_init=kernel_init, rng=rng)
+            self.widen = linear()
+            self.blocks = nnx.List([linear(), linear()])
+            self.bands2 = linear()
+            self.attention = linear()
+
+    monkeypatch.setitem(decoders.DECODERS, "unheard", Unheard)
+    config = QVAEConfig(encoder_width=0.1, latent_dim=2, decoder_type="unheard")
+    parts = diagnostics.parts_of(variables.names_in_order(QVAE(config, rng=None)))
+    assert parts[-5:] == [
+        "decoder.widen",
+        "decoder.blocks.0",
+        "decoder.blocks.1",
+        "decoder.bands2",
+        "decoder.attention",
+    ]
 
 
 def test_gradient_norms_are_those_of_the_arrays_of_each_part():

@@ -27,6 +27,7 @@ from qvae_jax.training import state as training_state
 from qvae_jax.training.checkpoints import RunCheckpoints
 from qvae_jax.training.metrics_log import METRICS_FILE, read_metrics
 from qvae_jax.training.state import Progress
+from qvae_jax.visualisation import figures
 
 # Three epochs of two steps, with all that changes from step to step in the original's recipe.
 SCHEDULED = {
@@ -234,6 +235,37 @@ def test_a_run_says_where_everything_lies(data_set, frozen_run, tmp_path, capsys
     assert "from" not in told.split("training loss")[0].split("going on from")[0]
     assert f"--mode=generate --workdir={workdir}" in told
     assert (workdir / METRICS_FILE).read_bytes() == before, "a finished run stays as it is"
+
+
+def test_pictures_come_after_the_checkpoint_and_end_no_training(
+    data_set, tmp_path, monkeypatch, capsys
+):
+    killed_run.shrink(monkeypatch.setattr)
+    workdir, drawn = tmp_path / "run", []
+
+    def fail(path, rows, title):
+        drawn.append((path.parent.name, steps_on_disk(workdir)))
+        raise RuntimeError("nothing can be drawn")
+
+    every_step = {
+        "data.cache_dir": "",
+        "training.steps_per_epoch": 1,
+        "logging.num_samples": 1,
+    }
+    with monkeypatch.context() as patch:
+        patch.setattr(figures, "save_comparison", fail)
+        small_run.trained(data_set, workdir, **every_step)
+    assert drawn == [("epoch_0001", {1}), ("epoch_0002", {1, 2})]
+    told = capsys.readouterr().out
+    assert told.count("samples of epoch 1 could not be made (nothing can be drawn)") == 1
+    assert "of epoch 2 could not" not in told and "training loss went" in told
+    # The run is whole; what is missing of its last epoch is made by the next start.
+    monkeypatch.setattr(figures, "save_comparison", lambda path, rows, title: path.touch())
+    before = (workdir / METRICS_FILE).read_bytes()
+    small_run.trained(data_set, workdir, **every_step)
+    assert len(list((workdir / "samples" / "epoch_0002").glob("*.png"))) == 3
+    assert not list((workdir / "samples" / "epoch_0001").glob("*.png"))
+    assert (workdir / METRICS_FILE).read_bytes() == before
 
 
 # --- Stopping and going on
