@@ -160,7 +160,7 @@ def check(config: ml_collections.ConfigDict) -> None:
 
 
 def _check_loss(config: ml_collections.ConfigDict) -> None:
-    """Raises UserError where config.loss has another setting than losses.LossWeights, or lacks one."""
+    """Raises UserError where config.loss does not hold exactly the settings of LossWeights."""
     wanted = [field.name for field in dataclasses.fields(losses.LossWeights)]
     faults = [f"loss.{name} is missing" for name in wanted if name not in config.loss]
     faults += [f"loss.{name} weights no term" for name in config.loss if name not in wanted]
