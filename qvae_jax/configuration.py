@@ -1,4 +1,4 @@
-"""The config: checked, turned into what the rooms take, and kept in the run's folder."""
+"""The config: checks it, turns it into what the rooms take, and keeps it in the run's folder."""
 
 import copy
 import dataclasses
@@ -121,7 +121,7 @@ CHOICES = {
 def check_settings(
     config: ml_collections.ConfigDict, template: ml_collections.ConfigDict, *, where: str
 ) -> None:
-    """Raises UserError naming the settings that the template has and config has not, or vice versa.
+    """Raises UserError naming the settings that only one of config and template has.
 
     where is the config's file, for the message.
     """
@@ -160,7 +160,7 @@ def check(config: ml_collections.ConfigDict) -> None:
 
 
 def _check_loss(config: ml_collections.ConfigDict) -> None:
-    """Raises UserError where config.loss has another setting than losses.LossWeights, or lacks one."""
+    """Raises UserError where config.loss does not hold exactly the settings of LossWeights."""
     wanted = [field.name for field in dataclasses.fields(losses.LossWeights)]
     faults = [f"loss.{name} is missing" for name in wanted if name not in config.loss]
     faults += [f"loss.{name} weights no term" for name in config.loss if name not in wanted]
@@ -176,7 +176,7 @@ def value(config: ml_collections.ConfigDict | dict, dotted_name: str):
 
 
 def model_config(config: ml_collections.ConfigDict) -> QVAEConfig:
-    """The model's configuration; what is unset of the encoder is mn10's."""
+    """The model's configuration; what the config leaves unset of the encoder is mn10's."""
     given = {
         name: config.model[name] for name in ENCODER_SETTINGS if config.model.get(name) is not None
     }
@@ -328,7 +328,7 @@ def read_run(workdir: pathlib.Path) -> ml_collections.ConfigDict:
 
 
 def with_settings_as_before(settings: dict, as_before: Mapping[str, object]) -> dict:
-    """The settings, nested, and those of {dotted name: value} that they lack."""
+    """The settings (nested dicts) with those of {dotted name: value} added that they lack."""
     whole = copy.deepcopy(settings)
     for name, item in as_before.items():
         *parts, last = name.split(".")

@@ -1,1 +1,1 @@
-"""What is looked at of a training: arrays, pictures and verdicts."""
+"""What shows how a training goes: arrays, pictures and verdicts."""

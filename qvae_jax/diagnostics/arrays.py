@@ -1,4 +1,4 @@
-"""What the latent and the gradients tell of a run's health: pure functions of arrays."""
+"""What the latent and the gradients say about a run's health: pure functions of arrays."""
 
 import dataclasses
 from collections.abc import Iterable
@@ -32,7 +32,7 @@ class Snapshot:
 
     @property
     def gradient_norms(self) -> dict[str, float]:
-        """By part of the model."""
+        """Norms of the gradient, by part of the model."""
         norms = self.arrays["gradient_norms"]
         return dict(zip(self.arrays["gradient_parts"].tolist(), norms.tolist()))
 

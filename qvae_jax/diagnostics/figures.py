@@ -36,7 +36,7 @@ def save_snapshot(path: pathlib.Path, snapshot: Snapshot) -> None:
 def save_history(
     path: pathlib.Path, snapshots: Sequence[Snapshot], metrics: Sequence[dict], verdict: str
 ) -> None:
-    """A PNG of how all of it evolved; the verdict stands above it."""
+    """A PNG of how all of that evolved over a run, with the verdict above it."""
     figure, axes = charts.page(2, 4)
     charts.draw_losses(axes[0, 0], metrics, "total")
     charts.label(axes[0, 0], "loss", "step", "total")

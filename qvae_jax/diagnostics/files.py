@@ -43,7 +43,7 @@ def _path(workdir: pathlib.Path, epoch: int) -> pathlib.Path:
 
 
 def forget_after(workdir: pathlib.Path, epoch: int) -> None:
-    """Removes what an earlier attempt wrote of later epochs, which a resumed run does again."""
+    """Removes what an earlier attempt wrote of later epochs; a resumed run writes it again."""
     for path in (workdir / DIAGNOSTICS).glob("epoch_*.*"):
         number = re.fullmatch(r"epoch_(\d+)", path.stem)
         if number and int(number[1]) > epoch and path.suffix in (".npz", ".png"):
@@ -72,7 +72,7 @@ def read_all(workdir: pathlib.Path) -> list[Snapshot]:
 
 
 def read(path: pathlib.Path) -> Snapshot:
-    """The diagnostics in a file; UserError where it is not what write wrote."""
+    """The diagnostics in a file; UserError for any other file."""
     try:
         # Of a damaged file np.load leaves open what it has opened itself.
         with path.open("rb") as source, np.load(source, allow_pickle=False) as file:

@@ -1,4 +1,4 @@
-"""Runs a model on a bounded number of examples and gives what its diagnostics are made of.
+"""Runs a model on a bounded number of examples, to get what its diagnostics are made from.
 
 Each program has the shape of an evaluation step, (state, batch, number) -> (whole, rows), so that
 it runs on devices and hosts as one does; batches have one size, so that it compiles once.
@@ -107,7 +107,7 @@ def _latents(
 def _gradient_norms(
     probe: Probe, state: TrainState, examples: Examples, batch_size: int
 ) -> dict[str, float]:
-    """Of the loss of one batch, as a training step takes it."""
+    """Norms by part of the gradient that a training step takes of one batch."""
     own = devices.own_rows(batch_size, probe.placement)
     batch = _spaced(examples, batch_size).batch(np.arange(batch_size)[own])
     placed = devices.put_batch(batch, probe.placement)
@@ -138,7 +138,7 @@ def _gradient_step(loss: QVAELoss, options: StepOptions) -> Callable:
 
 
 def _spaced(examples: Examples, count: int) -> Examples:
-    """At most so many examples at even distances: those of one sound lie beside each other."""
+    """At most so many examples, evenly spaced, because those of one sound lie beside each other."""
     positions = np.linspace(0, len(examples) - 1, min(count, len(examples))).round().astype(int)
     return Examples(
         tuple(examples.pairs[i] for i in positions),

@@ -27,7 +27,7 @@ HEALTHY = "healthy: the latent is used, and no part's gradient runs away."
 
 
 def verdicts(snapshots: Sequence[Snapshot], clip_norm: float) -> list[str]:
-    """What is wrong with a run, a sentence each; HEALTHY alone where nothing is.
+    """What is wrong with a run, one sentence for each fault; HEALTHY alone where there is none.
 
     Args:
         snapshots: of a run, the first one first.

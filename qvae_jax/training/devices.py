@@ -39,7 +39,7 @@ class Placement:
 
     @property
     def axis_name(self) -> str | None:
-        """The axis that a step's own means go over; None where XLA sees the whole batch."""
+        """The axis over which a step must take means itself; None where XLA sees the whole batch."""
         whole = self.parallel == "jit" and self.batch_norm == "global"
         return None if whole else AXIS
 
@@ -138,7 +138,7 @@ def _mapped(step: Callable, placement: Placement, in_specs: tuple, out_specs: tu
 
 
 def check_devices(config: ml_collections.ConfigDict) -> None:
-    """Raises UserError for settings that make no sense on the devices that there are."""
+    """Raises UserError for settings that make no sense on the devices at hand."""
     platform = jax.devices()[0].platform
     if config.training.dtype == "bfloat16" and platform == "cpu":
         raise UserError(

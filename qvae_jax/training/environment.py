@@ -1,4 +1,4 @@
-"""What a run is made of: versions and devices, what happened to its settings, its parameters."""
+"""What a run is made with: versions and devices, its history of settings, its parameters."""
 
 import importlib.metadata
 import pathlib
@@ -47,7 +47,7 @@ def record_environment(workdir: pathlib.Path) -> None:
 
 
 def record_event(workdir: pathlib.Path, event: dict) -> None:
-    """Adds an event to the run's history; one that a kill made happen twice is kept once."""
+    """Adds an event to the run's history, once even where a kill makes it happen twice."""
     events = read_history(workdir)
     if event not in events[-1:]:
         files.write_json(workdir / HISTORY_FILE, [*events, event])

@@ -1,4 +1,4 @@
-"""Several processes, one on each host, that train together; with one process all of it is nothing.
+"""Several processes, one on each host, that train together. With one process nothing here acts.
 
 Every process runs the same program on its share of each batch. The first one alone writes and
 speaks; checkpoints are written by all of them together.
@@ -65,7 +65,7 @@ def joined(
 def _initialize(
     coordinator_address: str | None, num_processes: int | None, process_id: int | None
 ) -> None:
-    # Ours saves at SIGTERM; JAX's would take the signal away from it.
+    # Our own handler of SIGTERM saves the run; JAX's would take the signal from it.
     jax.config.update("jax_enable_preemption_service", False)
     try:
         jax.distributed.initialize(
@@ -89,8 +89,9 @@ def _aborts_explained() -> Iterator[None]:
     JAX aborts in a thread of its own as soon as it hears that another process has ended. It offers
     no way to be told first: the callback that its client takes fails on the status it is given.
     """
-    # The handlers of the signal module run in the main thread, which abort leaves no time for.
-    # This one runs within abort.
+    # Handlers of the signal module run in the main thread, for which abort leaves no time. This
+    # one runs inside abort. (jax_enable_recoverability is no way around it: it spares a process
+    # whose peers have ended, but not one whose coordinator has.)
     handler = ctypes.CFUNCTYPE(None, ctypes.c_int)(
         lambda number: _leave(_others_ended("JAX says why above"))
     )
@@ -171,6 +172,6 @@ def _in_cluster() -> bool:
 
 def _leave(message: str) -> NoReturn:
     """Says why and ends at once: a regular exit would wait for the processes that are gone."""
-    _leaving.acquire()  # for good: of two threads with a reason, one tells it
+    _leaving.acquire()  # never released: of two threads with a reason to leave, one says so
     print("error: " + " ".join(message.splitlines()), file=sys.stderr, flush=True)
     os._exit(1)

@@ -20,7 +20,7 @@ from qvae_jax.training.step_report import StepReport, require_finite_state
 
 
 class EpochAction(NamedTuple):
-    """Something made at the end of an epoch to be looked at or heard, without which training goes on.
+    """Something to look at or hear, made at the end of an epoch; training does not depend on it.
 
     Attributes:
         name: of what it makes, for the line that says that it failed.
@@ -103,7 +103,7 @@ class _EpochEnds:
         self._failed: set[str] = set()  # actions of which that has been said
 
     def end(self, state: TrainState, progress: Progress, report: StepReport, step: int) -> None:
-        """Validates, saves and acts, each where its interval says so."""
+        """Validates, saves and acts, each at its interval."""
         setup, log, config = self._setup, self._log, self._setup.config
         epoch, last = step // setup.steps_per_epoch, step == setup.num_steps
         speed = report.speed()
@@ -127,7 +127,7 @@ class _EpochEnds:
         self._act(due, state, epoch, step)
 
     def make_up(self, state: TrainState, progress: Progress, step: int) -> None:
-        """Acts where a run goes on from the end of an epoch that was killed before it had acted."""
+        """Does what is missing where a run was killed between an epoch's checkpoint and its actions."""
         epoch, rest = divmod(step, self._setup.steps_per_epoch)
         if not epoch or rest:
             return
@@ -173,7 +173,7 @@ def save(
     progress: Progress,
     validation_loss: float | None,
 ) -> None:
-    """Saves a checkpoint, but never one from which no run could go on."""
+    """Saves a checkpoint; UserError instead where it holds numbers that are not finite."""
     tree = jax.device_get(training_state.to_checkpoint(state, progress))
     require_finite_state(tree, step, kept)
     kept.save(step, tree, validation_loss)

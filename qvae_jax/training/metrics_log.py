@@ -58,8 +58,8 @@ class MetricsLog:
 class TensorBoardLog:
     """Writes the same numbers, and audio, to `workdir/tensorboard`.
 
-    In the caller's thread: tensorboardX's own writer has a thread that a full disk ends, and then
-    waits for it for ever.
+    It writes in the caller's thread. tensorboardX's own SummaryWriter has a thread for that, which
+    dies of a full disk, and then the training would wait for it for ever.
     """
 
     def __init__(self, workdir: pathlib.Path, step: int):
@@ -96,8 +96,8 @@ class TensorBoardLog:
 class Logs:
     """A run's logs as one: its record, and others that may fail without harm.
 
-    Whatever goes wrong with one of the others is said once, and from then on nothing more is
-    written to it. There are none at all in a process that does not write.
+    When one of the others fails, that is said once and nothing more is written to it. In a process
+    that does not write there is no log at all.
     """
 
     def __init__(self, record: MetricsLog | None = None, **others: Callable):

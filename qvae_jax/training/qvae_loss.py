@@ -17,7 +17,7 @@ from qvae_jax.training.step import Metrics
 
 @dataclasses.dataclass(frozen=True)
 class QVAELoss:
-    """The loss of a QVAE, which a training step is made of; fixed when the step is compiled.
+    """The loss of a QVAE, from which its training step is made; fixed when that is compiled.
 
     A batch holds inputs [batch, …] and targets [batch, 59049].
 

@@ -1,4 +1,4 @@
-"""What stays the same in a training from its first step to its last, and how the config makes it."""
+"""What stays the same from the first step of a run to its last, as the config says."""
 
 import dataclasses
 import functools

@@ -58,7 +58,7 @@ def train(
     *,
     reset: bool = False,
 ) -> Finished | None:
-    """Trains in a folder from where the run in it is; None where a signal ended it early.
+    """Trains the run in a folder from where it stands; None where a signal ended it early.
 
     Args:
         config: checked already.
@@ -129,7 +129,7 @@ def _train_on(
 def _saved(
     config: ml_collections.ConfigDict, workdir: pathlib.Path, kept: RunCheckpoints
 ) -> dict[str, Arrays]:
-    """The last checkpoint, if the config may go on from it; what it changes is recorded."""
+    """The last checkpoint, if this config may go on from it; records what the config changes."""
     changes = configuration.check_run(config, workdir)
     if changes and hosts.is_writer():
         environment.record_event(workdir, {"step": kept.latest_step, "changed": changes})
@@ -165,7 +165,7 @@ def _first_state(
     layers: frozenset[int],
     update_rule: optax.GradientTransformation,
 ) -> tuple[TrainState, Progress]:
-    """What to go on from: the checkpoint, or these variables with an optimiser that is new."""
+    """The state to start from: the checkpoint's, or these variables with a new optimiser."""
     if saved:
         step = kept.latest_step
         state, progress = training_state.from_checkpoint(
@@ -197,7 +197,7 @@ def _describe(setup: Setup, state: TrainState) -> None:
 
 
 def _reset(config: ml_collections.ConfigDict, workdir: pathlib.Path, wanted: bool) -> None:
-    """Begins a reset where it is wanted, and ends one that was interrupted."""
+    """Resets the run where that is wanted, and finishes a reset that was interrupted."""
     if jax.process_count() > 1:
         if wanted or (workdir / runs.RESET_PENDING).exists():
             raise UserError(
@@ -225,13 +225,13 @@ def begin_reset(workdir: pathlib.Path, step: int, weights: Variables) -> None:
         number += 1
     moved_to = f"before_reset_{number}"
     description = {"kind": "start", "moved_to": moved_to, "step": step}
-    # From here on the reset happens, however often it is interrupted.
+    # Once this folder exists the reset will be finished, however often it is interrupted.
     stored.save_model(workdir / runs.RESET_PENDING, description, weights)
     finish_reset(workdir)
 
 
 def finish_reset(workdir: pathlib.Path) -> bool:
-    """Brings a reset to its end that has begun; whether there was one."""
+    """Finishes a reset that has begun, and says whether there was one."""
     pending = workdir / runs.RESET_PENDING
     if not pending.exists():
         return False

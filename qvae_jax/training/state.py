@@ -1,4 +1,4 @@
-"""The training state, from scratch or from a checkpoint, and back into one."""
+"""The training state: made anew, written to a checkpoint, and read back from one."""
 
 import dataclasses
 import math
@@ -100,7 +100,7 @@ def from_checkpoint(
 
 
 def with_average(state: TrainState, saved: dict[str, Arrays]) -> TrainState:
-    """The state with an average of its trained parameters: the saved one, or a new one of now."""
+    """The state with an average of its trained parameters: the saved one, or one that begins here."""
     average = dict(state.trainable)  # not the same arrays: a step takes the memory of both
     average = {name: np.array(array) for name, array in average.items()}
     average |= {n: a for n, a in saved.get(stored.AVERAGE, {}).items() if n in average}

@@ -1,4 +1,4 @@
-"""The training step: a pure function (state, batch) -> (state, metrics) that is given its loss."""
+"""The training step, a pure function (state, batch) -> (state, metrics), made from any loss."""
 
 import dataclasses
 from collections.abc import Callable

@@ -1,6 +1,6 @@
-"""What is said and logged of each step, one step late, and the end of a run at what is not finite.
+"""What is said and logged of each step, one step late.
 
-Such a run ends before it learns from the number or saves it.
+A number that is not finite ends the run before it is learnt from or saved.
 """
 
 import math
@@ -101,7 +101,7 @@ def require_finite(
 
 
 def require_finite_state(tree: Mapping[str, Arrays], step: int, kept: RunCheckpoints) -> None:
-    """Raises UserError naming the first array of a checkpoint to be that is not finite."""
+    """Raises UserError naming the first array that is not finite in what is about to be saved."""
     for part in (part for part in tree if part != "progress"):
         for name, array in tree[part].items():
             if not np.isfinite(array).all():

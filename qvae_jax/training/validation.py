@@ -63,7 +63,7 @@ def _evaluate(
 
 
 def write_samples(setup: Setup, state: TrainState, log: Logs, epoch: int, step: int) -> None:
-    """Writes and logs what becomes of the first examples of each part."""
+    """Writes and logs what the model makes of the first examples of each part."""
     if not setup.config.logging.num_samples:
         return
     # All of it first, for which the processes need each other; the writer may then fail alone.

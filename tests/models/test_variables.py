@@ -42,6 +42,19 @@ def test_split_names_every_array_by_its_dotted_path():
     assert params["maps.1.kernel"].shape == (3, 3)
 
 
+def test_names_come_in_the_order_in_which_layers_were_given():
+    module = Pair()
+    names = variables.names_in_order(module)
+    assert sorted(names) == sorted(variables.split(module)[1].params)
+    assert list(dict.fromkeys(name.rpartition(".")[0] for name in names)) == [
+        "maps.0",
+        "maps.1",
+        "norm",
+    ]
+    module.before = layers.BatchNorm(3, epsilon=1e-5, momentum=0.1)
+    assert variables.names_in_order(module)[-1].startswith("before.")
+
+
 def test_merge_gives_the_same_module():
     module = Pair()
     again = variables.merge(*variables.split(module))

@@ -377,37 +377,29 @@ def test_loss_falls_over_ten_steps(frozen_encoder):
     assert min(totals) == min(totals[5:])
 
 
-def test_evaluation_decodes_the_mean_with_running_statistics(fine_tuning):
-    # Those of the fine-tuned layers too.
-    given = fine_tuning.start.variables()
-    loss = dataclasses.replace(fine_tuning.loss, beta=lambda number: 0.1 * number)
+def test_any_loss_can_be_learnt():
+    """Of two vectors, each of which is drawn towards the other: no model, no terms of a QVAE."""
 
-    @jax.jit
-    def expected(given, inputs):
-        model = variables.merge(fine_tuning.graphdef, given)
-        mu, logvar = model.posterior(model.features(inputs))
-        return model.decode(mu), jnp.mean(losses.kl_divergence(mu, logvar))
+    def loss(given, batch, key, step):
+        distance = jnp.mean(jnp.square(given.params["mu_head.a"] - given.params["decoder.b"]))
+        noise = jax.random.normal(key, ())
+        seen = {"mean": given.batch_stats["mean"] + jnp.sum(batch["inputs"])}
+        return distance + 0.1 * step, ({"distance": distance, "noise": noise}, seen)
 
-    metrics, audio = jax.jit(loss.evaluate)(given, BATCH, 5)
-    expected_audio, expected_kl = expected(given, BATCH["inputs"])
-    np.testing.assert_allclose(audio, expected_audio, atol=1e-5)
-    assert float(metrics["kl"]) == pytest.approx(float(expected_kl), rel=1e-5)
-    weighted = metrics["spectral"] + 1.5 * metrics["mel"] + metrics["waveform"]
-    assert float(metrics["total"]) == pytest.approx(float(weighted + 0.5 * metrics["kl"]))
-
-
-def test_filling_rows_do_not_count_in_evaluation(frozen_encoder):
-    run = jax.jit(dataclasses.replace(frozen_encoder.loss, beta=lambda number: 0.5).evaluate)
-    evaluate = lambda batch: run(frozen_encoder.start.variables(), batch, 0)[0]
-    valid = np.array([True, False, True])
-    spoilt = {name: np.array(array) for name, array in FEATURE_BATCH.items()}
-    spoilt["inputs"][1], spoilt["targets"][1] = 7.0, np.nan
-    metrics = evaluate(FEATURE_BATCH | {"valid": valid})
-    spoilt_metrics = evaluate(spoilt | {"valid": valid})
-    alone = evaluate({name: array[valid] for name, array in FEATURE_BATCH.items()})
-    for name in NAMES:
-        assert float(metrics[name]) == pytest.approx(float(alone[name]), rel=1e-5), name
-        assert float(spoilt_metrics[name]) == pytest.approx(float(alone[name]), rel=1e-5), name
+    params = {"mu_head.a": jnp.zeros(3), "decoder.b": jnp.ones(3)}
+    rule = optax.sgd(0.1)
+    state = TrainState(jnp.int32(0), params, {}, {"mean": jnp.float32(0)}, rule.init(params))
+    train_step = jax.jit(step.make_train_step(loss, rule, OPTIONS))
+    batch, history = {"inputs": jnp.ones(4)}, []
+    for number in range(3):
+        state, metrics = train_step(state, batch)
+        history.append(metrics)
+        key = jax.random.fold_in(jax.random.key(OPTIONS.seed), number)
+        assert float(metrics["noise"]) == float(jax.random.normal(key, ()))
+        assert float(metrics["total"]) == pytest.approx(float(metrics["distance"]) + 0.1 * number)
+    assert set(history[0]) == {"total", "distance", "noise", "gradient_norm", "learning_rate"}
+    assert history[2]["distance"] < history[1]["distance"] < history[0]["distance"]
+    assert float(state.batch_stats["mean"]) == 12.0 and int(state.step) == 3
 
 
 def test_evaluation_on_batch_statistics_decodes_as_training_does(frozen_encoder):

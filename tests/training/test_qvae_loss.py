@@ -1,0 +1,98 @@
+"""The QVAE's loss outside a step: evaluation, and what the diagnostics draw."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+import golden_rules
+from filled import REDUCED_SAMPLES, reduced_stages
+from qvae_jax import losses
+from qvae_jax.audio.logmel import FrontEnd
+from qvae_jax.models import variables
+from qvae_jax.models.qvae import QVAE, QVAEConfig
+from qvae_jax.training.qvae_loss import QVAELoss
+
+NAMES = ("total", *losses.TERMS)
+TARGETS = golden_rules.signals(3, REDUCED_SAMPLES, 22_050, 8)
+BATCH = {
+    "inputs": np.random.default_rng(0).standard_normal((3, 32, 40)).astype(np.float32),
+    "targets": TARGETS,
+}
+FEATURE_BATCH = {
+    "inputs": np.random.default_rng(0).standard_normal((3, 96)).astype(np.float32),
+    "targets": TARGETS,
+}
+# Features from layer 4: twelve layers fewer to compile. The front-end is that of BATCH's inputs.
+SHALLOW = dict(feature_space="4", front_end=FrontEnd(duration_s=0.4, num_mels=32))
+
+
+def reduced_qvae(**changes) -> QVAE:
+    """mn01 around the reduced decoder, drawn."""
+    with reduced_stages():
+        config = QVAEConfig(encoder_width=0.1, latent_dim=4, **changes)
+        return QVAE(config, rng=np.random.default_rng(0))
+
+
+def qvae_loss(graphdef, **changes) -> QVAELoss:
+    options = dict(
+        weights=losses.LossWeights(),
+        beta=optax.constant_schedule(0.0),
+        precomputed_features=True,
+        train_layers=frozenset(),
+        temperature=0.0,
+    )
+    return QVAELoss(graphdef, **options | changes)
+
+
+def test_evaluation_decodes_the_mean_with_running_statistics():
+    # Those of the fine-tuned layers too.
+    graphdef, given = variables.split(reduced_qvae(**SHALLOW))
+    loss = qvae_loss(
+        graphdef,
+        beta=lambda number: 0.1 * number,
+        precomputed_features=False,
+        train_layers=frozenset({1, 4}),
+    )
+
+    @jax.jit
+    def expected(given, inputs):
+        model = variables.merge(graphdef, given)
+        mu, logvar = model.posterior(model.features(inputs))
+        return model.decode(mu), jnp.mean(losses.kl_divergence(mu, logvar))
+
+    metrics, audio = jax.jit(loss.evaluate)(given, BATCH, 5)
+    expected_audio, expected_kl = expected(given, BATCH["inputs"])
+    np.testing.assert_allclose(audio, expected_audio, atol=1e-5)
+    assert float(metrics["kl"]) == pytest.approx(float(expected_kl), rel=1e-5)
+    weighted = metrics["spectral"] + 1.5 * metrics["mel"] + metrics["waveform"]
+    assert float(metrics["total"]) == pytest.approx(float(weighted + 0.5 * metrics["kl"]))
+
+
+def test_filling_rows_do_not_count_in_evaluation():
+    graphdef, given = variables.split(reduced_qvae())
+    run = jax.jit(qvae_loss(graphdef, beta=lambda number: 0.5).evaluate)
+    evaluate = lambda batch: run(given, batch, 0)[0]
+    valid = np.array([True, False, True])
+    spoilt = {name: np.array(array) for name, array in FEATURE_BATCH.items()}
+    spoilt["inputs"][1], spoilt["targets"][1] = 7.0, np.nan
+    metrics = evaluate(FEATURE_BATCH | {"valid": valid})
+    spoilt_metrics = evaluate(spoilt | {"valid": valid})
+    alone = evaluate({name: array[valid] for name, array in FEATURE_BATCH.items()})
+    for name in NAMES:
+        assert float(metrics[name]) == pytest.approx(float(alone[name]), rel=1e-5), name
+        assert float(spoilt_metrics[name]) == pytest.approx(float(alone[name]), rel=1e-5), name
+
+
+def test_draws_are_around_the_mean_and_each_is_another():
+    graphdef, given = variables.split(reduced_qvae())
+    loss, inputs = qvae_loss(graphdef), FEATURE_BATCH["inputs"]
+    mu, logvar = loss.posterior(given, inputs)
+    draws = jax.jit(lambda key: loss.draws(given, inputs, key, 2))(jax.random.key(0))
+    assert draws.shape == (3, 2, REDUCED_SAMPLES)
+    key = jax.random.split(jax.random.key(0), 2)[1]
+    z = mu + jnp.exp(0.5 * logvar) * jax.random.normal(key, mu.shape)
+    expected = variables.merge(graphdef, given).decode(z)
+    np.testing.assert_allclose(draws[:, 1], expected, atol=1e-5)
+    assert np.abs(draws[:, 0] - draws[:, 1]).max() > 1e-3
