@@ -31,10 +31,11 @@ FIXED_IN_A_RUN = (
     "training.encoder",
     "fine_tuning.layers",
 )
+FIRST_TERMS = ("spectral", "mel", "waveform")  # of the loss: every run has a weight for these
 # Settings that came after the first runs, each with the value that means what was done before it.
 # A run's config that lacks one is read with that value.
 AS_BEFORE = {
-    **{f"loss.{name}": 0.0 for name in losses.WEIGHTED},  # a term that there was not had no weight
+    **{f"loss.{name}": 0.0 for name in losses.WEIGHTED if name not in FIRST_TERMS},
     "data.cache_trunk": False,
     "data.fold": 0,
     "data.folds_dir": "",

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import jax
 import numpy as np
 import soxr
+from flax import nnx
 
 from qvae_jax.audio.files import fit_length
 from qvae_jax.audio.logmel import FrontEnd, log_mel
@@ -56,10 +57,8 @@ def _share_kernels(encoder: Variables, model: Variables) -> bool:
 
 
 @functools.cache
-def _pooled(config: QVAEConfig, front_end: FrontEnd, whole_model: bool) -> Callable:
+def _pooled(graphdef: nnx.GraphDef, front_end: FrontEnd, whole_model: bool) -> Callable:
     """A program from variables and waveforms to pooled features; kept, as compiling is slow."""
-    network = QVAE(config, rng=None) if whole_model else encoder_network(config, rng=None)
-    graphdef, _ = variables.split(network)
 
     def pooled(given, waveforms):
         merged = variables.merge(graphdef, given)
@@ -74,7 +73,8 @@ def _embedding(
 ) -> Callable[[np.ndarray], np.ndarray]:
     duration_s = NUM_SAMPLES / SAMPLE_RATE_HZ
     front_end = dataclasses.replace(config.front_end, duration_s=duration_s)
-    pooled = _pooled(config, front_end, whole_model)
+    network = QVAE(config, rng=None) if whole_model else encoder_network(config, rng=None)
+    pooled = _pooled(variables.split(network)[0], front_end, whole_model)
     given = jax.device_put(given)
 
     def heard(sound: np.ndarray) -> np.ndarray:

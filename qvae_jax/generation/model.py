@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 import jax
 import numpy as np
 import soxr
+from flax import nnx
 
 from qvae_jax import configuration, runs
 from qvae_jax.audio.files import fit_length
@@ -45,7 +46,8 @@ class Model:
         self.config = config
         self.source = source or {}
         self.variables = jax.device_put(model_variables)
-        self._features, self._heads, self._decode = _programs(config)
+        graphdef, _ = variables.split(QVAE(config, rng=None))
+        self._features, self._heads, self._decode = _programs(graphdef, config.front_end)
 
     @property
     def front_end(self) -> FrontEnd:
@@ -186,15 +188,14 @@ def load_model(*, workdir: str | None = None, checkpoint: str | None = None) -> 
 
 
 @functools.cache
-def _programs(config: QVAEConfig) -> tuple[Callable, Callable, Callable]:
+def _programs(graphdef: nnx.GraphDef, front_end: FrontEnd) -> tuple[Callable, Callable, Callable]:
     """Waveforms to features, features to posteriors, latents to audio; all take variables first.
 
-    Kept, so that models of one kind share what was compiled.
+    Kept, so that models of one structure share what was compiled.
     """
-    graphdef, _ = variables.split(QVAE(config, rng=None))
 
     def features(given, waveforms):
-        return variables.merge(graphdef, given).features(log_mel(waveforms, config.front_end))
+        return variables.merge(graphdef, given).features(log_mel(waveforms, front_end))
 
     def heads(given, features):
         return variables.merge(graphdef, given).posterior(features)
