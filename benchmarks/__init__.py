@@ -1,1 +1,1 @@
-"""Measurements, each against a peer in the same run."""
+"""Measurements, each beside a peer that is measured in the same run."""

@@ -1,11 +1,11 @@
 """`python -m benchmarks.compute`: every program of qvae_jax beside its peers, in turns.
 
 The peers are PyTorch eager, PyTorch by torch.compile, and our model in plain Flax's forms, all with
-the same weights. Each has a process of its own: ours asks for huge pages of memory, as main.py does
-(qvae_jax/system/huge_pages.py), PyTorch is taken as it is installed and, in columns of its own,
-with huge pages too. Each row first checks that all give the same (1e-4 of the largest value), then times them
-in turns and prints the ratios of the medians, the peer's over ours. float32, on the CPU's cores.
-share is the rate of matrix products in our program over that of one large product.
+the same weights. Each runs in its own process. Ours asks for huge pages of memory, as main.py does
+(qvae_jax/system/memory.py); PyTorch runs as it is installed and, in columns of its own, with
+huge pages too. For each row, the results are first compared (to 1e-4 of the largest value). Then
+all are timed in turns, and the ratios of the medians printed, the peer's over ours. All is float32
+on the CPU. share is the rate of arithmetic in our program over that in one large matrix product.
 """
 
 import argparse
@@ -30,17 +30,17 @@ from qvae_jax.audio.logmel import FrontEnd, log_mel
 from qvae_jax.models import decoders, variables
 from qvae_jax.models.qvae import QVAE, QVAEConfig
 from qvae_jax.models.variables import Variables
-from qvae_jax.system import huge_pages
+from qvae_jax.system import memory
 from qvae_jax.training import optimizer
 from qvae_jax.training import state as training_state
 from qvae_jax.training.qvae_loss import QVAELoss
 from qvae_jax.training.step import StepOptions, make_train_step
 from tests.support import golden_rules, torch_reference
-from weight_port import names, port, to_torch
+from weight_port import names, port, to_torch, torch_forward
 from weight_port.source import QVAE as QVAE_KIND
 from weight_port.source import Source
 
-BOUND = 1e-4  # largest difference over largest value, before anything is timed
+BOUND = 1e-4  # on the largest difference over the largest value, checked before timing
 LATENT_DIM = 64
 BETA = 1e-4
 FINE_TUNED = frozenset(range(11, 17))
@@ -53,10 +53,14 @@ HAVE_HUGE_PAGES = (OURS, PRODUCT, FLAX)
 
 
 class Row(NamedTuple):
-    """One line of the table: ours and its peers, each made when it is asked for, and its work.
+    """One line of the table.
 
-    A made program is called again and again. value takes what it returned at its first call.
-    exact is PyTorch's value in float64, to compare ours with where its float32 is not near enough.
+    Attributes:
+        ours: makes our program, which can be called again and again.
+        peers: makes the peers' programs, by column.
+        value: what to compare of what a program returns at its first call.
+        gflop: the work in a call of our program.
+        exact: PyTorch's value in float64, for comparison where its float32 is too far off.
     """
 
     ours: Callable[[], Callable[[], object]]
@@ -67,7 +71,7 @@ class Row(NamedTuple):
 
 
 def main() -> None:
-    """Prints the table; exit status 1 where two sides disagree."""
+    """Prints the table; ends with status 1 where two sides disagree."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rows", default="", help="only rows whose name contains this")
     parser.add_argument("--rounds", type=int, default=7)
@@ -102,15 +106,15 @@ def _line(name: str, goal: float, columns: list[str], num_rounds: int) -> str:
 
 
 def _started(name: str, side: str, folder: str) -> timing.Side:
-    """The process of a side, ready for its turns; its first result is in _value_file."""
+    """The process of a side, ready to take turns; its first result is in _value_file."""
     is_huge = side in HAVE_HUGE_PAGES or side.endswith(HUGE)
-    environment = huge_pages.with_huge_pages(os.environ) if is_huge else dict(os.environ)
+    environment = memory.with_huge_pages(os.environ) if is_huge else dict(os.environ)
     command = [sys.executable, "-m", "benchmarks.compute", "--serve", name, side, folder]
     return timing.Side(command, environment)
 
 
 def _serve(name: str, side: str, folder: str) -> None:
-    """Takes a side's turns. The ready line is the program's GFLOP, null of a peer's."""
+    """Takes a side's turns. Its ready line is the program's GFLOP, or null for a peer."""
     if side == PRODUCT:
         program, gflop = timing.matrix_product()
     else:
@@ -136,10 +140,10 @@ def _check(name: str, ours: np.ndarray, theirs: np.ndarray) -> None:
 
 
 def _model(decoder_type: str = "original-plus", width: float = 1.0):
-    """(structure, our variables, torch's state dict) of a QVAE, its decoder as the tests fill it.
+    """(structure, our variables, torch's state dict) of a QVAE, its decoder filled as in the tests.
 
-    Drawn weights let the improved decoders' activations grow until tanh keeps their sign alone,
-    and that is rounding noise.
+    With weights drawn at random, the improved decoders' activations grow until tanh leaves only
+    their signs, which are rounding noise.
     """
     config = QVAEConfig(
         encoder_width=width,
@@ -182,7 +186,7 @@ def _inference(function: Callable, *arguments) -> Callable[[], torch.Tensor]:
 
 
 def _forward_row(function, arguments: tuple, peer: Callable, peer_arguments: tuple) -> Row:
-    """A row of a forward pass, function of arrays on our side and peer of tensors on PyTorch's."""
+    """A row for a forward pass: `function` of arrays beside `peer` of torch tensors."""
     peers = {
         EAGER: lambda: _inference(peer, *peer_arguments),
         COMPILED: lambda: _inference(torch.compile(peer), *peer_arguments),
@@ -199,7 +203,7 @@ def _forward_row(function, arguments: tuple, peer: Callable, peer_arguments: tup
 def decoder(decoder_type: str, batch: int) -> Row:
     z = np.random.default_rng(2).standard_normal((batch, LATENT_DIM)).astype(np.float32)
     graphdef, ours, state = _model(decoder_type, width=0.1)
-    weights = torch_peer.below(state, torch_peer.DECODER)
+    weights = torch_forward.below(state, torch_peer.DECODER)
     row = _forward_row(
         lambda given, z: variables.merge(graphdef, given).decode(z),
         (ours, z),
@@ -217,7 +221,7 @@ def decoder(decoder_type: str, batch: int) -> Row:
 def features(batch: int) -> Row:
     graphdef, ours, state = _model()
     logmel = _log_mels(batch)
-    backbone = torch_peer.below(state, torch_peer.BACKBONE)
+    backbone = torch_forward.below(state, torch_peer.BACKBONE)
     return _forward_row(
         lambda given, x: variables.merge(graphdef, given).features(x),
         (ours, logmel),
@@ -236,9 +240,9 @@ def waveform_to_waveform(batch: int) -> Row:
     graphdef, ours, state = _model()
     waveforms = _waveforms(batch, FrontEnd().num_samples)
     backbone, weights = (
-        torch_peer.below(state, prefix) for prefix in (torch_peer.BACKBONE, torch_peer.DECODER)
+        torch_forward.below(state, prefix) for prefix in (torch_peer.BACKBONE, torch_peer.DECODER)
     )
-    heads = torch_peer.below(state, torch_peer.HEADS)
+    heads = torch_forward.below(state, torch_peer.HEADS)
     front = torch_peer.log_mel_of(FrontEnd())
 
     def generate(given, waveforms):
@@ -255,7 +259,7 @@ def waveform_to_waveform(batch: int) -> Row:
 
 
 def all_losses(batch: int) -> Row:
-    """Value and gradient; the value is what is compared (the tests compare the gradient)."""
+    """Value and gradient of the loss. The value is compared; the tests compare the gradient."""
     target = _waveforms(batch, decoders.NUM_SAMPLES)
     prediction = np.random.default_rng(3).standard_normal(target.shape).astype(np.float32) * 0.1
     mu, logvar = np.zeros((2, batch, LATENT_DIM), np.float32)
@@ -291,11 +295,11 @@ def all_losses(batch: int) -> Row:
 
 
 def training_step(layers: frozenset[int] | None, batch: int) -> Row:
-    """The training step itself, donation included; layers None: the frozen encoder's features.
+    """The training step itself, with donation; with layers None, on a frozen encoder's features.
 
-    The spectral term is left out of the comparison: a fresh decoder repeats one sample, and the
-    logarithm of its empty STFT bins is rounding noise, 8e-4 of the term. The tests compare that
-    term and all gradients, in float64 too.
+    The spectral term is not compared: a fresh decoder repeats one sample, and the logarithm of its
+    empty STFT bins is rounding noise, 8e-4 of the term. The tests compare that term and all
+    gradients, also in float64.
     """
     graphdef, ours, state = _model()
     targets = _waveforms(batch, decoders.NUM_SAMPLES)
@@ -327,7 +331,7 @@ def training_step(layers: frozenset[int] | None, batch: int) -> Row:
 
 
 def _train_step(graphdef, model_variables: Variables, layers: frozenset[int] | None):
-    """The training step, not compiled, and the state before the first one."""
+    """The training step, not compiled, and the state before the first step."""
     rate = optax.constant_schedule(8e-4)
     update_rule = optimizer.adamw(
         rate, rate, beta1=0.95, beta2=0.999, weight_decay=1e-4, clip_norm=2.0
@@ -346,7 +350,7 @@ def _train_step(graphdef, model_variables: Variables, layers: frozenset[int] | N
 
 
 def _stepping(step: Callable, state, batch: dict) -> Callable[[], object]:
-    """A call that takes the next step from a state, of which it has a copy of its own."""
+    """A call that takes the next step, from a copy of the state that it keeps."""
     batch = jax.device_put(batch)
     held = [jax.tree.map(jnp.array, state)]
     program = jax.jit(step, donate_argnums=0).lower(held[0], batch).compile()
@@ -362,7 +366,7 @@ def _log_mels(batch: int) -> np.ndarray:
     return np.array(jax.jit(log_mel)(_waveforms(batch, FrontEnd().num_samples)))
 
 
-# Name: (how it is made, the least ratio that is wanted).
+# By name: how a row is made, and the lowest ratio wanted.
 ROWS = {
     "decoder original-plus, forward, batch 8": (lambda: decoder("original-plus", 8), 3.5),
     "decoder original-plus, forward, batch 1": (lambda: decoder("original-plus", 1), 5.0),

@@ -1,13 +1,13 @@
 """`python -m benchmarks.generate`: one sound from a warm process, a cold command, and a thousand.
 
-mn10 as encoder, `original-plus` as decoder, latent 64, weights drawn at random. Wall clock beside
-the time that the cores were busy, which says more on a machine that others use.
+The model is mn10, `original-plus` and a latent of 64, with weights drawn at random. Beside the wall
+clock stands the time that the cores were busy, which says more on a machine that others use.
 
     warm      Model.generate of 10 s at 44,100 Hz; its parts, timed in turns with it
     command   `main.py --mode=generate` of one file, with an empty and with a full compilation
               cache, and the phases of the same work in a fresh process
-    many      one command for many files of a stand-in for VimSketch, beside the compiled model on
-              batches of the same size plus plain reading of the same files, right before and after
+    many      one command for many files of a stand-in for VimSketch; its peer, right before and
+              after it, reads the same files and runs the compiled model on as many batches
 """
 
 import argparse
@@ -26,24 +26,24 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 
-from qvae_jax.system import huge_pages
+from qvae_jax.system import memory
 
-# Everything heavy is imported where it is needed, so that --phases can time its import.
+# Heavy modules are imported where they are needed, so that --phases can time that.
 
 REPOSITORY = pathlib.Path(__file__).resolve().parents[1]
 IMITATION_S, IMITATION_RATE_HZ = 10.0, 44_100
 WARM_GOAL_MS, COMMAND_GOAL_S, COMPILING_GOAL_S = 120, 12, 6
-COMPILED = "/jax/core/compile/backend_compile_duration"  # also where the cache is read instead
+COMPILED = "/jax/core/compile/backend_compile_duration"  # sent also where the cache is read instead
 
 
 def main() -> None:
-    """Prints each part's figures and what was wanted."""
+    """Prints each part's figures and goals."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--parts", default="warm,command,many")
     parser.add_argument(
-        "--rounds", type=int, default=15, help="of warm; a fifth of them of command"
+        "--rounds", type=int, default=15, help="rounds of warm; command takes a fifth of them"
     )
-    parser.add_argument("--num_imitations", type=int, default=1000, help="of many")
+    parser.add_argument("--num_imitations", type=int, default=1000, help="files of many")
     parser.add_argument("--phases", nargs=2, help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.phases:
@@ -123,7 +123,7 @@ def _print_command(folder: pathlib.Path, num_rounds: int) -> None:
 
 
 def _phases(checkpoint: str, imitation: str) -> dict[str, tuple[float, float]]:
-    """What a command does, one thing after the other: seconds by name."""
+    """The phases of a command, in order: seconds of wall clock and of cores, by name."""
     found = {}
 
     @contextlib.contextmanager
@@ -144,12 +144,13 @@ def _phases(checkpoint: str, imitation: str) -> dict[str, tuple[float, float]]:
         import numpy as np
         import scipy.io.wavfile  # noqa: F401
 
-        import main  # noqa: F401
+        from qvae_jax import command_line  # noqa: F401
         from qvae_jax.audio.files import fit_length
         from qvae_jax.audio.windows import read_window
         from qvae_jax.generation import finishing
         from qvae_jax.generation.model import load_model
-        from qvae_jax.modes import generate
+        from qvae_jax.generation.requests import Finish
+        from qvae_jax.modes import generate  # noqa: F401
         from qvae_jax.system import compilation_cache
 
         compilation_cache.use_compilation_cache()
@@ -169,7 +170,7 @@ def _phases(checkpoint: str, imitation: str) -> dict[str, tuple[float, float]]:
     with phase("generating, the second time"):
         audio = model.decode(model.posterior(waveforms)[0])
     with phase("encoding the file"), tempfile.TemporaryDirectory() as folder:
-        finish = finishing.checked(generate.Finish())
+        finish = finishing.checked(Finish())
         finishing.write(pathlib.Path(folder) / "sound.wav", np.asarray(audio[0]), finish)
     found["XLA alone: compiling or loading"] = sum(compiled_s), float("nan")
     return found
@@ -205,7 +206,7 @@ def _print_many(folder: pathlib.Path, num_imitations: int) -> None:
 
 
 def _bare(checkpoint: pathlib.Path, inputs: pathlib.Path) -> tuple[float, float]:
-    """Seconds of wall clock and of cores: all files read, then the compiled model on as many."""
+    """Seconds of wall clock and of cores: reading all files, then the model on as many inputs."""
     import numpy as np
 
     from qvae_jax.audio.files import read_audio
@@ -225,7 +226,7 @@ def _bare(checkpoint: pathlib.Path, inputs: pathlib.Path) -> tuple[float, float]
 
 
 def _batch_size() -> int:
-    from qvae_jax.modes.generate import BATCH_SIZE
+    from qvae_jax.generation.model import BATCH_SIZE
 
     return BATCH_SIZE
 
@@ -242,7 +243,7 @@ def _command(folder: pathlib.Path, inputs: pathlib.Path, output_dir: pathlib.Pat
 
 
 def _run(command: list[str], cache: pathlib.Path) -> tuple[float, float]:
-    """Seconds of wall clock and of cores that a command takes, its compiled programs in cache."""
+    """Seconds of wall clock and of cores that a command takes with this compilation cache."""
     start_s, start_core_s = time.perf_counter(), _children_core_s()
     subprocess.run(
         command, env=_environment(cache), cwd=REPOSITORY, stdout=subprocess.DEVNULL, check=True
@@ -260,7 +261,7 @@ def _children_core_s() -> float:
 
 
 def _core_seconds(program: Callable[[], object], num_rounds: int) -> float:
-    """What all cores of this process spend on one call, on average."""
+    """Seconds that all cores spend on one call, on average."""
     start_s = time.process_time()
     for _ in range(num_rounds):
         _waited(program)()
@@ -268,7 +269,7 @@ def _core_seconds(program: Callable[[], object], num_rounds: int) -> float:
 
 
 def _waited(program: Callable[[], object]) -> Callable[[], None]:
-    """The program without its result, which timing would take for arrays of JAX."""
+    """The program without its result, which timing would wait for as JAX arrays."""
 
     def run() -> None:
         program()
@@ -301,5 +302,5 @@ def _write_imitation(path: pathlib.Path) -> None:
 
 
 if __name__ == "__main__":
-    huge_pages.restart_with_huge_pages()  # as main.py does
+    memory.restart_with_huge_pages()  # as main.py does
     main()

@@ -1,10 +1,11 @@
 """`python -m benchmarks.loop`: what a training epoch costs beyond its bare steps.
 
-The peer is the same compiled step called on a batch that is on the device already, in turns of a
-few steps with the loop's own, so that whatever else the machine does meets both alike: what is left
-are reading, logging and saving. Diagnostics, samples and validation are off. The model is the full
-one, its encoder frozen, on the synthetic data set in batches of 8; an epoch of VimSketch has some
-350 steps of 32. The cores' time says more than the clock on a machine that others use too.
+The peer is the same compiled step, called on a batch that is on the device already. The loop and
+the peer take turns of a few steps, so that whatever else the machine does affects both alike. What
+the loop costs beyond the peer is reading, logging and saving: diagnostics, samples and validation
+are off. The model is the full one with a frozen encoder, on the synthetic data set in batches of 8;
+an epoch of VimSketch has about 350 steps of 32. On a machine that others use, time on the cores
+says more than the wall clock.
 """
 
 import argparse
@@ -22,7 +23,7 @@ import numpy as np
 from configs import quickstart
 from qvae_jax.modes import train
 from qvae_jax.modes.requests import TrainRequest
-from qvae_jax.system import huge_pages
+from qvae_jax.system import memory
 from qvae_jax.training import devices
 
 GOAL = 0.03
@@ -30,16 +31,16 @@ STEPS_IN_A_TURN = 10
 
 
 class InTurns:
-    """A step that, after each turn of its calls, takes as many bare steps and times both.
+    """A training step that, after each turn of calls, takes as many bare steps, and times both.
 
-    A turn's time goes to the first call of the next one, so it has what the loop does between
-    steps. The end of an epoch falls into the middle of a turn, which so has the save that goes on
-    in the background. The steps before the first turn compile; after num_turns the run is told to
+    A turn lasts until the first call of the next one, so it includes what the loop does between
+    steps. An epoch ends in the middle of a turn, which therefore includes the save that goes on in
+    the background. The steps before the first turn compile. After num_turns the run is told to
     stop.
     """
 
     def __init__(self, step: Callable, num_turns: int):
-        self.turns = []  # (of the loop, of bare steps), each the clock's seconds and the cores'
+        self.turns = []  # (loop, bare steps), each in seconds of the clock and of the cores
         self._step, self._num_turns = step, num_turns
         self._calls, self._start = 0, None
 
@@ -58,7 +59,7 @@ class InTurns:
         self._start = _now_s()
 
     def _bare_seconds(self, state, batch) -> np.ndarray:
-        state = jax.tree.map(jnp.copy, state)  # the step takes its state's memory over
+        state = jax.tree.map(jnp.copy, state)  # because the step donates its state's memory
         jax.block_until_ready(state)
         start = _now_s()
         for _ in range(STEPS_IN_A_TURN):
@@ -70,7 +71,9 @@ class InTurns:
 def main() -> None:
     """Prints one line for each epoch."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--steps", type=int, default=100, help="of an epoch, a multiple of 10")
+    parser.add_argument(
+        "--steps", type=int, default=100, help="steps of an epoch, a multiple of 10"
+    )
     parser.add_argument("--epochs", type=int, default=2)
     options = parser.parse_args()
     turns_in_an_epoch = options.steps // STEPS_IN_A_TURN
@@ -114,10 +117,10 @@ def _config(steps: int, epochs: int):
 
 
 def _now_s() -> np.ndarray:
-    """The time that passes, and that of all cores together."""
+    """Seconds of the wall clock, and of all cores together."""
     return np.array([time.perf_counter(), time.process_time()])
 
 
 if __name__ == "__main__":
-    huge_pages.restart_with_huge_pages()  # as main.py does
+    memory.restart_with_huge_pages()  # as main.py does
     main()

@@ -2,12 +2,12 @@
 
     python -m benchmarks.memory --modes=prepare,frozen,fine_tuned --num_imitations=12453
 
-Lays out a stand-in of the data set, runs `main.py` on it and looks at the memory of its processes
-some ten times a second: resident memory summed over processes (pages that they share count in
-each), proportional (those pages count once), and anonymous, which alone the system cannot take
-back. Training runs for a few steps and is stopped by SIGTERM; data_wait is what its metrics say of
-them. For a frozen encoder the cache is filled with noise of the right shape: preparing it would
-take the encoder half an hour, and training's memory does not depend on values.
+Lays out a stand-in for the data set, runs `main.py` on it, and reads the memory of its processes
+about ten times a second: resident memory, summed over processes, so that shared pages count in
+each; proportional memory, where they count once; and anonymous memory, the only kind that the
+system cannot take back. Training runs for a few steps and is stopped by SIGTERM; data_wait is taken
+from its metrics. For a frozen encoder the cache is filled with noise of the right shape: preparing
+it would take the encoder half an hour, and training's memory does not depend on the values.
 """
 
 import argparse
@@ -39,7 +39,7 @@ FIELDS = ("Rss", "Pss", "Anonymous")
 def run(
     mode: str, folder: pathlib.Path, num_steps: int, accumulation_steps: int
 ) -> tuple[dict[str, float], float]:
-    """Peak memory in MB by field, and the seconds that it took, of one mode on folder/stand_in."""
+    """Runs one mode on folder/stand_in: its peak memory in MB by field, and its seconds."""
     command = [sys.executable, "main.py", *_arguments(mode, folder, accumulation_steps)]
     peaks = dict.fromkeys(FIELDS, 0.0)
     start_s = time.perf_counter()
@@ -64,7 +64,7 @@ def _arguments(mode: str, folder: pathlib.Path, accumulation_steps: int) -> list
         "training.encoder": "frozen" if mode == "frozen" else "fine_tuned",
         "training.steps_per_epoch": STEPS_PER_EPOCH,
         "training.accumulation_steps": accumulation_steps,
-        # None of these is part of a step, and they take minutes here.
+        # These take minutes here, and are no part of a step.
         "diagnostics.every_epochs": 0,
         "validation.every_epochs": 10**6,
         "logging.samples_every_epochs": 10**6,
@@ -78,7 +78,7 @@ def _arguments(mode: str, folder: pathlib.Path, accumulation_steps: int) -> list
 
 
 def _memory_mb(pid: int) -> dict[str, float]:
-    """Of a process and its children, summed."""
+    """Memory in MB by field, summed over a process and its children."""
     children = pathlib.Path(f"/proc/{pid}/task/{pid}/children")
     try:
         pids = [str(pid), *children.read_text().split()]
@@ -103,13 +103,13 @@ def _steps_taken(workdir: pathlib.Path) -> int:
 
 
 def _data_wait(workdir: pathlib.Path) -> float | None:
-    """The largest of all epochs."""
+    """The largest data_wait of any epoch; None where no epoch ended."""
     entries = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
     return max((e["data_wait"] for e in entries if e["part"] == "speed"), default=None)
 
 
 def fill_with_noise(folder: pathlib.Path) -> None:
-    """Features of unit norm for all imitations, in the place of those that prepare would make."""
+    """Puts random features of unit norm where prepare would put those of the imitations."""
     config = vimsketch.get_config()
     config.data.dataset_dir = str(folder / "stand_in")
     config.data.cache_dir = str(folder / "cache")
@@ -136,7 +136,9 @@ def main() -> None:
     parser.add_argument("--num_imitations", type=int, default=FULL_SIZE)
     parser.add_argument("--num_steps", type=int, default=3 * STEPS_PER_EPOCH)
     parser.add_argument("--accumulation_steps", type=int, default=1, help="parts of a batch of 32")
-    parser.add_argument("--folder", type=pathlib.Path, help="to keep; else a temporary one")
+    parser.add_argument(
+        "--folder", type=pathlib.Path, help="folder to keep; by default a temporary one"
+    )
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
         folder = given.folder or pathlib.Path(temporary)

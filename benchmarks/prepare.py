@@ -4,10 +4,10 @@
 
 The peer loads each file with librosa (whole, mono, 32 kHz), cuts or pads it to 10 s and computes
 its log-mel with PyTorch, one file after the other, keeping float16. Ours is data/cache.py with all
-that training needs: rows on disk, synchronised, and a manifest. Both run in turns, each round in
-another order; a round starts from an empty cache and with the files in the system's memory.
-Start-up of processes counts in ours, 0.4 s of a core each; both programs are imported before. On a
-machine that others use, time on the cores says more than the wall clock. Training on a frozen
+that training needs: rows that are safely on disk, and a manifest. They take turns, in the reverse
+order every other round. Each starts with an empty cache, and with the audio files in the system's
+memory. Ours includes starting its processes, 0.4 s of a core each; importing counts for neither. On
+a machine that others use, time on the cores says more than the wall clock. Training on a frozen
 encoder caches features instead, and there the encoder takes nearly all of the time.
 """
 
@@ -34,9 +34,9 @@ LOG_MEL = torch_peer.log_mel_of(FRONT_END)
 
 
 def straightforward(paths: list[pathlib.Path], num_threads: int) -> np.ndarray:
-    """Log-mels [files, mels, frames], float16, of one process that does one thing at a time.
+    """Log-mels, float16 [files, mels, frames], by one process that does one thing at a time.
 
-    num_threads are PyTorch's own; where others want the cores, more than one is slower.
+    num_threads is for PyTorch; where other programs want the cores too, more than one is slower.
     """
     torch.set_num_threads(num_threads)
     rows = np.empty((len(paths), FRONT_END.num_mels, FRONT_END.num_frames), np.float16)
@@ -48,13 +48,13 @@ def straightforward(paths: list[pathlib.Path], num_threads: int) -> np.ndarray:
 
 
 def ours(paths: list[pathlib.Path], folder: pathlib.Path, num_processes: int) -> np.ndarray:
-    """The same by the prepared cache, into a new folder."""
+    """The same rows by our cache, in a new folder."""
     recipe = recipes.logmels(FRONT_END)
     return cached_array(folder / "logmels.npy", paths, recipe, num_processes=num_processes).array
 
 
 def main() -> None:
-    """Prints one line for each way: files a second, and how many times the peer's."""
+    """Prints a line for each way: files a second, and the ratio to the peer's."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--num_imitations", type=int, default=1000)
     parser.add_argument("--num_rounds", type=int, default=3)
@@ -92,7 +92,7 @@ def _print_table(
     measured: dict[str, list[tuple[float, float]]],
     rows: dict[str, np.ndarray],
 ) -> None:
-    """A line for each way: wall clock and work of the cores, and how far from the faster peer."""
+    """Prints a line for each way: files a second, time on the cores, and what differs in rows."""
     medians = {name: np.median(taken, axis=0) for name, taken in measured.items()}
     peer = min(list(medians)[:2], key=lambda name: medians[name][0])
     print(f"{num_files} files, medians of {num_rounds} rounds; the peer is {peer!r}")
@@ -106,7 +106,7 @@ def _print_table(
 
 
 def _cpu_s() -> float:
-    """Time that this process and those it has waited for have kept cores busy."""
+    """Seconds that this process, and those that it has waited for, have kept cores busy."""
     usages = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
     return sum(usage.ru_utime + usage.ru_stime for usage in usages)
 

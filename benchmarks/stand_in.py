@@ -2,10 +2,10 @@
 
     python -m benchmarks.stand_in FOLDER --num_imitations=12453
 
-A few hundred sounds are synthesised, and every name is a hard link to one of them, so content
-repeats: the full size takes megabytes of disk and seconds. What is measured on it is right for time
-and memory, which depend on the numbers of files, samples and rows; but the disk's own speed is not
-measured, for so few files stay in the system's memory.
+A few hundred sounds are synthesised, and each name is a hard link to one of them, so that the full
+size takes only seconds and a few hundred megabytes. Time and memory measured on it are right,
+because they depend on the numbers of files, samples and rows. Only the disk's own speed is not
+measured: so few files stay in the system's memory.
 """
 
 import argparse
@@ -24,11 +24,11 @@ from qvae_jax.data.vimsketch import (
 
 NAMES_DIR = pathlib.Path(__file__).resolve().parents[2] / "shared" / "vimsketch_names"
 FULL_SIZE = 12_453  # imitations, of 542 references
-IMITATIONS_PER_SOUND = 18  # of the invented names beyond the real list's end
+IMITATIONS_PER_SOUND = 18  # among the names invented beyond the end of the real list
 NUM_SOUNDS = 300  # different ones in each folder
 SAMPLE_RATES_HZ = (44_100, 48_000)
-# Durations in seconds at these shares of all files; between them, straight lines. VimSketch's
-# medians, extremes and the imitations' 90th percentile.
+# Durations at these shares of all files, joined by straight lines. Extremes, medians and the
+# imitations' 90th percentile are VimSketch's.
 SHARES = (0.0, 0.1, 0.5, 0.9, 1.0)
 IMITATION_DURATIONS_S = (0.05, 1.5, 4.4, 10.7, 46.8)
 REFERENCE_DURATIONS_S = (0.08, 1.2, 4.2, 9.0, 15.4)
@@ -41,9 +41,13 @@ def write_stand_in(
     names_dir: pathlib.Path = NAMES_DIR,
     num_sounds: int = NUM_SOUNDS,
 ) -> None:
-    """Lays out a data set of that many imitations and of the references they imitate.
+    """Lays out a data set of num_imitations imitations and the references that they imitate.
 
-    The first imitations of the real list; beyond its end, of invented sounds.
+    Args:
+        folder: where to.
+        num_imitations: the first ones of the real list; beyond its end, invented names follow.
+        names_dir: the folder that holds VimSketch's lists of names.
+        num_sounds: how many different sounds each of the two folders holds.
     """
     references, imitations = names(names_dir, num_imitations)
     parts = (
@@ -84,14 +88,14 @@ def names(names_dir: pathlib.Path, num_imitations: int) -> tuple[list[str], list
 
 
 def _sound(rng: np.random.Generator, num_samples: int, sample_rate_hz: int) -> np.ndarray:
-    """A decaying tone in noise: nothing here depends on what sounds are like."""
+    """A decaying tone in noise [samples]: no measurement depends on what sounds are like."""
     time_s = np.arange(num_samples) / sample_rate_hz
     tone = np.sin(2 * np.pi * rng.uniform(80, 2000) * time_s) * np.exp(-time_s)
     return 0.4 * tone + 0.05 * rng.standard_normal(num_samples)
 
 
 def main() -> None:
-    """Writes one, and says where."""
+    """Writes a stand-in, and says where."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder", type=pathlib.Path)
     parser.add_argument("--num_imitations", type=int, default=FULL_SIZE)

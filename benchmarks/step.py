@@ -1,10 +1,10 @@
-"""`python -m benchmarks.step`: what a training step takes besides its time for a batch of 8.
+"""`python -m benchmarks.step`: what a training step costs besides its time for a batch of 8.
 
     compiling   seconds to trace and compile it, with nothing compiled before
     memory      peak resident memory of a process while it takes steps of 8, beside PyTorch's
-    flatness    time for each sample in batches of 16, 32 and 64, over that in batches of 8
+    flatness    time per sample in batches of 16, 32 and 64, over that in batches of 8
 
-The steps are those of benchmarks.compute, and each figure is of a process of its own.
+The steps are those of benchmarks.compute. Each figure is measured in its own process.
 """
 
 import argparse
@@ -18,7 +18,7 @@ import time
 import jax
 
 from benchmarks import compute, timing
-from qvae_jax.system import huge_pages, memory
+from qvae_jax.system import memory
 
 REPOSITORY = pathlib.Path(__file__).resolve().parents[1]
 STEPS = {
@@ -30,7 +30,7 @@ BATCHES = (8, 16, 32, 64)
 COMPILING_GOAL_S = 20
 FLATNESS_GOAL = 1.15
 STEPS_WATCHED = 3
-RESET_PEAK = "5"  # of /proc/self/clear_refs
+RESET_PEAK = "5"  # written to /proc/self/clear_refs
 
 
 def main() -> None:
@@ -61,7 +61,7 @@ def _memory_line(step: str) -> str:
     )
     return (
         f"peak {ours:.0f} MB, PyTorch {theirs:.0f} MB: {ours / theirs:.2f}; "
-        f"beyond what lies there between steps {ours - ours_before:.0f} and "
+        f"above what stays between steps, {ours - ours_before:.0f} and "
         f"{theirs - theirs_before:.0f} MB (wanted: below PyTorch's)"
     )
 
@@ -73,14 +73,14 @@ def _flatness_line(step: str) -> str:
 
 
 def _measured(name: str, step: str):
-    """A measure of a step, in a fresh process."""
+    """A figure of a step, measured in a fresh process."""
     command = [sys.executable, "-m", "benchmarks.step", "--measure", name, step]
     run = subprocess.run(command, cwd=REPOSITORY, stdout=subprocess.PIPE, check=True)
     return json.loads(run.stdout)
 
 
 def _compiling(layers: frozenset[int] | None) -> tuple[float, float]:
-    """Seconds that pass, and of all cores."""
+    """Seconds of the wall clock, and of all cores."""
     row = compute.training_step(layers, BATCHES[0])
     start = time.perf_counter(), time.process_time()
     row.ours()
@@ -88,7 +88,7 @@ def _compiling(layers: frozenset[int] | None) -> tuple[float, float]:
 
 
 def _memory(layers: frozenset[int] | None, side: str) -> tuple[float, float]:
-    """MB: the peak while steps are taken, and what is resident between them."""
+    """Resident memory in MB: the peak while steps are taken, and what stays between them."""
     row = compute.training_step(layers, BATCHES[0])
     program = row.ours() if side == "ours" else row.peers[side]()
     del row
@@ -108,7 +108,7 @@ def _status_mb(field: str) -> float:
 
 
 def _flatness(layers: frozenset[int] | None) -> list[float]:
-    """Time for each sample by batch, over that of the smallest."""
+    """Time per sample for each of BATCHES, over that of the smallest."""
     programs = {str(batch): compute.training_step(layers, batch).ours() for batch in BATCHES}
     seconds = timing.interleaved(programs, num_rounds=3)
     of_sample = [seconds[str(batch)] / batch for batch in BATCHES]
@@ -124,5 +124,5 @@ MEASURES = {
 }
 
 if __name__ == "__main__":
-    huge_pages.restart_with_huge_pages()  # as main.py does
+    memory.restart_with_huge_pages()  # as main.py does
     main()

@@ -19,9 +19,9 @@ MATRIX_SIZE = 2048
 def interleaved(programs: dict[str, Callable[[], object]], num_rounds: int) -> dict[str, float]:
     """Median seconds of each program, called twice in every round and timed the second time.
 
-    The first call of a turn drives out what the program before it left: numbers in the caches, and
-    OpenMP workers that spin for some 16 ms on a core after PyTorch's turn. A program returns what
-    is to be waited for; JAX computes in the background.
+    The first call clears away what the program before it left: its data in the caches, and OpenMP
+    workers, which keep a core busy for about 16 ms after PyTorch's turn. A program returns what is
+    to be waited for, because JAX computes in the background.
     """
     seconds = {name: [] for name in programs}
     for _ in range(num_rounds):
@@ -34,17 +34,18 @@ def interleaved(programs: dict[str, Callable[[], object]], num_rounds: int) -> d
 
 
 def serve(program: Callable[[], object]) -> None:
-    """Takes turns: for each line of standard input calls program twice and prints the second
-    call's seconds, until there are no more lines.
+    """Takes turns until standard input ends: for each line, prints the seconds of one call.
+
+    The program is called twice in a turn, and the second call is timed.
     """
     for _ in sys.stdin:
         print(interleaved({"": program}, 1)[""], flush=True)
 
 
 class Side:
-    """A program in a process of its own, which serve runs there when its turn comes.
+    """A program in its own process, with its own memory and environment, that takes turns.
 
-    So each has its own memory and environment. The process prints one line when it is ready.
+    The process prints one line when it is ready, and then runs `serve`.
     """
 
     def __init__(self, command: list[str], environment: dict[str, str]):
@@ -55,7 +56,7 @@ class Side:
 
     def turn(self) -> float:
         """Seconds of one call."""
-        with contextlib.suppress(BrokenPipeError):  # of a process that has ended, as _line says
+        with contextlib.suppress(BrokenPipeError):  # the process has ended, and _line says so
             self._process.stdin.write(b"\n")
         return float(self._line())
 
@@ -77,17 +78,17 @@ def in_turns(sides: dict[str, Side], num_rounds: int) -> dict[str, float]:
 
 
 def matrix_product() -> tuple[Callable[[], object], float]:
-    """A float32 product of two square matrices, the machine's yardstick, and its GFLOP."""
+    """A float32 product of two square matrices, as a yardstick of the machine, and its GFLOP."""
     square = jnp.ones((MATRIX_SIZE, MATRIX_SIZE), jnp.float32)
     product = jax.jit(lambda a, b: a @ b)
     return lambda: product(square, square), 2 * MATRIX_SIZE**3 / 1e9
 
 
 def gflop(function: Callable, *arguments) -> float:
-    """The GFLOP of a function's matrix products and convolutions, those of loops each time round.
+    """The GFLOP of a function's matrix products and convolutions, counted in each pass of a loop.
 
-    Fourier transforms and what is done element by element are left out. XLA's own count, of the
-    compiled program, takes the body of a loop once.
+    Fourier transforms and element-wise operations are left out. XLA's own count, of the compiled
+    program, counts the body of a loop only once.
     """
     return _flop(jax.make_jaxpr(function)(*arguments).jaxpr) / 1e9
 

@@ -1,4 +1,4 @@
-"""QVAE in PyTorch, eager: the same computation with the same weights, as its peer in benchmarks."""
+"""QVAE in eager PyTorch: the same computation with the same weights, as a peer in benchmarks."""
 
 from collections.abc import Callable
 
@@ -16,11 +16,6 @@ torch.set_num_threads(2)
 
 State = dict[str, torch.Tensor]
 BACKBONE, HEADS, DECODER = "encoder.backbone.", "encoder.", "decoder."
-
-
-def below(state: State, prefix: str) -> State:
-    """The part of a state dict under a prefix, which it loses."""
-    return {key.removeprefix(prefix): t for key, t in state.items() if key.startswith(prefix)}
 
 
 def log_mel_of(front_end: FrontEnd) -> Callable[[torch.Tensor], torch.Tensor]:
@@ -47,7 +42,7 @@ def log_mel_of(front_end: FrontEnd) -> Callable[[torch.Tensor], torch.Tensor]:
 
 
 def features(backbone: State, logmel: torch.Tensor, train_layers=frozenset()) -> torch.Tensor:
-    """Pooled features of unit norm."""
+    """Pooled features [batch, C] of unit norm, of log-mels [batch, mels, frames]."""
     for name, result in torch_forward.mobilenet(backbone, logmel, train_layers=train_layers):
         if name == "pooled":
             return F.normalize(result, dim=1)
@@ -55,13 +50,13 @@ def features(backbone: State, logmel: torch.Tensor, train_layers=frozenset()) ->
 
 
 def audio(decoder: State, decoder_type: str, z: torch.Tensor) -> torch.Tensor:
-    """Audio of latents in evaluation mode."""
+    """Audio [batch, samples] of latents [batch, latent], in evaluation mode."""
     *_, (_, result) = torch_forward.decoder(decoder, decoder_type, z)
     return result
 
 
 def loss_banks() -> dict[int, np.ndarray]:
-    """The mel banks of the losses by window."""
+    """The losses' mel banks [bins, bands], by window."""
     rate = losses.SAMPLE_RATE_HZ
     return {
         window: np.array(mel.htk_mel_bank(losses.NUM_MELS, window, rate, 0.0, rate / 2))
@@ -78,12 +73,21 @@ def training_step(
     *,
     compiled: bool = False,
 ) -> Callable[[], dict[str, float]]:
-    """A step (AdamW, clipped) of `original-plus` at z = μ, to be called again and again.
+    """A training step (AdamW, clipped) of `original-plus` at z = μ, to be called again and again.
 
-    It gives the loss terms before the step. train_layers are the encoder's that learn; None where
-    the inputs are features. compiled: forward and backward pass by torch.compile.
+    A call returns the loss terms before the step.
+
+    Args:
+        state: a QVAE's state dict, which the steps change.
+        inputs: log-mels [batch, mels, frames], or features [batch, C] where train_layers is None.
+        targets: audio [batch, samples].
+        train_layers: the encoder's layers that learn; None: the encoder is frozen.
+        beta: weight of the KL term.
+        compiled: whether forward and backward pass are compiled by torch.compile.
     """
-    backbone, heads, decoder = below(state, BACKBONE), below(state, HEADS), below(state, DECODER)
+    backbone, heads, decoder = (
+        torch_forward.below(state, prefix) for prefix in (BACKBONE, HEADS, DECODER)
+    )
     banks = loss_banks()
     learning = [decoder[key] for key in torch_reference.trainable(decoder)]
     learning += [t for key, t in heads.items() if key.startswith(("mu_head", "logvar_head"))]

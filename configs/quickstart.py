@@ -10,10 +10,10 @@ def get_config():
     config.data.cache_dir = ""  # likewise
     config.data.synthesize = True
     config.data.input_duration_s = 4.0  # the synthetic imitations are no longer
-    config.data.train_sound_ratio = 0.93  # of 13 sounds: one is kept for extrapolation
-    config.data.train_imitation_ratio = 0.67  # of three imitations: one for interpolation
-    # No pretrained weights are at hand, so the encoder is a small random one, left as it is. What
-    # its early layers make of a sound still tells sounds apart, unlike its pooled output.
+    config.data.train_sound_ratio = 0.93  # of 13 sounds, one is kept for extrapolation
+    config.data.train_imitation_ratio = 0.67  # of three imitations, one is for interpolation
+    # Pretrained weights would be a download, so the encoder is a small random one that does not
+    # learn. What its early layers make of sounds still tells them apart, unlike its pooled output.
     config.training.encoder = "frozen"
     config.model.encoder_width = 0.1  # the smallest published width
     config.model.feature_space = "4"
@@ -21,7 +21,7 @@ def get_config():
     config.model.decoder.width = 0.25
     config.training.batch_size = 8
     config.training.num_epochs = 120  # of 3 steps
-    config.training.temperature = 0.1  # at 1 the noise hides the few differences to be learnt
+    config.training.temperature = 0.1  # at 1, noise hides the few differences to learn
     config.optimizer.learning_rate = 2e-3  # higher than the original's: the model is small
     config.optimizer.warmup_epochs = 2
     config.early_stopping.patience_epochs = 0

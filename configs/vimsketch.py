@@ -10,22 +10,22 @@ def get_config() -> ml_collections.ConfigDict:
 
     config.data = ml_collections.ConfigDict()
     config.data.dataset_dir = "data/vimsketch"  # holds references/ and vocal_imitations/
-    config.data.synthesize = False  # make a small data set of our own when there is none
+    config.data.synthesize = False  # first make a small synthetic data set in dataset_dir
     config.data.cache_dir = "data/cache"  # prepared arrays, a folder for each data set
-    # Cache what the encoder's first layers make of each log-mel, where none of them learns, instead
-    # of the log-mel: at width 1 and layers 11 to 16, 2.0 GB instead of 3.2, and less to compute
+    # Where the encoder's first layers do not learn, cache what they make of each log-mel instead of
+    # the log-mel: at width 1 and layers 11 to 16, 2.0 GB instead of 3.2, and less to compute
     config.data.cache_trunk = False
     config.data.input_duration_s = 10.0  # EfficientAT's input; longer imitations are cut
     # or "folds": cross-validation folds from files; "all": train on all pairs, validate on them too
     config.data.split = "seeded"
     config.data.split_seed = 42  # seeded
-    config.data.train_sound_ratio = 0.9  # seeded: of the sounds; the others are extrapolation
-    # seeded: of a sound's imitations; the others are interpolation
+    config.data.train_sound_ratio = 0.9  # seeded: share of sounds; the others are extrapolation
+    # seeded: share of a sound's imitations; the others are interpolation
     config.data.train_imitation_ratio = 0.9
     config.data.folds_dir = ""  # folds: holds fold0/, fold1/, … and meta.csv
     config.data.fold = 0  # folds: the one whose sounds are held out
     config.data.on_bad_file = "stop"  # or "report": leave the file out and say so
-    config.data.num_processes = 0  # that read audio in prepare; 0: one for each core, at most 8
+    config.data.num_processes = 0  # reading audio in prepare; 0: one for each core, at most 8
 
     config.model = ml_collections.ConfigDict()
     config.model.encoder_checkpoint = ""  # folder that weight_port wrote; empty: random weights
@@ -76,16 +76,16 @@ def get_config() -> ml_collections.ConfigDict:
 
     config.fine_tuning = ml_collections.ConfigDict()
     config.fine_tuning.layers = (11, 12, 13, 14, 15, 16)
-    config.fine_tuning.learning_rate = 1.8e-5  # of the encoder; the rest has the optimizer's
-    # "train": BatchNorm of the layers that do not learn normalises by the batch and its running
-    # statistics drift, as in the original; the drift reaches generation, so it is off
+    config.fine_tuning.learning_rate = 1.8e-5  # of the encoder; the rest uses the optimizer's
+    # or "train", as in the original: BatchNorm of the layers that do not learn normalises by the
+    # batch, and its running statistics drift; the drift reaches generation, so it is off
     config.fine_tuning.frozen_batch_norm = "frozen"
 
     config.training = ml_collections.ConfigDict()
     config.training.encoder = "fine_tuned"  # or "frozen", "from_scratch"
     config.training.seed = 422
     config.training.batch_size = 32
-    # A batch is computed in so many parts, one after the other, to save memory. The gradient is
+    # To save memory, a batch is computed in this many parts, one after the other. The gradient is
     # their mean; BatchNorm and the spectral convergence see one part at a time
     config.training.accumulation_steps = 1
     config.training.dtype = "float32"  # or "bfloat16" for trunk and decoder, on accelerators
@@ -94,13 +94,13 @@ def get_config() -> ml_collections.ConfigDict:
     config.training.temperature = 1.0  # of the latent's noise; 0 trains on z = μ
 
     config.ema = ml_collections.ConfigDict()  # moving average of the weights
-    config.ema.decay = 0.0  # 0: none; 0.999 averages over 1000 steps. Validated and generated with
+    config.ema.decay = 0.0  # 0: none; 0.999 averages over 1000 steps. Used to validate and generate
 
     config.parallel = "jit"  # or "pmap": how a step is spread over devices; same results
     config.batch_norm = "global"  # or "per_device": each device normalises by its own examples
 
     config.overfit = ml_collections.ConfigDict()
-    config.overfit.num_pairs = 0  # 0: train on the split; else on so many of all pairs
+    config.overfit.num_pairs = 0  # 0: train on the split; else on this many of all pairs
 
     config.validation = ml_collections.ConfigDict()
     config.validation.every_epochs = 1
@@ -120,10 +120,10 @@ def get_config() -> ml_collections.ConfigDict:
     config.logging.num_samples = 3  # of each part of the split
     config.logging.wandb = ""  # Weights & Biases project to log to as well; empty: none
 
-    config.diagnostics = ml_collections.ConfigDict()  # what --mode=diagnose reads; 0: none
-    # The original has 1. Each takes a gradient and five decoded batches, a second of drawing and up
-    # to half a megabyte; thirty points of 300 epochs show a trend as well
+    config.diagnostics = ml_collections.ConfigDict()  # what --mode=diagnose reads
+    # 0: none. The original has 1. Each costs a gradient and five decoded batches, a second of
+    # drawing and up to half a megabyte; thirty points over 300 epochs also show a trend
     config.diagnostics.every_epochs = 10
-    # Of each validated part. So many give a variance to 9 %, √(2/256)
+    # Of each validated part. This many give a variance to within 9 %, √(2/256)
     config.diagnostics.num_examples = 256
     return config

@@ -1,5 +1,6 @@
 """A variational autoencoder that turns vocal imitations into synthesised audio, in JAX."""
 
+import logging
 import os
 
 
@@ -16,7 +17,13 @@ def load(path: str | os.PathLike):
     Gives a qvae_jax.generation.model.Model, whose other methods are posterior and decode. Raises
     UserError where the folder holds no model.
     """
-    # Imported here so that importing the package costs no seconds: JAX comes with it.
-    from qvae_jax.generation.model import load
+    # Orbax warns through this logger that a folder is opened only to be read.
+    absl_logger = logging.getLogger("absl")
+    was_disabled, absl_logger.disabled = absl_logger.disabled, True
+    try:
+        # Not at the top, so that importing the package does not take JAX's seconds.
+        from qvae_jax.generation.model import load
 
-    return load(path)
+        return load(path)
+    finally:
+        absl_logger.disabled = was_disabled

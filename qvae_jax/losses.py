@@ -13,6 +13,7 @@ import jax.numpy as jnp
 from qvae_jax.audio import mel, stft
 from qvae_jax.audio.mel_energies import mel_energies
 from qvae_jax.models import global_batch
+from qvae_jax.models.cpu import spectral_terms
 from qvae_jax.system import platforms
 
 STFT_WINDOWS = (512, 1024, 2048, 4096)  # samples at 22,050 Hz, each with a hop of a quarter
@@ -88,8 +89,8 @@ def spectral_loss(
     """Spectral convergence of complex STFTs plus log-magnitude distance, mean over windows.
 
     ‖T − P‖_F / (‖T‖_F + 1e-7), its norms taken over the whole batch, plus
-    mean |ln(|P| + 1e-7) − ln(|T| + 1e-7)|. Scalar. share is the part of the rows that count: the
-    others are silent in both and add nothing to the sums. axis_name: see global_batch.
+    mean |ln(|P| + 1e-7) − ln(|T| + 1e-7)|. Scalar. share is the fraction of the rows that count;
+    the others are silent in both and add nothing to the sums. axis_name: see global_batch.
     """
     convergences = [
         _convergence(prediction.stft[window], target.stft[window], axis_name)
@@ -139,23 +140,28 @@ def qvae_loss(
         mu, logvar: of the approximate posterior, [batch, latent].
         beta: weight of the KL term.
         weights: weights of the other terms and the silence mask.
-        valid: bool [batch], false for rows that only fill up a batch of fixed size. Such rows
-            change no term: the result is that of the valid rows alone.
-        axis_name: where the batch is cut among devices, see global_batch: every term is then that
-            of the whole batch.
+        valid: bool [batch], false for rows that only fill up a batch of fixed size. They change
+            nothing: the result is that of the valid rows alone.
+        axis_name: where the batch is cut among devices, see global_batch. Every term is then the
+            whole batch's.
 
     Returns:
         The total, and the terms by name (TERMS) before weighting.
     """
     if valid is not None:
-        # Rows of silence on both sides add nothing to any sum; the means then want rescaling.
+        # Rows that are silent on both sides add nothing to any sum; the means need rescaling.
         prediction = jnp.where(valid[:, None], prediction, 0.0)
         target = jnp.where(valid[:, None], target, 0.0)
     mean = lambda x: global_batch.mean(x, None, axis_name)
     share = 1.0 if valid is None else mean(valid.astype(jnp.float32))
     target = jax.lax.stop_gradient(target)
     if platforms.samples_apart() and axis_name is None and not weights.mask_silence:
-        spectra_total, terms = _spectra_by_sample(prediction, target, weights, share)
+        of_logs, (log_magnitude, log_mel) = spectral_terms.mean_of_samples(
+            functools.partial(_log_distances, weights=weights), prediction, target
+        )
+        convergence = spectral_terms.mean_convergence(prediction, target, STFT_WINDOWS, LOG_FLOOR)
+        terms = {"spectral": convergence + log_magnitude / share, "mel": log_mel / share}
+        spectra_total = weights.spectral * convergence + of_logs / share
     else:
         predicted, wanted = spectra(prediction), spectra(target)
         if weights.mask_silence:
@@ -177,54 +183,10 @@ def qvae_loss(
     return total, jax.lax.stop_gradient(terms)
 
 
-def _spectra_by_sample(
-    prediction: jax.Array, target: jax.Array, weights: LossWeights, share: jax.Array | float
-) -> tuple[jax.Array, dict[str, jax.Array]]:
-    """The weighted sum of the spectral and the mel term, and both, without a batch's spectra.
-
-    The convergence, whose norms are over the batch, needs no spectra, and the logarithms' distances
-    are means over samples: each sample's spectra, and the gradient through them, stay in the cache.
-    """
-    of_logs, (log_magnitude, log_mel) = _log_distances(prediction, target, weights)
-    convergences = [
-        stft.safe_sqrt(_energy(target - prediction, window))
-        / (stft.safe_sqrt(_energy(target, window)) + LOG_FLOOR)
-        for window in STFT_WINDOWS
-    ]
-    convergence = sum(convergences) / len(convergences)
-    terms = {"spectral": convergence + log_magnitude / share, "mel": log_mel / share}
-    return weights.spectral * convergence + of_logs / share, terms
-
-
-def _energy(audio: jax.Array, window: int) -> jax.Array:
-    return jnp.sum(stft.energy(audio, window, window // 4))
-
-
-@functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
 def _log_distances(
     prediction: jax.Array, target: jax.Array, weights: LossWeights
 ) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
-    """The weighted sum of both distances of logarithms, and both; only the sum has a gradient."""
-    of_sample = lambda pair: _log_distances_of_sample(*pair, weights)
-    return jax.tree.map(jnp.mean, jax.lax.map(of_sample, (prediction, target)))
-
-
-def _log_distances_forward(prediction: jax.Array, target: jax.Array, weights: LossWeights):
-    def with_gradient(pair):
-        return jax.value_and_grad(_log_distances_of_sample, has_aux=True)(*pair, weights)
-
-    distances, gradient = jax.lax.map(with_gradient, (prediction, target))
-    return jax.tree.map(jnp.mean, distances), gradient / len(prediction)
-
-
-def _log_distances_backward(weights: LossWeights, gradient: jax.Array, cotangents):
-    return cotangents[0] * gradient, None
-
-
-_log_distances.defvjp(_log_distances_forward, _log_distances_backward)
-
-
-def _log_distances_of_sample(prediction: jax.Array, target: jax.Array, weights: LossWeights):
+    """Of sounds: the weighted sum of the distances of log-magnitudes and of log-mels, and both."""
     predicted, wanted = spectra(prediction), spectra(target)
     log_magnitude = _log_magnitude_distance(predicted, wanted, None)
     log_mel = mel_loss(predicted, wanted)

@@ -1,49 +1,135 @@
-"""The pairs of a run's data split, for the modes that hear or measure what it learnt."""
+"""A run's folder as one object: its config, its data set, its recorded split, its files' names."""
 
+import functools
+import json
 import pathlib
-from collections.abc import Sequence
+
+import ml_collections
 
 from qvae_jax import configuration
-from qvae_jax.data import prepared, split_record
-from qvae_jax.data.vimsketch import IMITATIONS_FOLDER, REFERENCES_FOLDER, Pair, read_index
-from qvae_jax.generation.inputs import Source, run_data_set
+from qvae_jax.data import layouts, prepared, split_record
+from qvae_jax.data.index import Index, Pair
+from qvae_jax.data.split_record import SplitRecord
 from qvae_jax.system.errors import UserError
 
+# What lies in a run's folder. Training writes the first group, other modes the second; a data set
+# and its prepared arrays lie there only where the config names no folder for them.
+CONFIG_FILE = configuration.CONFIG_FILE
+SPLIT_FILE = split_record.SPLIT_FILE
+METRICS_FILE = "metrics.jsonl"
+ENVIRONMENT_FILE = "environment.json"
+HISTORY_FILE = "history.json"
+WANDB_FILE = "wandb_run.json"
+LOCK_FILE = ".lock"
+CHECKPOINTS = "checkpoints"
+TENSORBOARD = "tensorboard"
+SAMPLES = "samples"
+DIAGNOSTICS = "diagnostics"
+START = "start"  # the weights that a reset left to begin with
+RESET_PENDING = "reset_pending"
 
-def run_sources(workdir: str, part: str) -> list[Source]:
-    """The imitations of one part of a run's split, in its order, each with its reference."""
-    return _sources(*run_pairs(workdir, part))
+EVALUATION = "evaluation"
+VISUALISE = "visualise"
 
-
-def run_sources_by_part(workdir: str) -> dict[str, list[Source]]:
-    """The imitations of each part of a run's split that has any; as run_sources."""
-    directory, parts = _run_parts(workdir)
-    return {part: _sources(directory, pairs) for part, pairs in parts.items()}
-
-
-def run_pairs(workdir: str, part: str) -> tuple[pathlib.Path, tuple[Pair, ...]]:
-    """A run's data set, and the pairs of one part of its split; UserError where there are none."""
-    directory, parts = _run_parts(workdir)
-    if not parts.get(part):
-        raise UserError(f"The split of {workdir} has no part {part!r}: it has {', '.join(parts)}.")
-    return directory, parts[part]
-
-
-def _run_parts(workdir: str) -> tuple[pathlib.Path, dict[str, tuple[Pair, ...]]]:
-    config = configuration.read_run(pathlib.Path(workdir))
-    index = read_index(run_data_set(workdir, config))
-    left_out = split_record.left_out(pathlib.Path(workdir))
-    # What trained the run must be what is measured.
-    parts = {
-        part: tuple(pair for pair in pairs if left_out.isdisjoint((pair.imitation, pair.reference)))
-        for part, pairs in prepared.pairs_by_part(config, index).items()
-    }
-    return index.directory, {part: pairs for part, pairs in parts.items() if pairs}
+LARGEST_COUNT = 2**53  # whole numbers beyond it are not those of any run
 
 
-def _sources(directory: pathlib.Path, pairs: Sequence[Pair]) -> list[Source]:
-    return [
-        Source(path, str(path), path.stem, directory / REFERENCES_FOLDER / pair.reference)
-        for pair in pairs
-        for path in [directory / IMITATIONS_FOLDER / pair.imitation]
-    ]
+class RunFolder:
+    """What a run's folder says of it.
+
+    Attributes:
+        folder: where it lies.
+        config: its settings, as recorded.
+    """
+
+    def __init__(self, folder: pathlib.Path, config: ml_collections.ConfigDict):
+        self.folder = folder
+        self.config = config
+
+    @property
+    def dataset_dir(self) -> pathlib.Path:
+        """The data set that the run learnt from, whether it still lies there or not."""
+        return prepared.dataset_folder(self.config, self.folder)
+
+    @functools.cached_property
+    def index(self) -> Index:
+        """What that data set holds; UserError where it cannot be read."""
+        return layouts.read_index(self.dataset_dir)
+
+    @functools.cached_property
+    def split(self) -> SplitRecord:
+        """The split that the run began with; worked out, and said so, where none is recorded."""
+        recorded = split_record.recorded_split(self.folder)
+        if recorded is not None:
+            return recorded
+        parts = prepared.pairs_by_part(self.config, self.index)
+        return split_record.unrecorded_split(self.folder, parts)
+
+    @property
+    def parts(self) -> list[str]:
+        """The parts of the split that hold any pair."""
+        return [part for part, names in self.split.parts.items() if names]
+
+    def pairs(self, part: str) -> tuple[Pair, ...]:
+        """The pairs of one part of the split, in its order.
+
+        Raises UserError where the split has no such part, and where a file of it is gone.
+        """
+        if part not in self.parts:
+            raise UserError(
+                f"The split of {self.folder} has no part {part!r}: it has {', '.join(self.parts)}."
+            )
+        return self.split.pairs(part, self.index)
+
+
+def open_run(workdir: str | pathlib.Path) -> RunFolder:
+    """The run in a folder; UserError where it holds none."""
+    return RunFolder(pathlib.Path(workdir), configuration.read_run(pathlib.Path(workdir)))
+
+
+def read_metrics(workdir: str | pathlib.Path, *, leave_out_damaged: bool = False) -> list[dict]:
+    """All entries of a run's metrics.jsonl, each with an int step, a str part, and numbers.
+
+    A last line that a kill cut short is left out. Raises UserError where there is no such file, and
+    for other lines that training does not write, unless these are to be left out too.
+    """
+    path = pathlib.Path(workdir) / METRICS_FILE
+    try:
+        lines = path.read_text("utf-8").rstrip().splitlines()
+    except (OSError, ValueError) as error:
+        raise UserError(
+            f"{path} cannot be read ({error}): name the workdir of a run that has trained."
+        ) from error
+    entries = []
+    for number, line in enumerate(lines, start=1):
+        entry, is_whole = _parsed(line)
+        if _is_entry(entry):
+            entries.append(entry)
+        elif not leave_out_damaged and (is_whole or number < len(lines)):
+            raise UserError(
+                f"{path} is damaged: line {number} is not a line of metrics; remove it."
+            )
+    return entries
+
+
+def _parsed(line: str) -> tuple[object, bool]:
+    """A line's JSON value, and whether it is one."""
+    try:
+        return json.loads(line), True
+    except (ValueError, RecursionError):
+        return None, False
+
+
+def _is_entry(entry) -> bool:
+    if not isinstance(entry, dict) or not {"step", "part"} <= entry.keys():
+        return False
+    if not isinstance(entry["part"], str) or not _is_count(entry["step"]):
+        return False
+    numbers = (value for name, value in entry.items() if name != "part")
+    return _is_count(entry.get("epoch", 0)) and all(
+        type(n) is float or (type(n) is int and abs(n) <= LARGEST_COUNT) for n in numbers
+    )
+
+
+def _is_count(value) -> bool:
+    return type(value) is int and 0 <= value <= LARGEST_COUNT

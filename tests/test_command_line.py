@@ -13,9 +13,12 @@ import time
 import jax
 import pytest
 import soundfile
+from absl import flags
+from absl.testing import flagsaver
 
-import main
 import small_run
+from qvae_jax import command_line
+from qvae_jax.modes import request_flags
 from qvae_jax.training.metrics_log import read_metrics
 
 REPOSITORY = pathlib.Path(__file__).parents[1]
@@ -57,6 +60,8 @@ def assert_refused(message: str, process: subprocess.Popen) -> None:
     [
         ([], "--mode=train needs --config and --workdir"),
         ([QUICKSTART], "--mode=train needs --workdir"),
+        (["--config=quickstart"], "--mode=train needs --workdir"),
+        (["--config", "quickstart"], "--mode=train needs --workdir"),
         (["--mode=prepare"], "--mode=prepare needs --config"),
         (["--mode=download"], "--mode=download needs --config"),
         (["--mode=doctor"], "--mode=doctor needs --config"),
@@ -64,17 +69,29 @@ def assert_refused(message: str, process: subprocess.Popen) -> None:
             [QUICKSTART, "--workdir=unused", "--num_processes=2"],
             "--coordinator_address, --num_processes and --process_id belong together",
         ),
+        (
+            ["--temperature=0.5", "--pairs=x"],
+            r"--mode=train does not take --temperature \(a flag of generate\) and --pairs \(a flag "
+            r"of evaluate\)",
+        ),
+        (
+            ["--mode=generate", QUICKSTART, "--config.training.seed=1"],
+            r"--mode=generate does not take --config \(a flag of download, doctor, prepare, train\)",
+        ),
+        (["--mode=evaluate", "--source="], r"does not take --source \(a flag of download\)"),
+        (["--mode=visualise", "--noreset_epoch"], r"does not take --reset_epoch \(a flag of train"),
         (["--mode=listen"], "--mode=listen: .*prepare|train|generate|evaluate"),
         (["--mode=evaluate", "--checkpoint=x"], "give --pairs, a folder of pairs"),
         (["--mode"], "--mode"),
         (["train"], "'train' is not a flag: write --mode=train"),
         (["hum.wav"], "'hum.wav' is not a flag: write --inputs=hum.wav"),
-        (["--batch_size=3"], "'batch_size'"),
+        (["--batch_size=3"], r"'batch_size'.*\(python3 .*main.py --help lists the flags\)"),
         (["--mode=generate"], "--mode=generate needs --inputs and --output_dir"),
         (["--mode=diagnose"], "--mode=diagnose needs --workdir"),
         (["--mode=visualise"], "--mode=visualise needs --workdir"),
         (["--mode=diagnose", "--workdir=no/such"], "no/such is not a run's folder"),
         (["--mode=generate", "--inputs=a.wav"], "--mode=generate needs --output_dir"),
+        (["--mode=generate", "--inputs=", "--output_dir=x"], "--mode=generate needs --inputs"),
         (["--mode=generate", "--prior_samples=2"], "--mode=generate needs --output_dir"),
         (
             ["--mode=generate", "--prior_samples=2", "--inputs=a.wav", "--output_dir=out"],
@@ -84,6 +101,7 @@ def assert_refused(message: str, process: subprocess.Popen) -> None:
         (["--mode=generate", "--temperature=hot"], "--temperature=hot"),
         (["--mode=generate", "--seed=1.5"], "--seed=1.5"),
         (["--config=configs/absent.py", "--workdir=x"], "'configs/absent.py' does not exist"),
+        (["--config=absent", "--workdir=x"], "does not exist: .* overfit, quickstart, vimsketch"),
         (["--config=configs/absent.py", "--config.training.seed=1"], "configs/absent.py"),
         (["--config=", "--workdir=x"], "'' does not exist"),
         (["--config.training.seed=1", QUICKSTART], "before a value for --config"),
@@ -139,21 +157,35 @@ def test_mistakes_that_are_found_later_are_one_line_too(tmp_path):
     assert os.listdir(tmp_path) == ["in"]
 
 
-def test_help_lists_the_flags():
-    _, output, error = finished(started("--help"))
-    for flag in main.flags.FLAGS.flags_by_module_dict()[main.__name__]:
-        assert re.search(rf"--(\[no\])?{flag.name}\b", output)
-    assert error == ""
+@pytest.mark.parametrize("flag", ["--help", "--helpfull", "-h"])
+def test_help_lists_the_flags_of_each_mode(flag):
+    status, output, error = finished(started("--mode=prepare", flag))
+    assert status == 0 and error == ""
+    everywhere, *of_modes = output.split("\n--mode=")
+    assert "--mode" in everywhere and "--compilation_cache" in everywhere
+    shown = {text.partition(":")[0]: re.findall(r"^  --(\w+):", text, re.M) for text in of_modes}
+    assert shown == {mode: list(fields) for mode, fields in request_flags.FLAGS.items()}
+
+
+def test_a_config_of_the_working_folder_goes_before_one_that_comes_along(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    named = ["main.py", "--config=quickstart", "-config", "overfit", "quickstart", "--config=mine"]
+    quickstart, overfit = (str(command_line.CONFIGS[name]) for name in ("quickstart", "overfit"))
+    expected = ["main.py", f"--config={quickstart}", "-config", overfit, *named[4:]]
+    assert command_line._with_paths_of_configs(named) == expected
+    (tmp_path / "quickstart").touch()
+    assert command_line._with_paths_of_configs(named)[1] == "--config=quickstart"
 
 
 def test_an_interrupt_is_no_traceback(capsys, monkeypatch):
-    def interrupted():
+    def interrupted(mode):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(main, "_run_mode", interrupted)
-    monkeypatch.setattr(main, "_silence_orbax", lambda: None)
-    with pytest.raises(SystemExit) as raised:
-        main.main(["main.py"])
+    monkeypatch.setattr(command_line, "run_mode", interrupted)
+    monkeypatch.setattr(command_line, "_silence_orbax", lambda: None)
+    with flagsaver.flagsaver(), pytest.raises(SystemExit) as raised:
+        flags.FLAGS.mark_as_parsed()
+        command_line.main(["main.py"])
     assert raised.value.code == 130 and capsys.readouterr().err == "interrupted\n"
 
 
@@ -164,19 +196,20 @@ def test_what_orbax_complains_of_is_silenced_and_nothing_else(capsys, monkeypatc
     class Unraisable:
         exc_value = RuntimeError("Event loop is closed")
 
-    main._show_unraisable(Unraisable)
+    command_line._show_unraisable(Unraisable)
     assert shown == []
     Unraisable.exc_value = ValueError("something else")
-    main._show_unraisable(Unraisable)
+    command_line._show_unraisable(Unraisable)
     assert shown == [Unraisable]
 
 
 def test_a_data_set_is_unpacked_and_looked_over(data_set, tmp_path):
     archive = shutil.make_archive(str(tmp_path / "archive"), "zip", data_set)
     folder = f"--config.data.dataset_dir={tmp_path / 'data' / 'vimsketch'}"
-    vimsketch = ("--config=configs/vimsketch.py", folder)
+    vimsketch = ("--config=vimsketch", folder)
     status, output, error = finished(started("--mode=download", *vimsketch, f"--source={archive}"))
     assert status == 0 and "4 references and 12 imitations" in output and error == ""
+    assert re.search(r"Next, .*: python3 .*main.py --mode=doctor", output)
     status, output, error = finished(
         started("--mode=doctor", *vimsketch, f"--output_dir={tmp_path / 'report'}")
     )

@@ -243,12 +243,9 @@ def _in_both_forms(weights, *inputs, of_total=lambda total: total):
         return of_total(total), terms
 
     results = []
-    for apart in (True, False):
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(platforms, "samples_apart", lambda apart=apart: apart)
-            # A new function each time, for JAX would take the first one's trace for the second.
-            form = functools.partial(loss)
-            results.append(jax.jit(jax.value_and_grad(form, has_aux=True))(*inputs))
+    for platform in ("cpu", "cuda"):
+        with platforms.compiling_for(platform):
+            results.append(jax.jit(jax.value_and_grad(loss, has_aux=True))(*inputs))
     return results
 
 

@@ -1,1 +1,1 @@
-"""PyTorch checkpoints to Orbax. The only part of the project that imports torch."""
+"""PyTorch checkpoints to Orbax and back. Only here does the project import torch."""

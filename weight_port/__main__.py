@@ -1,4 +1,4 @@
-"""python -m weight_port SOURCE OUTPUT_DIR: a PyTorch checkpoint into a model folder, and back."""
+"""python -m weight_port SOURCE OUTPUT_DIR: a PyTorch checkpoint to a model folder, or back."""
 
 import argparse
 import pathlib
@@ -12,19 +12,19 @@ from qvae_jax.system.errors import UserError
 try:
     import torch  # noqa: F401
 except ModuleNotFoundError:
-    sys.exit(
-        "error: weight_port needs PyTorch, which is not installed: "
-        "pip install -r weight_port/requirements.txt"
-    )
+    from qvae_jax.system.command import is_checkout
+
+    what = "-r weight_port/requirements.txt" if is_checkout() else "'qvae_jax[port]'"
+    sys.exit(f"error: weight_port needs PyTorch, which is not installed: pip install {what}")
 
 from weight_port import names, port, published, to_torch, verify
 from weight_port.source import read_source
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Runs the command line; returns the exit status, 1 after a one-line error on stderr."""
+    """Runs the command line. Returns the exit status: 1 after a one-line error on stderr."""
     options = _parser().parse_args(arguments)
-    # Orbax logs what it also raises.
+    # Orbax also raises what it logs.
     logging.set_verbosity(logging.FATAL)
     try:
         return _to_torch(options) if options.to_torch else _from_torch(options)
@@ -43,13 +43,13 @@ def _from_torch(options: argparse.Namespace) -> int:
     rows = verify.compare(source, ported)
     print(verify.table(rows))
     worst = max(row.relative for row in rows)
-    # A NaN is no agreement either, hence not "worst > BOUND".
+    # Not "worst > BOUND", which would pass a NaN.
     if worst <= verify.BOUND:
         print(f"verified: no layer differs by more than {verify.BOUND} of its largest value")
         return 0
     raise UserError(
-        f"{options.source} does not give the same here as in torch: a layer differs by "
-        f"{worst:.2e} of its largest value, over the bound of {verify.BOUND}; please report it."
+        f"{options.source} gives other results here than in torch: a layer differs by {worst:.2e} "
+        f"of its largest value, over the bound of {verify.BOUND}; please report it."
     )
 
 
@@ -91,14 +91,14 @@ def _parser() -> argparse.ArgumentParser:
         "--published_as",
         choices=tuple(published.PUBLISHED),
         metavar="NAME",
-        help="the published model that a renamed EfficientAT file holds: it tells the hop, the mel "
-        "bands and the strides, which no tensor does",
+        help="the published model that a renamed EfficientAT file holds, which tells the hop, the "
+        "mel bands and the strides; no tensor does",
     )
     parser.add_argument(
         "--allow_pickle",
         action="store_true",
-        help="load files that hold more than tensors and plain values: this runs whatever code is "
-        "in them, so only for files you trust",
+        help="also load files that hold more than tensors and plain values; this runs any code in "
+        "them, so use it only for files you trust",
     )
     parser.add_argument(
         "--verify",
@@ -108,7 +108,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--to_torch",
         action="store_true",
-        help="the way back: write a model trained or ported here as a PyTorch state dict",
+        help="go the other way: write a model trained or ported here as a PyTorch state dict",
     )
     return parser
 
@@ -121,7 +121,7 @@ def _path(source: str) -> pathlib.Path:
 
 
 def _on_one_line(text: str) -> str:
-    """Text with line breaks and terminal controls escaped: keys and file names may hold any."""
+    """Text with line breaks and terminal controls escaped; keys and file names may hold them."""
     return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
@@ -145,6 +145,6 @@ def _report(ported: port.Port, output_dir: pathlib.Path) -> None:
 
 
 if __name__ == "__main__":
-    # A few copies need no accelerator, and one may be busy training.
+    # Copying arrays needs no accelerator, which may be busy training.
     jax.config.update("jax_platforms", "cpu")
     sys.exit(main())

@@ -1,8 +1,8 @@
-"""Which torch key holds which of our arrays, and how its axes are arranged.
+"""Which torch key holds which of our arrays, and how their axes differ.
 
-Every function here that names a model gives {torch key: our name}. torch keeps [out, in, …taps], we
-keep […taps, in, out]; transposed convolutions, which torch keeps as [in, out, taps], are told apart
-by transposed_keys.
+Each function named after a model gives its {torch key: our name}. torch keeps weights as
+[out, in, …taps], and we as […taps, in, out]. transposed_keys names the transposed convolutions,
+which torch keeps as [in, out, taps].
 """
 
 import functools
@@ -17,7 +17,7 @@ AFFINE = {"weight": "kernel", "bias": "bias"}
 
 
 def mobilenet(width: float, head: str = "mlp") -> dict[str, str]:
-    """Keys of an EfficientAT state dict of this width and head, the trunk's included."""
+    """Keys of a whole EfficientAT state dict, of this width and head."""
     names = _conv_norm("features.0", "features.0")
     for layer, row in enumerate(ROWS, start=1):
         names |= _inverted_residual(f"features.{layer}", row, width)
@@ -30,7 +30,7 @@ def mobilenet(width: float, head: str = "mlp") -> dict[str, str]:
 
 
 def heads() -> dict[str, str]:
-    """Keys of the two heads of the posterior."""
+    """Keys of the posterior's two heads, for μ and log σ²."""
     return _leaves("mu_head", "mu_head", AFFINE) | _leaves("logvar_head", "logvar_head", AFFINE)
 
 
@@ -74,7 +74,7 @@ def light_improved() -> dict[str, str]:
     return names | _leaves("layers.10", "output", AFFINE)
 
 
-# Where keys fit two, the first is the original's default.
+# Where the keys of a checkpoint fit two, the first one is the original's default.
 DECODERS = {
     "original": functools.partial(sample_cnn, final_convolutions=False),
     "original-plus": functools.partial(sample_cnn, final_convolutions=True),
@@ -97,15 +97,15 @@ def qvae(width: float, decoder_type: str, head: str = "mlp") -> dict[str, str]:
 
 
 def with_prefix(names: dict[str, str], torch_prefix: str, our_prefix: str) -> dict[str, str]:
-    """The same names below a prefix on either side."""
+    """The same names, with a prefix before the keys and another before our names."""
     return {torch_prefix + key: our_prefix + name for key, name in names.items()}
 
 
 def transposed_keys(decoder_type: str, prefix: str = "decoder.") -> dict[str, bool]:
-    """The weights that torch keeps as transposed convolutions, and whether their taps are reversed.
+    """The weights that torch keeps as transposed convolutions: {key: whether taps are reversed}.
 
-    With stride 1 a transposed convolution is a convolution with its taps reversed, which is how
-    `original` is kept here. With stride 3 each tap makes one output sample, in order.
+    A transposed convolution of stride 1 is a convolution with its taps reversed, which is what we
+    keep for `original`. With stride 3 each tap makes one output sample, in order.
     """
     if decoder_type == "original":
         stages = {f"{prefix}conv{11 - i}.weight": True for i in range(len(STAGE_WIDTHS))}
@@ -119,7 +119,13 @@ def transposed_keys(decoder_type: str, prefix: str = "decoder.") -> dict[str, bo
 def to_our_axes(
     array: np.ndarray, *, transposed: bool = False, reverse: bool = False
 ) -> np.ndarray:
-    """[out, in, …taps], or with transposed [in, out, taps], -> […taps, in, out]; vectors stay."""
+    """torch's array with our axes: [out, in, …taps] becomes […taps, in, out]; vectors stay.
+
+    Args:
+        array: torch's.
+        transposed: it is [in, out, taps].
+        reverse: its taps are reversed too.
+    """
     if array.ndim < 2:
         return array
     ours = np.moveaxis(array, (0, 1), (-2, -1) if transposed else (-1, -2))
@@ -137,7 +143,7 @@ def to_torch_axes(
 
 
 def _inverted_residual(prefix: str, row, width: float) -> dict[str, str]:
-    # torch numbers the parts of a block in order, so a part's number depends on those before it.
+    # torch numbers a block's parts in order, so a part's number depends on which come before it.
     parts = ["depthwise", "project"]
     if make_divisible(row.expanded * width) != make_divisible(row.num_in * width):
         parts.insert(0, "expand")

@@ -1,4 +1,4 @@
-"""A PyTorch checkpoint into a model folder: every tensor used once, every array of ours filled."""
+"""A PyTorch checkpoint to a model folder: each tensor is used once, each of our arrays filled."""
 
 import dataclasses
 import pathlib
@@ -13,24 +13,27 @@ from qvae_jax.models import mobilenet, qvae, stored, variables
 from qvae_jax.models.qvae import QVAEConfig
 from qvae_jax.models.variables import Variables
 from qvae_jax.system import files
-from qvae_jax.system.errors import UserError
+from qvae_jax.system.errors import UserError, first_line
 from weight_port import names, published
 from weight_port.source import EFFICIENTAT, QVAE, QVIM, Source
 
 WIDTHS = (0.1, 0.2, 0.4, 0.5, 1.0, 2.0, 3.0, 4.0)
 ENCODERS = ("imitation", "reference")
-# Tensors that carry nothing a model learns: BatchNorm's counters, the losses' windows and banks.
+# Tensors that hold nothing learnt: BatchNorm's counters, the losses' windows and mel banks.
 LEFTOVERS = re.compile(r"^loss_fn\.|\.num_batches_tracked$")
-# The temperature of QVIM's contrastive loss, which no encoder reads.
+# And the temperature of QVIM's contrastive loss, which no encoder reads.
 QVIM_LEFTOVERS = re.compile(rf"{LEFTOVERS.pattern}|^tau$")
 
 
 @dataclasses.dataclass(frozen=True)
 class Port:
-    """What to write: a description for config.json, and the arrays.
+    """What to write into a model folder.
 
-    `converted` names the other floating-point types that tensors had: {torch type: how many};
-    `notes` are sentences on what the checkpoint did not say.
+    Attributes:
+        description: the content of config.json.
+        variables: the arrays.
+        converted: how many tensors had another floating-point type than float32, by torch type.
+        notes: sentences on what the checkpoint did not say.
     """
 
     description: dict
@@ -47,12 +50,15 @@ def port(
 ) -> Port:
     """The model in a checkpoint.
 
-    `encoder` chooses between the two of a QVIM checkpoint, "imitation" (the default) or
-    "reference"; `decoder` is the type of a QVAE's decoder, for checkpoints that do not state it;
-    `published_as` is the published model that an EfficientAT file holds, where its name is not
-    the published one.
-    Raises UserError naming keys that are missing, unknown, of a shape that does not fit or not
-    numbers, and where one of these choices is given for another kind of checkpoint.
+    Args:
+        source: the checkpoint.
+        encoder: which encoder of a QVIM checkpoint, "imitation" (the default) or "reference".
+        decoder: the type of a QVAE's decoder, for checkpoints that do not state it.
+        published_as: the published model in an EfficientAT file whose name is another.
+
+    Raises:
+        UserError: keys are missing, unknown, of the wrong shape or not finite numbers, which the
+            message names; or a choice is given for another kind of checkpoint.
     """
     if published_as is not None and source.kind != EFFICIENTAT:
         raise UserError(
@@ -85,22 +91,22 @@ def write(ported: Port, output_dir: pathlib.Path) -> None:
     except UserError:
         raise
     except Exception as error:  # TensorStore reports a full disk as ValueError
-        reason = (str(error) or type(error).__name__)[:200]
         raise UserError(
-            f"{output_dir} cannot be written ({reason}): free some space or name another place."
+            f"{output_dir} cannot be written ({first_line(error)}): free some space or name "
+            "another place."
         ) from error
 
 
 def _try_disk(output_dir: pathlib.Path, arrays: Variables) -> None:
-    """Raises OSError where the disk does not take as much as a checkpoint needs.
+    """Raises OSError where the disk has no room for the checkpoint.
 
-    Orbax's threads print tracebacks of their own when the disk fills up under them, even after the
-    save has failed, so it is better found out before.
+    Found out beforehand, because Orbax's threads print tracebacks of their own when the disk fills
+    up, even after the save has failed.
     """
     path = output_dir.absolute()
     folder = next(folder for folder in (*path.parents, path) if folder.exists())
     with tempfile.TemporaryFile(dir=folder) as file:
-        file.write(bytes(2**20))  # Orbax's own files
+        file.write(bytes(2**20))  # for Orbax's own files
         for array in (arrays.params | arrays.batch_stats).values():
             np.save(file, array)
 
@@ -111,7 +117,8 @@ def _port_efficientat(source: Source, published_as: str | None) -> Port:
     if name is None:
         notes = (
             f"no tensor tells the hop, the mel bands and the strides, and {source.path.name} is "
-            "no published file's name: taken as of mn10_as; --published_as=NAME says otherwise",
+            "not a published file's name: taken to be those of mn10_as; if they are not, give "
+            "--published_as=NAME",
         )
     else:
         notes = ()
@@ -122,14 +129,14 @@ def _port_efficientat(source: Source, published_as: str | None) -> Port:
 
 
 def _as_published(source: Source, model: QVAEConfig, name: str) -> QVAEConfig:
-    """The model with what only its published name tells; UserError where the two do not fit."""
+    """The model with what only its published name tells; UserError where they contradict."""
     entry = published.PUBLISHED[name]
     told = {"width": model.encoder_width, "head": model.encoder_head}
     for what, value in told.items():
         if getattr(entry, what) != value:
             raise UserError(
                 f"{source.path} cannot be {name}, whose {what} is {getattr(entry, what)}: its "
-                f"tensors have {what} {value}; give another file or --published_as."
+                f"tensors have {what} {value}; give another file or another --published_as."
             )
     front_end = FrontEnd(hop_length=entry.hop_length, num_mels=entry.num_mels)
     return dataclasses.replace(model, encoder_strides=entry.strides, front_end=front_end)
@@ -149,12 +156,12 @@ def _port_qvim(source: Source, encoder: str) -> Port:
 
 
 def _encoder(source: Source, prefix: str) -> QVAEConfig:
-    """The encoder that the tensors below a prefix are of, the rest as published for mn10_as."""
+    """The encoder whose tensors have this prefix; what they do not tell is as for mn10_as."""
     width = _width(source, prefix)
     convolutional = f"{prefix}classifier.0.weight" in source.arrays
     head = "fully_convolutional" if convolutional else "mlp"
     last = source.arrays.get(f"{prefix}classifier.{0 if convolutional else 5}.weight")
-    # Where it is missing or flat, the comparison of keys and shapes says so among the others.
+    # If it is missing or not a matrix, the comparison of keys and shapes will say so.
     known = last is not None and last.ndim > 1 and last.shape[0] > 0
     num_classes = last.shape[0] if known else mobilenet.NUM_CLASSES
     return QVAEConfig(encoder_width=width, encoder_head=head, encoder_classes=num_classes)
@@ -193,7 +200,7 @@ def _port_qvae(source: Source, decoder: str | None) -> Port:
 
 
 def _with_two_heads(source: Source) -> Source:
-    """The source with the older form's one head cut into μ's rows and log σ²'s."""
+    """The source with the older form's single head cut into one of μ and one of log σ²."""
     arrays, converted = dict(source.arrays), dict(source.converted)
     for leaf in ("weight", "bias"):
         old = f"encoder.vae_head.{leaf}"
@@ -202,8 +209,8 @@ def _with_two_heads(source: Source) -> Source:
         whole = arrays.pop(old)
         if whole.ndim == 0 or whole.shape[0] % 2:
             raise UserError(
-                f"{source.path} does not fit: {old} has shape {whole.shape}, which has no two "
-                "halves for μ and log σ². It is damaged: fetch it again."
+                f"{source.path} does not fit: {old} has shape {whole.shape}, which cannot be "
+                "halved into μ and log σ². It is damaged: fetch it again."
             )
         type_before = converted.pop(old, None)
         half = whole.shape[0] // 2
@@ -242,7 +249,7 @@ def _description(source: Source, kind: str, model: dict) -> dict:
 def _fill(
     source: Source, table: dict[str, str], expected: Variables, transposed: dict[str, bool]
 ) -> Variables:
-    """The expected arrays taken from the source by a table of {torch key: our name}."""
+    """The expected arrays, taken from the source by a table of {torch key: our name}."""
     ours = expected.params | expected.batch_stats
     unfilled = set(ours) - set(table.values())
     if unfilled:
@@ -262,7 +269,7 @@ def _fill(
 
 
 def _check_keys(source: Source, wanted: dict[str, str], leftovers: re.Pattern) -> None:
-    """Raises UserError unless the source has every wanted key, and beside them only leftovers."""
+    """Raises UserError unless the source has every wanted key, and no others but leftovers."""
     missing = [key for key in wanted if key not in source.arrays]
     unknown = [key for key in source.arrays if key not in wanted and not leftovers.search(key)]
     if missing or unknown:
@@ -279,8 +286,8 @@ def _check_keys(source: Source, wanted: dict[str, str], leftovers: re.Pattern) -
 
 def _check_shapes(source: Source, table: dict[str, str], filled: dict, ours: dict) -> None:
     wrong = [
-        f"{key} has shape {source.arrays[key].shape} and makes {filled[name].shape} where {name} "
-        f"wants {ours[name].shape}"
+        f"{key} has shape {source.arrays[key].shape}, which becomes {filled[name].shape}, but "
+        f"{name} is {ours[name].shape}"
         for key, name in table.items()
         if filled[name].shape != ours[name].shape
     ]
@@ -296,7 +303,7 @@ def _check_numbers(source: Source, table: dict[str, str]) -> None:
     if other:
         found = source.arrays[other[0]].dtype
         raise UserError(
-            f"{source.path} holds {found} numbers, where floating-point ones belong, in "
+            f"{source.path} holds {found} numbers instead of floating-point ones in "
             f"{_listed(other)}: it is damaged or of another model."
         )
     broken = [key for key in table if not np.isfinite(source.arrays[key]).all()]
@@ -319,8 +326,8 @@ def _width(source: Source, prefix: str) -> float:
         if mobilenet.embedding_size(width) == channels:
             return width
     raise UserError(
-        f"{source.path} has {channels} channels in {key}, which is no published width: these "
-        f"have {', '.join(str(mobilenet.embedding_size(w)) for w in WIDTHS)}."
+        f"{source.path} has {channels} channels in {key}, which no published width has: give a "
+        f"checkpoint with {', '.join(str(mobilenet.embedding_size(w)) for w in WIDTHS)}."
     )
 
 
@@ -341,16 +348,16 @@ def _feature_space(source: Source, encoder: QVAEConfig) -> str:
         return fitting[0]
     raise UserError(
         f"{source.path} has {inputs} inputs in {key}, which fits feature_space "
-        f"{' or '.join(fitting) or 'none'}, and its hyper-parameters say {stated}: it cannot be "
-        "told which features the heads read; fetch it again or give another checkpoint."
+        f"{' or '.join(fitting) or 'none'}, and its hyper-parameters say {stated}, so the features "
+        "that the heads read are unknown; fetch it again or give another checkpoint."
     )
 
 
 def _decoder_type(source: Source, chosen: str | None) -> tuple[str, tuple[str, ...]]:
-    """The decoder's type, and a note where the checkpoint does not tell it for certain.
+    """The decoder's type, and a note where the checkpoint leaves it open.
 
-    Hyper-parameters come first, then the user's choice, then the keys and shapes. The last
-    cannot tell `original-plus` from `original-res`, which differ in what is added to what.
+    Hyper-parameters count first, then the user's choice, then the keys. Keys cannot tell
+    `original-plus` from `original-res`, which differ only in their residual connections.
     """
     stated = _stated(source, "decoder", "type")
     if stated is not None:
@@ -372,26 +379,26 @@ def _decoder_type(source: Source, chosen: str | None) -> tuple[str, tuple[str, .
     }
     fitting = [name for name, table in names.DECODERS.items() if keys == set(table())]
     if not fitting:
-        # Its keys fit none: the default's names say what is missing or unknown.
+        # With the default, the comparison of keys will say what is missing or unknown.
         return "original-plus", ()
     if len(fitting) == 1:
         return fitting[0], ()
     note = (
         f"the checkpoint does not state its decoder, and its tensors fit {' and '.join(fitting)}: "
-        f"taken as {fitting[0]}; --decoder={fitting[1]} takes it as the other"
+        f"taken to be {fitting[0]}; if it is the other, give --decoder={fitting[1]}"
     )
     return fitting[0], (note,)
 
 
 def _stated(source: Source, section: str, key: str):
-    """A value of the original's config, where the checkpoint carries it."""
+    """A value of the original's config; None where the checkpoint does not have it."""
     config = source.hyper_parameters.get("config", source.hyper_parameters)
     value = config.get(section, {}) if isinstance(config, Mapping) else {}
     return value.get(key) if isinstance(value, Mapping) else None
 
 
 def _matrix(source: Source, key: str) -> np.ndarray:
-    """A weight of two or more dimensions, none of them zero; UserError where it is not there."""
+    """A weight of two or more dimensions, none of them zero; UserError where there is none."""
     if key not in source.arrays:
         raise UserError(
             f"{source.path} does not fit its kind, {source.kind}: missing {key}. It is damaged or "
@@ -400,7 +407,7 @@ def _matrix(source: Source, key: str) -> np.ndarray:
     array = source.arrays[key]
     if array.ndim < 2 or 0 in array.shape:
         raise UserError(
-            f"{source.path} does not fit: {key} has shape {array.shape}, where every "
-            f"{source.kind} has a matrix. It is damaged: fetch it again."
+            f"{source.path} does not fit: {key} has shape {array.shape}, but is a matrix in every "
+            f"{source.kind}. It is damaged: fetch it again."
         )
     return array

@@ -1,4 +1,4 @@
-"""The published EfficientAT checkpoints: names, addresses, digests, and their download."""
+"""The published EfficientAT checkpoints: names, addresses and digests, and downloading them."""
 
 import dataclasses
 import pathlib
@@ -9,7 +9,7 @@ from qvae_jax.system import fetch as downloads
 from qvae_jax.system import files
 from weight_port.source import sha256_of
 
-PAUSES_S = (1.0, 4.0)  # before new attempts: someone is waiting for the first line
+PAUSES_S = (1.0, 4.0)  # before new attempts; short, because someone is waiting
 RELEASE = "https://github.com/fschmid56/EfficientAT/releases/download/v0.0.1"
 
 
@@ -17,8 +17,15 @@ RELEASE = "https://github.com/fschmid56/EfficientAT/releases/download/v0.0.1"
 class Published:
     """One file of the release, and what its tensors do not tell.
 
-    mean_average_precision is AudioSet's, None for the ImageNet starts; sha256 is None where it is
-    not known here.
+    Attributes:
+        file: its name in the release.
+        width: multiplies the channels of mn10.
+        mean_average_precision: on AudioSet, by the authors; None for models trained on ImageNet.
+        head: "mlp" or "fully_convolutional".
+        strides: of layers 2, 4, 7 and 13.
+        hop_length: of the log-mel, in samples at 32 kHz.
+        num_mels: bands of the log-mel.
+        sha256: the file's digest; None where it is not known here.
     """
 
     file: str
@@ -32,7 +39,7 @@ class Published:
 
 
 def _trained_on_audioset(name: str, width: float, precision: int, copy: str = "", **others):
-    """The entry of a model whose file's name ends in its mAP in thousandths."""
+    """The entry of a model whose file name ends in its mAP in thousandths."""
     file = f"{name}_mAP_{precision}{copy}.pt"
     return Published(file, width, mean_average_precision=precision / 1000, **others)
 
@@ -57,7 +64,7 @@ PUBLISHED = {
     "mn20_as": _AS("mn20_as", 2.0, 478),
     "mn30_as": _AS("mn30_as", 3.0, 482),
     "mn40_as": _AS("mn40_as", 4.0, 484),
-    # Further runs of the largest; longer training; no start from ImageNet.
+    # More runs of the largest model, without the start from ImageNet or with longer training.
     "mn40_as(2)": _AS("mn40_as", 4.0, 483),
     "mn40_as(3)": _AS("mn40_as", 4.0, 483, "(2)"),
     "mn40_as_no_im_pre": _AS("mn40_as_no_im_pre", 4.0, 483),
@@ -75,7 +82,7 @@ PUBLISHED = {
     "mn10_as_mels_40": _AS("mn10_as_mels_40", 1.0, 453, num_mels=40),
     "mn10_as_mels_64": _AS("mn10_as_mels_64", 1.0, 461, num_mels=64),
     "mn10_as_mels_256": _AS("mn10_as_mels_256", 1.0, 474, num_mels=256),
-    # The convolutional head, and with it fewer layers that halve the map.
+    # The convolutional head, also with fewer layers that halve the map.
     "mn10_as_fc": _AS("mn10_as_fc", 1.0, 465, head="fully_convolutional"),
     "mn10_as_fc_s2221": _AS(
         "mn10_as_fc_s2221", 1.0, 466, head="fully_convolutional", strides=(2, 2, 2, 1)
@@ -83,7 +90,7 @@ PUBLISHED = {
     "mn10_as_fc_s2211": _AS(
         "mn10_as_fc_s2211", 1.0, 466, head="fully_convolutional", strides=(2, 2, 1, 1)
     ),
-    # Trained on ImageNet's pictures alone, as a start; the first one by PyTorch's authors.
+    # Trained on ImageNet's pictures alone, to start from; the first one by PyTorch's authors.
     "mn10_im_pytorch": Published("mn10_im_pytorch.pt", 1.0),
     "mn01_im": Published("mn01_im.pt", 0.1),
     "mn02_im": Published("mn02_im.pt", 0.2),
@@ -97,19 +104,19 @@ PUBLISHED = {
 
 
 def name_of(file: str, sha256: str) -> str | None:
-    """The published model that a file holds, by its digest or its name; None for any other."""
+    """The published model in a file, by its digest or its name; None for any other file."""
     by_digest = (name for name, entry in PUBLISHED.items() if entry.sha256 == sha256)
     by_name = (name for name, entry in PUBLISHED.items() if entry.file == file)
     return next(by_digest, None) or next(by_name, None)
 
 
 def fetch(name: str) -> pathlib.Path:
-    """The file of a published checkpoint, downloaded unless the cache holds it already.
+    """The file of a published checkpoint, downloaded unless the user's cache folder holds it.
 
-    A download that breaks off goes on there the next time; it enters the cache whole and with the
-    published digest, or not at all. Where no digest is known here, that of the first download is
-    printed and kept beside the file, so that a later change is noticed. Raises UserError where it
-    cannot be downloaded, or has another digest.
+    A download that breaks off carries on from there the next time. A file enters the cache whole
+    and with the published digest, or not at all. Where no digest is known here, that of the first
+    download is printed and kept beside the file, so that a later change is noticed. Raises
+    UserError where the file cannot be downloaded or has another digest.
     """
     entry = PUBLISHED[name]
     path = files.user_cache_folder() / entry.file
@@ -126,7 +133,7 @@ def _digest_path(path: pathlib.Path) -> pathlib.Path:
 
 
 def _stored_digest(path: pathlib.Path) -> str | None:
-    """The digest of the first download, None where there was none or its file is damaged."""
+    """The digest of the first download; None where there is none, or it is damaged."""
     try:
         digest = _digest_path(path).read_text(encoding="ascii").split()[0]
         return digest if len(bytes.fromhex(digest)) == 32 else None
@@ -135,7 +142,7 @@ def _stored_digest(path: pathlib.Path) -> str | None:
 
 
 def _store_digest(path: pathlib.Path, name: str) -> None:
-    """Keeps a digest in the form that `sha256sum --check` reads, and says so."""
+    """Keeps a file's digest beside it, in the form that `sha256sum --check` reads, and says so."""
     digest = sha256_of(path)
     with files.replacing(_digest_path(path)) as temporary:
         temporary.write_text(f"{digest}  {path.name}\n", encoding="ascii")

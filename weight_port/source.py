@@ -22,10 +22,16 @@ QVAE = "QVAE Lightning checkpoint"
 
 @dataclasses.dataclass(frozen=True)
 class Source:
-    """A PyTorch checkpoint: its tensors as NumPy arrays by key, and where it comes from.
+    """A PyTorch checkpoint.
 
-    Floating-point tensors of any width are float32 here; `converted` gives, by key, the type of
-    those that were not. Other tensors keep their type. The arrays may be strided views.
+    Attributes:
+        path: the file.
+        sha256: its digest, in hex.
+        kind: EFFICIENTAT, QVIM or QVAE.
+        arrays: its tensors by key. Floating-point ones are float32, others keep their type; they
+            may be strided views.
+        converted: the torch types of floating-point tensors that were not float32, by key.
+        hyper_parameters: a Lightning checkpoint's; empty where there are none.
     """
 
     path: pathlib.Path
@@ -37,10 +43,10 @@ class Source:
 
 
 def read_source(path: pathlib.Path, *, allow_pickle: bool = False) -> Source:
-    """Reads a checkpoint without running any code in it, unless allow_pickle trusts it.
+    """Reads a checkpoint, without running any code in it unless allow_pickle is set.
 
-    Raises UserError, naming the file, where it is absent, damaged, not a checkpoint, of a kind
-    that is not known here, or needs more than plain tensors to load.
+    Raises UserError, naming the file, where it is absent, damaged, not a checkpoint, of an unknown
+    kind, or needs more than plain tensors to load.
     """
     path = pathlib.Path(path)
     digest = sha256_of(path)
@@ -86,15 +92,15 @@ def _load(path: pathlib.Path, allow_pickle: bool):
         return _unpickle(path, allow_pickle)
     except ModuleNotFoundError as error:
         raise UserError(
-            f"{path} needs {error.name}, which is not installed: install it, or where you have it, "
-            "load the file with torch and save its state_dict and hyper_parameters alone."
+            f"{path} needs {error.name}, which is not installed: install it; or, where you have "
+            "it, load the file with torch and save only its state_dict and hyper_parameters."
         ) from error
-    except Exception as error:  # a damaged file raises whatever the parser stumbles over
+    except Exception as error:  # a damaged file may raise anything
         refused = _refused(path, error)
         if refused:
             raise UserError(
                 f"{path} asks for {', '.join(refused)}: that is more than tensors and plain values "
-                "and could run code from the file, so it is refused; if you trust it, give "
+                "and could run code from the file, so it is refused; if you trust the file, give "
                 "--allow_pickle."
             ) from error
         raise UserError(
@@ -106,7 +112,7 @@ def _load(path: pathlib.Path, allow_pickle: bool):
 def _check_zip(path: pathlib.Path) -> None:
     """Compares the checksums of a zip, torch's format since 1.6, because torch.load does not.
 
-    The format before it has none.
+    Older formats have none.
     """
     with open(path, "rb") as file:
         start = file.read(4)
@@ -117,32 +123,32 @@ def _check_zip(path: pathlib.Path) -> None:
     with zipfile.ZipFile(path) as archive:
         damaged = archive.testzip()
     if damaged is not None:
-        raise zipfile.BadZipFile(f"the checksum of {damaged} in it does not fit its bytes")
+        raise zipfile.BadZipFile(f"the checksum of {damaged} in it does not match its bytes")
 
 
 def _refused(path: pathlib.Path, error: Exception) -> list[str]:
-    """The names of what an unpickler that takes only tensors has refused; none for damage."""
+    """The names of what torch's unpickler refused as no tensor; empty for any other error."""
     named = re.search(r"GLOBAL ([\w.]+)", str(error))
     if not isinstance(error, pickle.UnpicklingError) or not named:
         return []
-    try:  # torch stops at the first; this lists all, of a zip
+    try:  # torch stops at the first one; this lists all of them, if the file is a zip
         with torch.serialization.safe_globals([argparse.Namespace]):
             return torch.serialization.get_unsafe_globals_in_checkpoint(path)
-    except Exception:  # whatever a file of the older format, or a damaged one, makes it raise
+    except Exception:  # which a file of an older format, or a damaged one, may raise
         return [named[1]]
 
 
 def _unpickle(path: pathlib.Path, allow_pickle: bool):
-    # A QVIM checkpoint may keep its command line: a Namespace holds values and runs nothing.
+    # A QVIM checkpoint may hold its command line, as a Namespace, which runs no code.
     allowed = torch.serialization.safe_globals([argparse.Namespace])
     with warnings.catch_warnings(), allowed:
-        # torch warns of a file's format on its way to the error that says the same.
+        # torch warns about a file's format before it raises an error that says the same.
         warnings.simplefilter("ignore")
         return torch.load(path, map_location="cpu", weights_only=not allow_pickle)
 
 
 def _reason(error: Exception) -> str:
-    """The first sentence of an error, past the advice that torch puts before its own."""
+    """The first sentence of an error, without the advice that torch puts before it."""
     text = str(error).split("WeightsUnpickler error:")[-1].strip() or type(error).__name__
     return re.split(r"(?<=\w)\.\s|\n", text)[0][:160].rstrip(".")
 
@@ -150,7 +156,7 @@ def _reason(error: Exception) -> str:
 def _as_array(path: pathlib.Path, key: str, value) -> np.ndarray:
     if not isinstance(value, torch.Tensor):
         raise UserError(
-            f"{path} holds a {type(value).__name__} under {key!r} where a tensor belongs: give an "
+            f"{path} holds a {type(value).__name__} under {key!r} instead of a tensor: give an "
             "EfficientAT, QVIM or QVAE checkpoint."
         )
     try:
@@ -158,8 +164,8 @@ def _as_array(path: pathlib.Path, key: str, value) -> np.ndarray:
         return (value.to(torch.float32) if value.is_floating_point() else value).numpy()
     except (TypeError, RuntimeError) as error:  # sparse, quantised, nested or without data
         raise UserError(
-            f"{path} holds under {key!r} no plain array of numbers ({_reason(error)}): save it as "
-            "a dense tensor."
+            f"{path} holds something else than a plain array of numbers under {key!r} "
+            f"({_reason(error)}): save it as a dense tensor."
         ) from error
 
 
@@ -182,6 +188,6 @@ def _kind(path: pathlib.Path, arrays: dict[str, np.ndarray]) -> str:
             return kind
     found = f"it holds {', '.join(list(arrays)[:3])} and so on" if arrays else "it is empty"
     raise UserError(
-        f"{path} is of an unknown kind: {found}, without {' or '.join(signs.values())}. Give an "
+        f"{path} is of an unknown kind: {found}, but not {' or '.join(signs.values())}. Give an "
         "EfficientAT, QVIM or QVAE checkpoint."
     )

@@ -1,4 +1,4 @@
-"""The way back: a model of ours as a state dict under the original's keys."""
+"""The other way: one of our models as a state dict with the original's keys."""
 
 import pathlib
 
@@ -19,11 +19,11 @@ StateDict = dict[str, torch.Tensor]
 
 
 def convert(checkpoint_dir: pathlib.Path, output: pathlib.Path) -> int:
-    """Writes a model folder, or a run's best checkpoint, as a PyTorch file; gives its tensors.
+    """Writes a model folder, or a run's best checkpoint, as a PyTorch file.
 
-    A QVAE becomes {"state_dict", "hyper_parameters"} as Lightning keeps it, an encoder a bare
-    state dict as EfficientAT does. Raises UserError where there is no model, or the file exists or
-    cannot be written.
+    A QVAE becomes {"state_dict", "hyper_parameters"}, as in Lightning's files; an encoder becomes a
+    bare state dict, as in EfficientAT's. Returns the number of tensors. Raises UserError where
+    there is no model, or the output exists or cannot be written.
     """
     if output.exists():
         raise UserError(f"{output} already exists: remove it or name another file.")
@@ -41,14 +41,14 @@ def convert(checkpoint_dir: pathlib.Path, output: pathlib.Path) -> int:
 
 
 def encoder_state_dict(arrays: Variables, width: float, head: str = "mlp") -> StateDict:
-    """An encoder's variables under EfficientAT's keys."""
+    """An encoder's variables with EfficientAT's keys and torch's axes."""
     return _with_counters(_renamed(arrays, names.mobilenet(width, head), {}))
 
 
 def qvae_state_dict(
     arrays: Variables, width: float, decoder_type: str, head: str = "mlp"
 ) -> StateDict:
-    """A QVAE's variables under the original's keys, with the constants its losses keep."""
+    """A QVAE's variables with the original's keys and torch's axes, and its losses' constants."""
     table, transposed = names.qvae(width, decoder_type, head), names.transposed_keys(decoder_type)
     return _with_counters(_renamed(arrays, table, transposed)) | _loss_constants()
 
@@ -67,8 +67,8 @@ def _load(directory: pathlib.Path) -> tuple[str, QVAEConfig, Variables]:
         config, arrays = stored.load_qvae(directory)
     if config.decoder_width != 1.0:
         raise UserError(
-            f"{directory} has a decoder of width {config.decoder_width}, which the original does "
-            "not have: only models with model.decoder.width 1 can go back."
+            f"{directory} has a decoder of width {config.decoder_width}, which the original cannot "
+            "have: only models with model.decoder.width 1 can be converted back."
         )
     return "qvae", config, arrays
 
@@ -88,7 +88,7 @@ def _renamed(arrays: Variables, table: dict[str, str], transposed: dict[str, boo
 
 
 def _with_counters(state_dict: StateDict) -> StateDict:
-    """The state dict with a zero step counter beside each BatchNorm's statistics, as in torch."""
+    """The state dict with a step counter of zero for each BatchNorm, as torch has."""
     suffix = ".running_var"
     counters = {
         key.removesuffix(suffix) + ".num_batches_tracked": torch.zeros((), dtype=torch.int64)
@@ -99,7 +99,7 @@ def _with_counters(state_dict: StateDict) -> StateDict:
 
 
 def _loss_constants() -> StateDict:
-    """The windows and filter banks that the original's losses keep among their weights."""
+    """The windows and mel banks that the original's losses keep among the weights."""
     constants = {
         f"loss_fn.spectral_loss.windows.window_{window}": stft.hann_window(window, periodic=True)
         for window in losses.STFT_WINDOWS
@@ -114,7 +114,7 @@ def _loss_constants() -> StateDict:
 
 
 def _hyper_parameters(model: QVAEConfig) -> dict:
-    """What the original's config says of the architecture."""
+    """The part of the original's config that describes the architecture."""
     return {
         "config": {
             "model": {

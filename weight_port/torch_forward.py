@@ -1,12 +1,13 @@
-"""QVAE's forward pass in plain torch functions, driven by a state dict: the peer of --verify.
+"""QVAE's forward pass in plain torch functions on a state dict, which --verify compares with.
 
-Each function yields (name, result) layer by layer, with channels first as torch keeps them:
-maps [batch, channels, mel, frames], sequences [batch, channels, time]. Evaluation mode, but for the
-encoder's layers that are asked to train, whose running statistics then move in place.
+Each function yields (name, result) layer by layer, with channels first, as torch keeps them:
+maps [batch, channels, mel, frames], sequences [batch, channels, time]. All layers are in evaluation
+mode, except encoder layers that are told to train, whose running statistics are updated in place.
 """
 
 import functools
 from collections.abc import Iterator
+from typing import TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -14,8 +15,14 @@ import torch.nn.functional as F
 from qvae_jax.models.decoders import RESIDUAL_STAGES, STAGE_WIDTHS
 from qvae_jax.models.mobilenet import LAST_LAYER, ROWS, STRIDES, layer_strides
 
+Array = TypeVar("Array")  # of torch or NumPy
 StateDict = dict[str, torch.Tensor]
 Trace = Iterator[tuple[str, torch.Tensor]]
+
+
+def below(weights: dict[str, Array], prefix: str) -> dict[str, Array]:
+    """The part of a state dict whose keys begin with a prefix, without the prefix."""
+    return {key.removeprefix(prefix): t for key, t in weights.items() if key.startswith(prefix)}
 
 
 def mobilenet(
@@ -24,9 +31,13 @@ def mobilenet(
     strides: tuple[int, ...] = STRIDES,
     train_layers: frozenset[int] = frozenset(),
 ) -> Trace:
-    """Layers features.0 to features.16, the pooled features and the logits.
+    """The layers of the encoder: features.0 to features.16, pooled [batch, C], and logits.
 
-    The head is the one that the state dict holds.
+    Args:
+        weights: an EfficientAT state dict, with either head.
+        logmel: [batch, mels, frames].
+        strides: of layers 2, 4, 7 and 13.
+        train_layers: numbers of the layers whose BatchNorm normalises by the batch.
     """
     train = 0 in train_layers
     x = _conv_norm(weights, "features.0", logmel[:, None], F.hardswish, stride=2, train=train)
@@ -50,14 +61,17 @@ def mobilenet(
 
 
 def posterior(weights: StateDict, features: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """μ and log σ² of features [batch, C], from two heads or from the older form's one."""
+    """μ and log σ², [batch, latent] each, of features [batch, C], by two heads or the older one."""
     if "vae_head.weight" in weights:
         return _linear(weights, "vae_head", features).chunk(2, dim=1)
     return _linear(weights, "mu_head", features), _linear(weights, "logvar_head", features)
 
 
 def decoder(weights: StateDict, decoder_type: str, z: torch.Tensor) -> Trace:
-    """The layers of a decoder, by the names of qvae_jax's trace, the audio [batch, 59049] last."""
+    """The layers of a decoder of z [batch, latent], named as in qvae_jax's trace.
+
+    The last one is "audio", [batch, 59049].
+    """
     return DECODERS[decoder_type](weights, z)
 
 
@@ -135,7 +149,7 @@ def _inverted_residual(weights: StateDict, prefix: str, x, row, stride: int, tra
     activation = F.hardswish if row.hard_swish else F.relu
     conv_norm = functools.partial(_conv_norm, weights, train=train)
     y, number = x, 0
-    # The first part filters each channel where the block has no expansion.
+    # Where the block has no expansion, its first part is the depthwise filter.
     if weights[f"{prefix}.block.0.0.weight"].shape[1] != 1:
         y, number = conv_norm(f"{prefix}.block.0", y, activation), 1
     y = conv_norm(f"{prefix}.block.{number}", y, activation, stride=stride, groups=y.shape[1])

@@ -1,7 +1,7 @@
-"""--verify: the torch side and ours on the same input, layer by layer.
+"""--verify: torch and qvae_jax on the same input, compared layer by layer.
 
-Both compute in float64: in float32 deep decoders magnify rounding to 4e-4 of their output, which
-would raise false alarms, or hide a small real difference behind a wide bound.
+Both compute in float64. In float32, deep decoders magnify rounding to 4e-4 of their output: a tight
+bound would raise false alarms, and a wide one would hide small real differences.
 """
 
 from typing import NamedTuple
@@ -24,7 +24,10 @@ BOUND = 1e-6  # largest difference over largest value, of each layer
 
 
 class Row(NamedTuple):
-    """One layer: its name, its shape here, and how far the two sides are apart."""
+    """One layer: its name, its shape here, and the largest difference between the two sides.
+
+    relative is that difference over the layer's largest value in torch.
+    """
 
     layer: str
     shape: tuple[int, ...]
@@ -33,13 +36,12 @@ class Row(NamedTuple):
 
 
 def compare(source: Source, ported: Port) -> list[Row]:
-    """A row for each layer of the ported model: what our side gives against torch's."""
+    """A row for each layer of a ported model: our result against torch's, on a sound in noise."""
     encoder = ported.description["source"].get("encoder")
     prefix = f"{encoder}_encoder." if encoder else ""
     weights = {
-        key.removeprefix(prefix): torch.from_numpy(np.array(array, np.float64))
-        for key, array in source.arrays.items()
-        if key.startswith(prefix)
+        key: torch.from_numpy(np.array(array, np.float64))
+        for key, array in torch_forward.below(source.arrays, prefix).items()
     }
     model = ported.description["model"]
     front_end = FrontEnd(**model["front_end"])
@@ -52,14 +54,14 @@ def compare(source: Source, ported: Port) -> list[Row]:
             ours = _our_encoder(ported, logmel)
         else:
             theirs = _torch_qvae(weights, model, torch.from_numpy(logmel))
-            # The decoder gets torch's μ on both sides: its rows then show its own differences,
-            # not how it magnifies those of the encoder.
+            # The decoder gets torch's μ on both sides, so that its rows show its own differences
+            # and not the encoder's, magnified.
             ours = _our_qvae(ported, logmel, theirs["mu"].numpy())
     return [_row(layer, ours[layer], theirs[layer].numpy()) for layer in theirs]
 
 
 def table(rows: list[Row]) -> str:
-    """The rows as text, the worst marked."""
+    """The rows as a table to print, the worst one marked."""
     worst = max(rows, key=lambda row: row.relative)
     lines = [f"{'layer':28}{'shape':>22}{'absolute':>12}{'relative':>12}"]
     for row in rows:
@@ -70,7 +72,7 @@ def table(rows: list[Row]) -> str:
 
 
 def _test_sound(front_end: FrontEnd) -> np.ndarray:
-    """A rising tone in noise, [1, samples]: every mel band gets something."""
+    """A rising tone in noise, [1, samples], so that every mel band holds something."""
     rng = np.random.default_rng(0)
     time = np.arange(front_end.num_samples) / front_end.sample_rate_hz
     tone = np.sin(2 * np.pi * (100.0 + 700.0 * time) * time)
@@ -104,7 +106,7 @@ def _our_encoder(ported: Port, logmel: np.ndarray) -> dict[str, np.ndarray]:
 
 def _torch_qvae(weights: dict, model: dict, logmel: torch.Tensor) -> dict[str, torch.Tensor]:
     backbone, heads, decoder = (
-        {key.removeprefix(prefix): w for key, w in weights.items() if key.startswith(prefix)}
+        torch_forward.below(weights, prefix)
         for prefix in ("encoder.backbone.", "encoder.", "decoder.")
     )
     trace = dict(torch_forward.mobilenet(backbone, logmel))

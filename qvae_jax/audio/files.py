@@ -1,4 +1,4 @@
-"""Waveforms from and to audio files."""
+"""Reading waveforms from audio files, and writing them."""
 
 import contextlib
 import dataclasses
@@ -22,32 +22,31 @@ AUDIO_EXTENSIONS = (
     ".aif", ".aiff", ".aifc", ".au", ".caf", ".w64", ".rf64",
 )  # fmt: skip
 
-# Rates outside this range come from damaged headers; resampling from them could ask for
-# terabytes.
+# Rates outside this range come from damaged headers, and resampling from them could take terabytes.
 _SAMPLE_RATE_RANGE_HZ = (1_000, 1_000_000)
 
-# Integers of 32 bits stored as floats without scaling are the largest values met with; beyond them
-# lie other bytes taken for floats.
+# The largest values that programs write are 32-bit integers stored as floats without scaling.
+# Anything larger is other bytes, taken for floats.
 _LARGEST_SAMPLE = 2.0**31
 
 _BLOCK_FRAMES = 2**15
 
-# soxr's HQ filters reach less than 2048 samples at the lower of the two rates: with this many more
-# samples read, the resampled samples before them are the same bit for bit.
+# soxr's HQ filters reach less than 2048 samples at the lower of the two rates. So with this many
+# samples beyond the end, the resampled samples before it are the same, bit for bit.
 _RESAMPLER_REACH_SAMPLES = 2048
 
 # libsndfile clamps a PCM chunk that runs past the end of its file, and says so only in its log.
 _CLAMPED_CHUNK = re.compile(
     r"^\s*(?:data|SSND|Data Size)\s*: (\d+) \(should be (\d+)\)", re.MULTILINE
 )
-# The header of a WAV file tells the bytes of a frame three times over; libsndfile takes the first.
+# A WAV header gives the bytes of a frame in three ways; libsndfile believes the first.
 _FRAME_BYTES = re.compile(r"^\s*Block Align\s*: (\d+)", re.MULTILINE)
 _BYTES_PER_SECOND = re.compile(r"^\s*Bytes/sec\s*: (\d+)", re.MULTILINE)
 _SAMPLE_BYTES = {
     "PCM_U8": 1, "PCM_16": 2, "PCM_24": 3, "PCM_32": 4, "FLOAT": 4, "DOUBLE": 8,
     "ULAW": 1, "ALAW": 1,
 }  # fmt: skip
-# Programs that write to a pipe cannot know the size, and put a value from here up in its place.
+# Programs that write to a pipe cannot know the size, and write this value or a larger one instead.
 _UNKNOWN_CHUNK_BYTES = 0x7FFFF000
 # libsndfile's frame count for a FLAC file without one; soundfile fails at the end of such a file.
 _UNKNOWN_FRAMES = 2**63 - 1
@@ -64,52 +63,63 @@ _MP3_UNREAD_SHARE = 0.1
 def read_audio(
     path: str | os.PathLike, sample_rate_hz: int, *, max_duration_s: float | None = None
 ) -> np.ndarray:
-    """Gives a file's sound as a mono waveform at the asked rate.
+    """A file's sound as a mono waveform at the given rate.
 
-    Any format, rate (1 kHz to 1 MHz) and channel count that libsndfile decodes. Channels are
+    Takes any format, rate (1 kHz to 1 MHz) and channel count that libsndfile decodes. Channels are
     averaged, then resampled with soxr's HQ quality; the result equals `librosa.load(path,
     sr=sample_rate_hz)`. Loudness is left as it is, so float files may exceed [-1, 1].
 
     Args:
         path: the audio file; its format is told by its contents, not by its name.
         sample_rate_hz: the rate of the result.
-        max_duration_s: keep at most this much of the beginning (positive; None: everything). Only
-            what is needed for it is decoded.
+        max_duration_s: keep at most this much of the beginning (positive; None: everything). No
+            more than that needs is decoded.
 
     Returns:
         float32 [samples], all finite; ceil(frames · sample_rate_hz / file's rate) samples, and no
         more than round(max_duration_s · sample_rate_hz).
 
-    Damage and truncation are seen where the file tells of them: WAV, AIFF and AU by their sizes,
-    FLAC by its checksums (up to what is decoded), Ogg and MP3 as `streams` says. What no file tells
-    of passes: other bytes in place of uncompressed samples, zeros among them, and whatever follows
-    an end that a header puts too early.
+    Damage and truncation are noticed where the file shows them: WAV, AIFF and AU by their sizes,
+    FLAC by its checksums (as far as it is decoded), Ogg and MP3 as `streams` says. What no file
+    shows goes unnoticed: other bytes in place of uncompressed samples, zeros among them, and
+    whatever follows where a header puts the end too early.
 
     Raises:
-        UserError: no such file, not a file, empty, not audio, damaged, truncated, samples that are
-            not finite or beyond any scale.
+        UserError: there is no such file, or it is not a file, empty, not audio, damaged or
+            truncated, or holds samples that are not finite or absurdly large.
     """
     path = Path(path)
     if max_duration_s is not None and not max_duration_s > 0:
         raise ValueError(f"max_duration_s must be positive, not {max_duration_s}")
     max_samples = None if max_duration_s is None else round(max_duration_s * sample_rate_hz)
     decoded, native_rate_hz = _decode(path, sample_rate_hz, max_samples)
-    # Damaged float files hold values whose sums overflow; the check below refuses them.
+    return as_waveform(decoded, native_rate_hz, sample_rate_hz, path)[:max_samples]
+
+
+def as_waveform(
+    decoded: np.ndarray, native_rate_hz: int, sample_rate_hz: int, path: str | os.PathLike
+) -> np.ndarray:
+    """Decoded samples [frames, channels] as a mono waveform at the asked rate: float32 [samples].
+
+    This alone decides how sound becomes a waveform; read_audio says how. path is for the message.
+    Raises UserError for samples that are not finite or beyond any scale.
+    """
+    # Sums of values in a damaged float file may overflow; the check below refuses them.
     with np.errstate(over="ignore", invalid="ignore"):
         mono = decoded[:, 0] if decoded.shape[1] == 1 else decoded.mean(axis=1)
     samples = _resample(mono, native_rate_hz, sample_rate_hz)
-    # Both, for resampling spreads one such value, and may overflow by itself.
+    # Both are checked: resampling smears such a value, and may itself overflow.
     if not (is_plausible(mono) and is_plausible(samples)):
         raise UserError(
             f"The audio file {path} holds samples that are not finite (NaN, infinite or absurdly "
             "large); export it again from its source."
         )
-    return samples[:max_samples]
+    return samples
 
 
 def is_plausible(samples: np.ndarray) -> bool:
-    """Whether all samples are finite and of a size that some program may have written."""
-    # A comparison with NaN is false, and NaN is the extreme of all that hold one.
+    """Whether all samples are finite, and no larger than any program writes them."""
+    # NaN is the extreme of any array that holds one, and comparisons with it are false.
     extremes = samples.min(initial=0.0), samples.max(initial=0.0)
     return bool(-_LARGEST_SAMPLE <= extremes[0] and extremes[1] <= _LARGEST_SAMPLE)
 
@@ -118,9 +128,12 @@ def is_plausible(samples: np.ndarray) -> bool:
 class AudioFile:
     """An open audio file: what its header says, and its sound in blocks.
 
-    encoding is libsndfile's format and subtype, as "WAV PCM_16". blocks are float32
-    [frames, channels] of one second or less at common rates, as decoded; after the last, whatever
-    shows that sound is missing raises UserError.
+    Attributes:
+        sample_rate_hz: the file's own.
+        num_channels: the file's own.
+        encoding: libsndfile's format and subtype, such as "WAV PCM_16".
+        blocks: float32 [frames, channels] each, 32,768 frames or less, as decoded. After the last
+            one, UserError is raised if the file shows that sound is missing.
     """
 
     sample_rate_hz: int
@@ -134,7 +147,8 @@ def open_audio(path: str | os.PathLike) -> Iterator[AudioFile]:
     """Opens an audio file to be read block by block, in little memory however long it is.
 
     Raises:
-        UserError: as read_audio does, but samples that are not finite are the caller's matter.
+        UserError: as read_audio does, except for samples that are not finite, which the caller
+            must look for.
     """
     path = Path(path)
     with _opened(path) as source:
@@ -155,7 +169,7 @@ def _blocks(path: Path, source: soundfile.SoundFile) -> Iterator[np.ndarray]:
 
 
 def fit_length(samples: np.ndarray, num_samples: int) -> np.ndarray:
-    """Gives exactly `num_samples` samples: [samples] cut, or padded with zeros, at its end."""
+    """[samples] cut, or padded with zeros, at its end to [num_samples]."""
     kept = samples[:num_samples]
     return np.pad(kept, (0, num_samples - len(kept)))
 
@@ -182,11 +196,11 @@ def write_wav(path: str | os.PathLike, samples: np.ndarray, sample_rate_hz: int)
         raise ValueError(f"samples must be one-dimensional, not of shape {samples.shape}")
     if not np.isfinite(samples).all():
         raise ValueError(f"samples for {path} are not all finite")
-    # Imported here because processes that only read need not wait for it.
+    # Imported here so that processes that only read need not wait for it.
     import scipy.io.wavfile
 
-    # Encoded in memory: libsndfile would put the time of day into the file, and its short writes
-    # on a full disk are not reliably reported.
+    # Encoded in memory, because libsndfile would put the time of day into the file, and does not
+    # reliably report a write that a full disk cut short.
     encoded = io.BytesIO()
     scipy.io.wavfile.write(encoded, sample_rate_hz, samples)
     with files.replacing(path) as temporary:
@@ -194,10 +208,10 @@ def write_wav(path: str | os.PathLike, samples: np.ndarray, sample_rate_hz: int)
 
 
 def list_audio_files(folder: str | os.PathLike) -> list[Path]:
-    """Gives the audio files in a folder and all below it, sorted by path.
+    """The audio files in a folder and in all folders below it, sorted by path.
 
-    A file counts by its extension (AUDIO_EXTENSIONS, in either case); hidden files and folders are
-    passed over, among them the `._*` companions that macOS leaves on foreign disks.
+    Audio files are told by their extension (AUDIO_EXTENSIONS, in either case). Hidden files and
+    folders are skipped, among them the `._*` companions that macOS leaves on foreign disks.
 
     Raises:
         UserError: the folder does not exist, cannot be read, or holds no audio file.
@@ -240,16 +254,16 @@ def _decode(path: Path, sample_rate_hz: int, max_samples: int | None) -> tuple[n
 def _read(source: soundfile.SoundFile, num_frames: int) -> np.ndarray:
     if source.subtype != "PCM_16":
         return source.read(num_frames, dtype="float32", always_2d=True)
-    # The same numbers as libsndfile's own conversion, in a third of its time.
+    # The numbers that libsndfile's own conversion gives, in a third of the time.
     return source.read(num_frames, dtype="int16", always_2d=True) * np.float32(2**-15)
 
 
 @contextlib.contextmanager
 def _opened(path: Path) -> Iterator[soundfile.SoundFile]:
-    """The file, once its header and stream are checked; whatever fails becomes a UserError."""
+    """The open file, its header and stream checked; anything that fails becomes a UserError."""
     try:
         _require_nonempty_file(path)
-        # By descriptor, as soundfile would take a name that ends in .raw for headerless samples.
+        # By descriptor, because soundfile takes a file named .raw for samples without a header.
         with (
             path.open("rb") as stream,
             soundfile.SoundFile(stream.fileno(), closefd=False) as source,
@@ -292,10 +306,10 @@ def _resample(mono: np.ndarray, native_rate_hz: int, sample_rate_hz: int) -> np.
 
 
 def _require_nonempty_file(path: Path) -> None:
-    # os.path, not pathlib, whose questions raise where a folder above may not be entered.
+    # os.path, because pathlib's exists() raises where a folder on the way may not be entered.
     if not os.path.exists(path):
         raise UserError(f"The audio file {path} does not exist; check its path.")
-    # Opening a named pipe or a device could wait for ever.
+    # Opening a named pipe or a device could block for ever.
     if not os.path.isfile(path):
         raise UserError(f"The path {path} is not a file; give the path of an audio file.")
     if path.stat().st_size == 0:
@@ -312,17 +326,17 @@ def _require_plausible_header(path: Path, source: soundfile.SoundFile) -> None:
     if _contradicts_itself(source):
         raise UserError(
             f"The header of the audio file {path} contradicts itself about the size of its "
-            "samples; convert it anew from its source."
+            "samples; convert it again from its source."
         )
     if source.frames == _UNKNOWN_FRAMES:
         raise UserError(
-            f"The audio file {path} does not tell its length, as happens when an encoder writes "
+            f"The audio file {path} does not state its length, as happens when an encoder writes "
             "to a pipe; encode it again to a file, or convert it to WAV first."
         )
 
 
 def _contradicts_itself(source: soundfile.SoundFile) -> bool:
-    """Whether a WAV header's bytes per frame and per second agree against its sample format."""
+    """Whether a WAV header's bytes per frame and per second both contradict its sample format."""
     sample_bytes = _SAMPLE_BYTES.get(source.subtype)
     if source.format not in ("WAV", "WAVEX", "RF64") or sample_bytes is None:
         return False
@@ -331,7 +345,7 @@ def _contradicts_itself(source: soundfile.SoundFile) -> bool:
     if frame_bytes is None or bytes_per_second is None:
         return False
     stated = int(frame_bytes[1])
-    # One wrong field alone is sloppy writing.
+    # One wrong field alone is a sloppy writer, not damage.
     agree = stated > 0 and stated * source.samplerate == int(bytes_per_second[1])
     return agree and stated != source.channels * sample_bytes
 
@@ -340,7 +354,7 @@ def _require_whole_stream(path: Path, source: soundfile.SoundFile) -> None:
     fault = streams.fault_of_stream(path, source.format)
     if fault is not None:
         raise UserError(
-            f"The audio file {path} {fault}; copy or download it again, or save it anew from an "
+            f"The audio file {path} {fault}; copy or download it again, or save it again from an "
             "audio editor if what is left will do."
         )
 
@@ -348,13 +362,13 @@ def _require_whole_stream(path: Path, source: soundfile.SoundFile) -> None:
 def _require_complete(
     path: Path, source: soundfile.SoundFile, num_decoded: int, num_wanted: int
 ) -> None:
-    """Raises UserError where the file shows that sound is missing from what was decoded."""
+    """Raises UserError where the file shows that some of its sound was not decoded."""
     if num_decoded == 0:
         raise UserError(f"The audio file {path} holds no samples; record or export it again.")
     if _is_truncated(path, source, num_missing=num_wanted - num_decoded):
         raise UserError(
             f"The audio file {path} is cut short: its header promises more sound than the file "
-            "holds; copy or download it again, or save it anew from an audio editor if what is "
+            "holds; copy or download it again, or save it again from an audio editor if what is "
             "left will do."
         )
     num_bytes_read = os.lseek(source.name, 0, os.SEEK_CUR)  # opened by descriptor
@@ -364,9 +378,9 @@ def _require_complete(
         and num_bytes_read < (1 - _MP3_UNREAD_SHARE) * path.stat().st_size
     ):
         # Without a length tag libsndfile guesses the length from the first frame's bit rate, and
-        # never decodes what lies beyond its guess.
+        # never decodes beyond that.
         raise UserError(
-            f"The MP3 file {path} does not tell its length, and decoding would drop its end; "
+            f"The MP3 file {path} does not state its length, and decoding would drop its end; "
             "convert it to WAV or FLAC first."
         )
 
@@ -380,7 +394,7 @@ def _is_truncated(path: Path, source: soundfile.SoundFile, num_missing: int) -> 
         return num_missing > 0
     if num_missing <= _MP3_DELAY_SAMPLES:
         return False
-    # Without a length tag the promise was libsndfile's guess.
+    # Without a length tag, the promised length was only libsndfile's guess.
     content = path.read_bytes()
     return any(tag in content for tag in _MP3_LENGTH_TAGS)
 

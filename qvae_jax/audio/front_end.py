@@ -1,4 +1,4 @@
-"""What EfficientAT's log-mel front-end is; logmel.py and host_logmel.py compute it."""
+"""The parameters of EfficientAT's log-mel front-end, which logmel.py and host_logmel.py compute."""
 
 import dataclasses
 
@@ -31,7 +31,7 @@ class FrontEnd:
 
     @property
     def num_frames(self) -> int:
-        """Frames it gives: pre-emphasis takes one sample, the centred STFT adds one frame."""
+        """Frames of its log-mel: pre-emphasis drops a sample, the centred STFT adds a frame."""
         return 1 + (self.num_samples - 1) // self.hop_length
 
     def mel_bank(self) -> np.ndarray:

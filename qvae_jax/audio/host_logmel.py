@@ -1,4 +1,4 @@
-"""The log-mel front-end in NumPy, for processes that prepare files: JAX would take them seconds."""
+"""The log-mel front-end in NumPy, for processes that prepare files: JAX takes seconds to start."""
 
 import functools
 
@@ -15,9 +15,9 @@ BAND_MELS = 16  # multiplied at once, each by the few bins that they cover
 def host_log_mel(waveform: np.ndarray, front_end: FrontEnd = FrontEnd()) -> np.ndarray:
     """logmel.log_mel of one sound as if padded with zeros: [samples] -> [mels, num_frames].
 
-    float32, the same as log_mel's to rounding. What follows the sound's end is not computed but
-    repeated, for silence gives the same value in each of its frames. The result does not depend on
-    the number of threads.
+    float32, the same as log_mel's up to rounding. Beyond the sound's end all frames are silence and
+    alike, so one of them is computed and repeated. The result does not depend on the number of
+    threads.
     """
     frames = _frames(waveform, front_end)
     energies = np.empty((len(frames), front_end.num_mels), np.float32)
@@ -36,7 +36,7 @@ def host_log_mel(waveform: np.ndarray, front_end: FrontEnd = FrontEnd()) -> np.n
 def num_framed(num_samples: int, front_end: FrontEnd) -> int:
     """How many samples of a padded sound are framed: to its end, or until a frame is all silence.
 
-    That frame lies in silence with the reflection at the edge.
+    They are enough for that frame to hold only silence, the reflection at the edge included.
     """
     return min(front_end.num_samples, num_samples + front_end.n_fft + front_end.hop_length)
 

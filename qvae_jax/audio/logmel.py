@@ -1,6 +1,7 @@
 """EfficientAT's log-mel front-end: what the encoder sees of a sound."""
 
 import functools
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -10,6 +11,7 @@ from qvae_jax.audio import stft
 from qvae_jax.audio.front_end import ENERGY_FLOOR, PRE_EMPHASIS, SCALE, SHIFT, FrontEnd
 from qvae_jax.audio.mel_energies import mel_energies
 from qvae_jax.system import platforms
+from qvae_jax.system.each_sample import each_sample
 
 
 def log_mel(waveform: jax.Array, front_end: FrontEnd = FrontEnd()) -> jax.Array:
@@ -19,15 +21,20 @@ def log_mel(waveform: jax.Array, front_end: FrontEnd = FrontEnd()) -> jax.Array:
     (x + 4.5) / 5. Silence maps to about -1.40. Source: EfficientAT (Schmid et al., 2023),
     after PaSST's front-end.
     """
-    return platforms.each_sample(functools.partial(_log_mel, front_end=front_end), waveform)
+    return _of_batch(functools.partial(_log_mel, front_end=front_end), waveform)
+
+
+@platforms.with_cpu_form(each_sample, where=platforms.samples_apart)
+def _of_batch(function: Callable[[jax.Array], jax.Array], batch: jax.Array) -> jax.Array:
+    return function(batch)
 
 
 def _log_mel(waveform: jax.Array, front_end: FrontEnd) -> jax.Array:
     emphasised = waveform[..., 1:] - PRE_EMPHASIS * waveform[..., :-1]
     half = front_end.n_fft // 2
     padded = jnp.pad(emphasised, [(0, 0), (half, half)], mode="reflect")
-    # The window sits in the middle of the FFT's frame. Where a frame lies in the FFT's buffer
-    # changes phases only, so the zeros around the window need never be framed.
+    # The window sits in the middle of the FFT's buffer, with zeros around it. Where in the buffer
+    # it sits changes phases only, so it goes to the start, and all its zeros after it.
     margin = (front_end.n_fft - front_end.window_length) // 2
     window = stft.hann_window(front_end.window_length, periodic=False)
     frames = stft.frame(

@@ -38,9 +38,9 @@ def htk_mel_bank(
 
 
 def bands(bank: np.ndarray, band_mels: int) -> list[tuple[slice, slice, np.ndarray]]:
-    """A bank in parts of a few mels: which mels, the bins they cover, and their weights.
+    """A bank cut into a few mels at a time: (the mels, the bins they cover, their weights) each.
 
-    Nine tenths of a bank [bins, mels] are zeros, and a part [its bins, its mels] has few of them.
+    Nine tenths of a bank [bins, mels] are zeros; of the parts, [its bins, its mels], few are.
     """
     parts = []
     for first in range(0, bank.shape[1], band_mels):

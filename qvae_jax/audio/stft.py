@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from qvae_jax.audio import cpu
 from qvae_jax.system import platforms
 
 
@@ -15,11 +16,12 @@ def frame(
 ) -> jax.Array:
     """Overlapping frames: [..., n] -> [..., 1 + (n - frame_length) // hop_length, frame_length].
 
-    With a window [frame_length or more], of its length, and times the window: what it is longer
-    than a frame must be zeros. Built from shifted slices of hop-sized blocks rather than a gather,
-    because the gradient of a gather is a scatter-add, which is slow on every XLA backend. Slices
-    are windowed, and zeros appended, before the slices are joined: on the CPU joining them is a
-    pass over memory of its own, and so is what follows it.
+    With a window, each frame is multiplied by it. A window longer than frame_length ends in zeros,
+    and so do the frames, which are then as long as the window.
+
+    Built from shifted slices of hop-sized blocks rather than a gather, because the gradient of a
+    gather is a scatter-add, which is slow on every XLA backend. The slices are windowed before they
+    are joined: joining them is a pass over memory on the CPU, and windowing would be another one.
     """
     num_samples = samples.shape[-1]
     if num_samples < frame_length:
@@ -57,53 +59,37 @@ def stft(samples: jax.Array, window_length: int, hop_length: int) -> jax.Array:
     """
     padded = _reflected(samples, window_length // 2)
     window = hann_window(window_length, periodic=True)
-    windowed = frame(padded, window_length, hop_length, window)
-    if platforms.samples_apart():
-        return _rfft(windowed, window_length)
-    return jnp.fft.rfft(windowed)
+    return _rfft(frame(padded, window_length, hop_length, window))
 
 
 def _reflected(samples: jax.Array, count: int) -> jax.Array:
-    """[..., n] -> [..., n + 2·count], continued at each edge by its mirror image."""
+    """[..., n] -> [..., n + 2·count], with its mirror image beyond each edge."""
     if samples.shape[-1] <= count:
         raise ValueError(
             f"{samples.shape[-1]} samples are too few to reflect {count} of them at each edge."
         )
     edges = [(0, 0)] * (samples.ndim - 1) + [(count, count)]
-    return platforms.computed_once(jnp.pad(samples, edges, mode="reflect"))
+    return _computed(jnp.pad(samples, edges, mode="reflect"))
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(1,))
-def _rfft(frames: jax.Array, length: int) -> jax.Array:
-    """jnp.fft.rfft of frames [..., length], with half the work for its gradient.
+@platforms.with_cpu_form(cpu.computed_once, where=platforms.samples_apart)
+def _computed(x: jax.Array) -> jax.Array:
+    """x, left to the compiler to compute where it likes."""
+    return x
 
-    JAX's own gradient is a complex transform of the cotangent and as many zeros.
-    """
+
+@platforms.with_cpu_form(cpu.rfft, where=platforms.samples_apart)
+def _rfft(frames: jax.Array) -> jax.Array:
+    """The bins 0 to length // 2 of each frame's Fourier transform, [..., length]."""
     return jnp.fft.rfft(frames)
-
-
-def _rfft_forward(frames: jax.Array, length: int) -> tuple[jax.Array, None]:
-    return _rfft(frames, length), None
-
-
-def _rfft_backward(length: int, _: None, cotangent: jax.Array) -> tuple[jax.Array]:
-    # irfft takes each bin for two, but the first and, of an even length, the last.
-    scale = np.full(length // 2 + 1, length / 2, np.float32)
-    scale[0] = length
-    if length % 2 == 0:
-        scale[-1] = length
-    return (jnp.fft.irfft(jnp.conj(cotangent) * scale, n=length),)
-
-
-_rfft.defvjp(_rfft_forward, _rfft_backward)
 
 
 def energy(samples: jax.Array, window_length: int, hop_length: int) -> jax.Array:
     """Sum of power(stft(...)) over frames and bins, without transforms: [..., n] -> [...].
 
-    By Parseval's theorem a frame's bins, each but the first and the last taken twice, have its
-    length times the energy of its windowed samples. The hop divides the even window.
-    Raises ValueError as stft does.
+    By Parseval's theorem the power of a frame's bins, if all but the first and the last count
+    twice, is the frame's length times the energy of its windowed samples. The window's length must
+    be even, and divisible by the hop. Raises ValueError as stft does.
     """
     num_samples = samples.shape[-1]
     padded = _reflected(samples, window_length // 2)
@@ -115,7 +101,7 @@ def energy(samples: jax.Array, window_length: int, hop_length: int) -> jax.Array
     blocks = padded[..., : num_blocks * hop_length].reshape(*samples.shape[:-1], -1, hop_length)
     window = hann_window(window_length, periodic=True)
     first_and_last = np.stack([window, window * (-1.0) ** np.arange(window_length)], axis=-1)
-    # Of each block: its part in a frame's two bins, whichever of the frame's blocks it is.
+    # What a block adds to the first and the last bin of a frame, for each place it may have in it.
     parts = first_and_last.reshape(blocks_per_frame, hop_length, 2).swapaxes(0, 1)
     products = jnp.matmul(
         blocks, parts.reshape(hop_length, -1).astype(np.float32), precision=lax.Precision.HIGHEST

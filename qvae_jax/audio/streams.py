@@ -1,7 +1,7 @@
-"""Whether a compressed stream is whole: decoders pass over what is damaged or missing in it.
+"""Whether a compressed stream is whole, because decoders silently skip what is damaged or missing.
 
-What cannot be told: an Ogg stream or an MP3 without a length tag that ends early but exactly where
-a page or a frame does; and damage inside an MP3 frame, which carries no checksum.
+Two faults cannot be seen: a stream that ends early but exactly where an Ogg page or an MP3 frame
+does, unless the MP3 has a length tag; and damage inside an MP3 frame, which carries no checksum.
 """
 
 import mmap
@@ -28,15 +28,20 @@ _MP3_RATES_HZ = {
     2: (22_050, 24_000, 16_000),
     0: (11_025, 12_000, 8_000),
 }
-_MP3_TAGS = (b"TAG", b"APETAGEX", b"LYRICSBEGIN", b"ID3")  # what may follow the last frame
-# Version, layer and rate: the same in all frames of a file.
+_MP3_TAGS = (b"TAG", b"APETAGEX", b"LYRICSBEGIN", b"ID3")  # may follow the last frame
+# Version, layer and sample rate, which are the same in all frames of a file.
 _MP3_CONSTANT_BITS = 0xFFFE0C00
 
 
 def fault_of_stream(path: str | os.PathLike, file_format: str) -> str | None:
-    """What is wrong with the stream of a file, in words that follow "it"; None where nothing is.
+    """What is wrong with a file's stream, as a phrase that follows "it"; None where nothing is.
 
-    file_format is soundfile's; of others than "OGG" and "MP3" nothing is said. Raises OSError.
+    Args:
+        path: the file, which must not be empty.
+        file_format: soundfile's name of the format; only "OGG" and "MP3" are looked into.
+
+    Raises:
+        OSError: the file cannot be read.
     """
     find_fault = {"OGG": ogg_fault, "MP3": mp3_fault}.get(file_format)
     if find_fault is None:
@@ -46,7 +51,10 @@ def fault_of_stream(path: str | os.PathLike, file_format: str) -> str | None:
 
 
 def ogg_fault(content: bytes | mmap.mmap) -> str | None:
-    """What is wrong with an Ogg stream: damaged or missing pages (RFC 3533), or a last one cut."""
+    """What is wrong with an Ogg stream (RFC 3533): a page is damaged, missing or cut short.
+
+    A phrase that follows "it"; None where nothing is wrong.
+    """
     position = content.find(b"OggS")
     next_numbers = {}
     is_at_end = False
@@ -54,7 +62,7 @@ def ogg_fault(content: bytes | mmap.mmap) -> str | None:
         header = content[position : position + _OGG_PAGE.size]
         if header[:4] != b"OggS"[: len(header)]:
             if is_at_end and content.find(b"OggS", position) < 0:
-                return None  # such as a tag
+                return None  # what follows is no page, such as a tag
             return f"is damaged at byte {position}"
         if len(header) < _OGG_PAGE.size:
             return "is cut short in its last page"
@@ -74,9 +82,9 @@ def ogg_fault(content: bytes | mmap.mmap) -> str | None:
 
 
 def _ogg_crc(page: bytes) -> int:
-    """The page's CRC-32, its own field taken as zero.
+    """A page's CRC-32, with the field that holds it taken as zero.
 
-    Ogg's is zlib's with all bits mirrored, starting at zero and not inverted at its end.
+    Ogg's CRC is zlib's with all bits mirrored, started at zero and not inverted at the end.
     """
     blank = page[:22] + bytes(4) + page[26:]
     mirrored = zlib.crc32(blank.translate(_MIRRORED_BYTES), 0xFFFFFFFF) ^ 0xFFFFFFFF
@@ -84,7 +92,10 @@ def _ogg_crc(page: bytes) -> int:
 
 
 def mp3_fault(content: bytes | mmap.mmap) -> str | None:
-    """What is wrong with an MP3 stream: bytes that are no frame, missing frames, a last one cut."""
+    """What is wrong with an MP3 stream: bytes that are no frame, missing frames, a last one cut.
+
+    A phrase that follows "it"; None where nothing is wrong.
+    """
     start = position = _end_of_id3(content)
     promised, promised_bytes = _promised(content[start : start + 256])
     constant, num_frames = None, 0
@@ -98,7 +109,7 @@ def mp3_fault(content: bytes | mmap.mmap) -> str | None:
         if length is None or constant not in (None, header & _MP3_CONSTANT_BITS):
             if content[position : position + 16].startswith(_MP3_TAGS):
                 break
-            # Zeros may be padding, or a download that reserved its room and broke off.
+            # Zeros may be padding, or the rest of a download that broke off. A tag tells which.
             if promised is not None and not any(content[position:]):
                 break
             return f"is damaged at byte {position}"
@@ -109,14 +120,14 @@ def mp3_fault(content: bytes | mmap.mmap) -> str | None:
         position += length
     if promised is None or num_frames - 1 >= promised:
         return None
-    # The frame that holds the tag is counted by some programs and not by others: of a single frame
-    # less, the count of bytes decides.
+    # Some programs count the frame that holds the tag, and others do not. So where a single frame
+    # is missing, the count of bytes decides.
     is_short = num_frames < promised or (promised_bytes or 0) > position - start
     return f"is cut short: it holds {num_frames - 1} of {promised} frames" if is_short else None
 
 
 def _end_of_id3(content: bytes | mmap.mmap) -> int:
-    """Where the tags before the first frame end."""
+    """The position at which the tags before the first frame end."""
     position = 0
     while content[position : position + 3] == b"ID3" and position + 10 <= len(content):
         sizes = content[position + 6 : position + 10]  # of seven bits each
@@ -127,7 +138,7 @@ def _end_of_id3(content: bytes | mmap.mmap) -> int:
 
 
 def _mp3_frame_length(header: int) -> int | None:
-    """Bytes of the frame with this header; 0: it does not tell; None: it is no header."""
+    """Bytes of the frame with this header; 0 where it does not say; None where it is no header."""
     version_bits, layer = (header >> 19) & 3, 4 - ((header >> 17) & 3)
     bit_rate_index, rate_index = (header >> 12) & 15, (header >> 10) & 3
     if header >> 21 != 0x7FF or layer == 4 or version_bits == 1:

@@ -2,14 +2,12 @@
 
 import contextlib
 import os
-import pathlib
-import tempfile
 from collections.abc import Iterator
 
 import numpy as np
 import soundfile
 
-from qvae_jax.audio.files import read_audio, write_wav
+from qvae_jax.audio.files import as_waveform, read_audio
 from qvae_jax.system.errors import UserError
 
 HOP_S = 0.1  # the grid of places at which a window may begin
@@ -65,18 +63,14 @@ def read_window(
         native_rate_hz = source.samplerate
         source.seek(round(start_s * native_rate_hz))
         part = source.read(round(window_s * native_rate_hz), dtype="float32", always_2d=True)
-    # By way of a file, so that one function alone decides how sound becomes a waveform.
-    with tempfile.TemporaryDirectory() as folder:
-        cut = pathlib.Path(folder) / "window.wav"
-        with np.errstate(over="ignore", invalid="ignore"):
-            mono = part.mean(axis=1)
-        if not np.isfinite(mono).all():
-            raise UserError(
-                f"The audio file {path} holds samples that are not finite (NaN, infinite or "
-                "absurdly large); export it again from its source."
-            )
-        write_wav(cut, mono, native_rate_hz)
-        return read_audio(cut, sample_rate_hz, max_duration_s=window_s)
+    if len(part) == 0:
+        raise UserError(
+            f"The audio file {path} holds no sound from {start_s:g} s on: its header promises more "
+            "than the file holds, so copy or download it again."
+        )
+    return as_waveform(part, native_rate_hz, sample_rate_hz, path)[
+        : round(window_s * sample_rate_hz)
+    ]
 
 
 @contextlib.contextmanager

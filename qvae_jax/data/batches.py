@@ -10,7 +10,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from qvae_jax.data.vimsketch import Pair
+from qvae_jax.data.index import Pair
 
 Batch = dict[str, np.ndarray]
 Item = TypeVar("Item")
@@ -20,8 +20,13 @@ Item = TypeVar("Item")
 class Examples:
     """The pairs of one part of a split, and where their arrays lie in the cache.
 
-    inputs holds the encoder's input, features [rows, feature_dim] or log-mels [rows, mels, frames];
-    targets holds audio [rows, 59049]. Row i of a batch of pair i is inputs[input_rows[i]].
+    Attributes:
+        pairs: imitation and reference of each example.
+        inputs: what the encoder's learning part is given: features [rows, feature_dim], log-mels
+            [rows, mels, frames] or maps [rows, mels, frames, channels].
+        targets: audio [rows, 59049] at 22,050 Hz.
+        input_rows: the row in `inputs` of each pair, int [pairs].
+        target_rows: the row in `targets` of each pair, int [pairs].
     """
 
     pairs: tuple[Pair, ...]
@@ -34,7 +39,7 @@ class Examples:
         return len(self.pairs)
 
     def batch(self, indices: np.ndarray) -> Batch:
-        """The examples at these positions: inputs and targets, both float32."""
+        """The examples at positions [batch]: "inputs" and "targets", float32 [batch, …] each."""
         return {
             "inputs": _taken(self.inputs, self.input_rows[indices]),
             "targets": _taken(self.targets, self.target_rows[indices]),
@@ -42,9 +47,9 @@ class Examples:
 
 
 def _taken(array: np.ndarray, rows: np.ndarray) -> np.ndarray:
-    """A float32 copy of some rows; of a memory map, the pages touched are given back."""
+    """A float32 copy of some rows; the pages of a memory map that this touched are given back."""
     taken = array[rows].astype(np.float32)
-    # Pages that stay mapped count as this process's memory, in the end the whole file's.
+    # Pages that stay mapped count as this process's memory, until that is the whole file.
     if isinstance(array.base, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
         array.base.madvise(mmap.MADV_DONTNEED)
     return taken
@@ -53,8 +58,8 @@ def _taken(array: np.ndarray, rows: np.ndarray) -> np.ndarray:
 def training_indices(num_examples: int, batch_size: int, seed: int, step: int) -> np.ndarray:
     """Positions of the examples in the batch of a step, [min(batch_size, num_examples)].
 
-    Each pass over the data has its own order, drawn from (seed, pass); examples that do not fill
-    a last batch wait for another pass.
+    Each pass over the data has its own order, drawn from (seed, pass). Examples left over, too few
+    for another batch, are not used in that pass.
     """
     batch_size = min(batch_size, num_examples)
     batches_per_pass = num_examples // batch_size
@@ -66,9 +71,10 @@ def training_indices(num_examples: int, batch_size: int, seed: int, step: int) -
 def evaluation_batches(
     examples: Examples, batch_size: int, rows: slice = slice(None)
 ) -> Iterator[Batch]:
-    """All examples once, in order, in batches of one size; `valid` marks the rows that count.
+    """All examples once, in order, in batches of one size, the last one padded.
 
-    Of each batch only `rows` are read and given.
+    Gives "inputs" and "targets" as Examples.batch does, and "valid", bool [rows], which is false
+    for padding. Only `rows` of each batch are read and given.
     """
     for start in range(0, len(examples), batch_size):
         indices = np.arange(start, start + batch_size)[rows]
@@ -77,10 +83,10 @@ def evaluation_batches(
 
 
 def prefetch(make: Callable[[int], Item], start: int, stop: int, depth: int = 2) -> Iterator[Item]:
-    """make(start), …, make(stop − 1), each computed in a thread up to `depth` items ahead.
+    """make(start), …, make(stop − 1), computed by a thread up to `depth` items ahead.
 
-    An exception in make is raised where its item would have come. Leaving the loop early, or
-    closing the iterator, ends the thread.
+    An exception that make raises is raised here in the place of that item. Leaving the loop early,
+    or closing the iterator, ends the thread.
     """
     items: queue.Queue = queue.Queue(depth)
     closed = threading.Event()
@@ -99,7 +105,7 @@ def prefetch(make: Callable[[int], Item], start: int, stop: int, depth: int = 2)
             for i in range(start, stop):
                 if not put((make(i), None)):
                     return
-        except BaseException as error:  # handed to the consumer, who raises it
+        except BaseException as error:  # the consumer raises it
             put((None, error))
 
     thread = threading.Thread(target=work, daemon=True)
@@ -116,7 +122,7 @@ def prefetch(make: Callable[[int], Item], start: int, stop: int, depth: int = 2)
 
 
 def timed(items: Iterator[Item]) -> Iterator[tuple[Item, float]]:
-    """Each item, with the seconds that it was waited for."""
+    """Each item, with the seconds that the wait for it took."""
     while True:
         start_s = time.perf_counter()
         try:

@@ -2,13 +2,14 @@
 
     targets.npy    float32 [references, 59049]          audio at 22,050 Hz
     logmels.npy    float16 [imitations, mels, frames]   where the encoder learns
-    maps.npy       float32 [imitations, mels, frames, channels]   where its first layers do not
+    maps.npy       float32 [imitations, mels, frames, channels]   where only its last layers learn
     features.npy   float32 [imitations, feature_dim]    where it is frozen
 
-Beside each lies a JSON manifest: the parameters it depends on and, for each finished row, the
-row's number and the file's size and time of change. A row whose file and parameters are unchanged
-is not computed again. Rows are written in place, and one counts only once the manifest names it;
-the manifest follows every few seconds what is safely on disk, so a kill loses no more than those.
+Beside each array lies a JSON manifest: the parameters that the array depends on and, for each
+finished row, the row's number and its file's size and time of change. A row whose file and
+parameters are unchanged is not computed again. Rows are written in place, and a row counts only
+once the manifest names it. The manifest is brought up to date every few seconds with the rows that
+are safely on disk, so a kill costs only those seconds.
 """
 
 import contextlib
@@ -28,11 +29,11 @@ from qvae_jax.system import files, locks
 from qvae_jax.system.errors import UserError
 from qvae_jax.system.progress import progress_bar
 
-VERSION = 3  # of what the rows mean; a change recomputes every cache
-COMMIT_INTERVAL_S = 10.0  # what a kill may cost
+VERSION = 3  # of what rows mean; when it is raised, every cache is computed again
+COMMIT_INTERVAL_S = 10.0  # the work that a kill may cost
 LOCK_FILE = ".lock"
 
-# The row's number, and the size and the time of change (ns) of the file it was made from.
+# By file name: the row's number, and the file's size in bytes and time of change in nanoseconds.
 Rows = dict[str, list[int]]
 
 
@@ -40,9 +41,14 @@ Rows = dict[str, list[int]]
 class Recipe:
     """How the rows of one array are made from audio files.
 
-    load gives what is made of a file by itself, such as its waveform, or raises UserError; it is
-    sent to other processes, so it must pickle. transform turns up to batch_size of these into rows
-    [files, *row_shape]. parameters (JSON values) say everything else that a row depends on.
+    Attributes:
+        load: makes of one file what does not depend on others, such as its waveform, or raises
+            UserError. It is sent to other processes, so it must pickle.
+        transform: turns up to batch_size results of load into rows [files, *row_shape].
+        row_shape: the shape of a row.
+        dtype: of the array.
+        parameters: JSON values that say everything else that a row depends on.
+        batch_size: how many files transform takes at once.
     """
 
     load: Callable[[pathlib.Path], np.ndarray]
@@ -54,13 +60,19 @@ class Recipe:
 
     @property
     def row_bytes(self) -> int:
-        """What one row takes on disk."""
+        """Size of one row on disk, in bytes."""
         return math.prod(self.row_shape) * np.dtype(self.dtype).itemsize
 
 
 @dataclasses.dataclass(frozen=True)
 class CachedArray:
-    """An array, the row of each source by its name, and why those in `bad` could not be read."""
+    """A prepared array.
+
+    Attributes:
+        array: [rows, *row_shape], mapped from disk.
+        rows: the row of each source that could be read, by its name.
+        bad: why the others could not be read, by their names.
+    """
 
     array: np.ndarray
     rows: dict[str, int]
@@ -75,12 +87,19 @@ def cached_array(
     stop_on_bad_file: bool = True,
     num_processes: int = 1,
 ) -> CachedArray:
-    """The array at `path` with one row for each source file, computed where it is not yet there.
+    """The array at `path` with a row for each source file; rows that are missing are computed.
 
-    num_processes read the files; the array does not depend on their number. With stop_on_bad_file,
-    a file that cannot be read raises UserError, and what was finished before it stays; without it,
-    the file is left out and listed in `bad`. Raises UserError too where no file can be read, or
-    the folder cannot be written.
+    Args:
+        path: the .npy file; its manifest lies beside it.
+        sources: audio files, all of different names.
+        recipe: how a row is made.
+        stop_on_bad_file: whether a file that cannot be read ends this, the rows before it kept, or
+            is left out and listed in `bad`.
+        num_processes: how many read files; the array does not depend on it.
+
+    Raises:
+        UserError: a file cannot be read, with stop_on_bad_file; no file can be read; the folder
+            cannot be written.
     """
     wanted = {source.name: _fingerprint(source) for source in sources}
     finished, bad = _finished_rows(path, recipe), {}
@@ -106,10 +125,10 @@ def cached_array(
 
 
 def _places(wanted: dict[str, list[int]], finished: Rows) -> dict[str, int]:
-    """A row for each name that has none, or has changed: its old one, or the first that is free.
+    """A row for each name that has none yet, the first that is free; or that changed, its old one.
 
-    Rows depend on what is finished and on the order of the names alone, so that an interrupted
-    computation goes on to the same array.
+    Rows depend only on what is finished and on the order of the names, so that a computation that
+    was interrupted ends in the same array.
     """
     taken = {row for row, *_ in finished.values()}
     free = (row for row in itertools.count() if row not in taken)
@@ -123,10 +142,10 @@ def _places(wanted: dict[str, list[int]], finished: Rows) -> dict[str, int]:
 
 
 def _make_room(path: pathlib.Path, recipe: Recipe, finished: Rows, places: dict[str, int]) -> None:
-    """Makes or enlarges the array, and strikes off the finished rows that will be written over."""
+    """Makes or enlarges the array, and takes rows that will be overwritten off the manifest."""
     num_rows = 1 + max(places.values(), default=-1)
     if not finished:
-        # Without its manifest an array is not trusted, so a kill after either line is safe.
+        # An array without a manifest is not trusted, so a kill after either step is safe.
         _manifest_path(path).unlink(missing_ok=True)
         with files.replacing(path) as temporary:
             temporary.touch()
@@ -139,22 +158,22 @@ def _make_room(path: pathlib.Path, recipe: Recipe, finished: Rows, places: dict[
 
 
 def _reserve(path: pathlib.Path, recipe: Recipe, num_rows: int) -> None:
-    """Gives a .npy file, or an empty one, so many rows; OSError where the disk has no room."""
+    """Makes room for num_rows in a .npy file or an empty file; OSError where the disk has none."""
     header = _header(recipe, num_rows)
     size = len(header) + num_rows * recipe.row_bytes
     with path.open("r+b") as file:
-        if hasattr(os, "posix_fallocate"):  # a full disk shows now, not after an hour
+        if hasattr(os, "posix_fallocate"):  # so that a full disk shows now, not after an hour
             os.posix_fallocate(file.fileno(), 0, size)
         else:
             file.truncate(size)
-        file.write(header)  # last, so that it never promises more than the file holds
+        file.write(header)  # last, so that it never promises more rows than the file holds
 
 
 @contextlib.contextmanager
 def _kept(path: pathlib.Path, recipe: Recipe, finished: Rows) -> Iterator[Callable]:
-    """A function (rows of the manifest, their values) that writes rows and adds them to finished.
+    """A function (manifest entries, values) that writes rows and adds the entries to `finished`.
 
-    The manifest follows at intervals, and when the block ends, however it ends.
+    The manifest is written at intervals, and when the block ends, in whatever way.
     """
     offset = len(_header(recipe, 0))
     last_commit_s = time.monotonic()
@@ -190,7 +209,7 @@ def _batches(
     loaded: Iterator[np.ndarray | UserError],
     recipe: Recipe,
 ) -> Iterator[tuple[list[str], np.ndarray, dict[str, str]]]:
-    """Batch by batch, the names of files, their rows, and why others could not be read."""
+    """For each batch: the names of files, their rows, and why the others could not be read."""
     with progress_bar(description, total=len(sources), unit="file") as progress:
         for start in range(0, len(sources), recipe.batch_size):
             batch = sources[start : start + recipe.batch_size]
@@ -204,14 +223,14 @@ def _batches(
 
 @contextlib.contextmanager
 def _locked(folder: pathlib.Path) -> Iterator[None]:
-    """Keeps other processes from preparing the same folder; waits while one does."""
+    """Keeps other processes from preparing the same folder; waits until none does."""
 
     def tell(holder: str) -> None:
         print(f"waiting: {holder} is preparing {folder}", flush=True)
 
     files.make_folder(folder)
     with locks.locked(folder / LOCK_FILE, tell):
-        for path in folder.glob(".*.tmp"):  # of a process that was killed
+        for path in folder.glob(".*.tmp"):  # left by a process that was killed
             path.unlink()
         yield
 
@@ -227,7 +246,7 @@ def _fingerprint(source: pathlib.Path) -> list[int]:
 
 
 def _finished_rows(path: pathlib.Path, recipe: Recipe) -> Rows:
-    """The manifest's rows; none where it is absent, damaged or of another recipe."""
+    """The rows that the manifest names; none where it is absent, damaged or of another recipe."""
     if not (path.is_file() and _manifest_path(path).is_file()):
         return {}
     try:
@@ -260,7 +279,7 @@ def _parameters(recipe: Recipe) -> dict:
 
 
 def _header(recipe: Recipe, num_rows: int) -> bytes:
-    """A .npy file's header; NumPy leaves room in it, so that its length is always the same."""
+    """A .npy file's header, whose length NumPy pads so that it does not depend on num_rows."""
     header = io.BytesIO()
     described = {
         "descr": np.lib.format.dtype_to_descr(np.dtype(recipe.dtype)),

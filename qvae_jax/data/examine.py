@@ -1,4 +1,4 @@
-"""What reading an audio file to its end shows, in little memory however long it is."""
+"""What reading audio files to their ends shows, in little memory however long they are."""
 
 import concurrent.futures
 import dataclasses
@@ -15,10 +15,11 @@ from concurrent.futures.process import BrokenProcessPool
 import numpy as np
 
 from qvae_jax.audio.files import is_plausible, open_audio
+from qvae_jax.system.cores import num_usable_cores
 from qvae_jax.system.errors import UserError
 
-# A peak of a sound that was only loud touches full scale; where it was clipped, it stays there. In
-# 8 bits full scale is 0.992.
+# A peak of a loud sound touches full scale, and one that was clipped stays there. With 8 bits full
+# scale is 0.992.
 CLIP_LEVEL = 0.99
 CLIP_RUN_SAMPLES = 3
 CRASHED = "decoding it crashes libsndfile, or takes more memory than there is"
@@ -27,22 +28,20 @@ _FILES_PER_TASK = 16
 
 @dataclasses.dataclass(frozen=True)
 class Examination:
-    """What is known of a file.
-
-    Where fault is not None the file cannot be read, for that reason, and nothing else is known.
+    """What is known about a file; where `fault` is not None, nothing else is.
 
     Attributes:
-        fault: why the file cannot be read.
-        duration_s: of what was decoded.
+        fault: why the file cannot be read; None where it can.
+        duration_s: duration of what was decoded.
         sample_rate_hz: the file's own.
         num_channels: the file's own.
-        encoding: libsndfile's format and subtype, as "WAV PCM_16".
-        peak: largest magnitude of a sample; blocks with one that is not finite left out.
-        clipped_share: of the samples of all channels, those that are the third or a later one of
-            equal samples at full scale in a row. Lossy formats blur them.
-        is_finite: whether no sample is NaN, infinite or beyond any scale.
-        sound_digest: SHA-256 of rate, channels and decoded samples: equal for the same sound in
-            another lossless container, or with other tags.
+        encoding: libsndfile's format and subtype, such as "WAV PCM_16".
+        peak: largest magnitude of a sample, leaving out blocks with samples that are not finite.
+        clipped_share: share of the samples, over all channels, that are the third or a later one in
+            a row of equal samples at full scale. Lossy formats blur such rows.
+        is_finite: whether no sample is NaN, infinite or absurdly large.
+        sound_digest: SHA-256 of rate, channels and decoded samples. It is the same for the same
+            sound in another lossless container, or with other tags.
     """
 
     fault: str | None = None
@@ -57,7 +56,7 @@ class Examination:
 
 
 def examine(path: str | os.PathLike) -> Examination:
-    """Reads a file to its end; what read_audio would refuse in it is told, not raised."""
+    """Reads a file to its end; what read_audio would raise becomes the examination's `fault`."""
     try:
         with open_audio(path) as audio:
             digest = hashlib.sha256(f"{audio.sample_rate_hz} {audio.num_channels} ".encode())
@@ -93,12 +92,18 @@ def examine_all(
     num_processes: int | None = None,
     examine_file: Callable[[pathlib.Path], Examination] = examine,
 ) -> Iterator[Examination]:
-    """Examines files in parallel processes, and gives the results in order as they come.
+    """Examines files in parallel processes, and gives the results in the files' order.
 
-    A file at which a process dies has the fault CRASHED. num_processes None: as many as this
-    process may use cores.
+    Args:
+        paths: the files.
+        num_processes: how many; None: one for each core that this process may use.
+        examine_file: what to do with each file; a file at which its process dies gets the fault
+            CRASHED.
+
+    Raises:
+        UserError: no process can be started.
     """
-    num_processes = num_processes or _num_cores()
+    num_processes = num_processes or num_usable_cores()
     num_done, in_parallel = 0, num_processes
     while num_done < len(paths):
         try:
@@ -107,7 +112,7 @@ def examine_all(
                 num_done += 1
         except BrokenProcessPool:
             if in_parallel > 1:
-                in_parallel = 1  # which of several files it was only shows one by one
+                in_parallel = 1  # to find out which of several files it was
                 continue
             yield Examination(fault=CRASHED)
             num_done += 1
@@ -117,7 +122,7 @@ def examine_all(
 def _results(
     paths: Sequence[pathlib.Path], num_processes: int, examine_file: Callable
 ) -> Iterator[Examination]:
-    # Forking would copy the threads' locks of whatever the caller has loaded.
+    # Not by forking, which would copy locks that the caller's threads hold.
     context = multiprocessing.get_context("spawn")
     pool = concurrent.futures.ProcessPoolExecutor(
         num_processes, context, initializer=_start_quietly
@@ -137,19 +142,13 @@ def _results(
 
 
 def _start_quietly() -> None:
-    """Leaves interrupts to the parent, and drops what decoders write to standard error."""
+    """Leaves interrupts to the parent, and discards what decoders write to standard error."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.__stderr__.fileno())
 
 
-def _num_cores() -> int:
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
 def _num_clipped(samples: np.ndarray) -> int:
-    """How many of [frames, channels] have two equal ones before them, at full scale."""
+    """How many samples [frames, channels] are at full scale and equal to the two before them."""
     shifted = [
         samples[start : len(samples) - CLIP_RUN_SAMPLES + 1 + start]
         for start in range(CLIP_RUN_SAMPLES)

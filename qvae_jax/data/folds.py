@@ -5,9 +5,9 @@
     FOLDS/fold0/test.csv    all imitations of the sounds that are not learnt from
     FOLDS/meta.csv          the sound that each imitation belongs to; may be left out
 
-Each has a header and a column `filename`, separated by tabs or commas; a folder before a name does
-not count, nor does a line that comes twice. `positive_pair` is the reference's name, in the fold's
-file or in meta.csv; where neither tells, the name of the imitation does.
+Each has a header and a column `filename`, separated by tabs or commas. A folder before a name does
+not matter, nor does a line that is repeated. A column `positive_pair`, in the fold's file or in
+meta.csv, holds the reference's name; without it, the imitation's name tells the reference.
 """
 
 import csv
@@ -15,19 +15,18 @@ import io
 import pathlib
 from dataclasses import dataclass
 
+from qvae_jax.data.index import Index, Pair
 from qvae_jax.data.splits import Split
-from qvae_jax.data.vimsketch import Index, Pair
-from qvae_jax.system.errors import UserError
+from qvae_jax.system.errors import UserError, first_few
 
 META_FILE = "meta.csv"
 FILES = {"train": "train.csv", "interpolation": "val.csv", "extrapolation": "test.csv"}
 NAME_COLUMN, PAIR_COLUMN = "filename", "positive_pair"
-NUM_NAMES_SHOWN = 3
 
 
 @dataclass(frozen=True)
 class Line:
-    """An imitation's file name, and the reference's where the file tells."""
+    """An imitation's file name, and its reference's, or None where the file does not say."""
 
     imitation: str
     reference: str | None
@@ -36,8 +35,14 @@ class Line:
 def split_by_fold(index: Index, folds_dir: pathlib.Path, fold: int) -> tuple[Split, list[str]]:
     """The split of one fold, and the names in it that the data set has no pair for.
 
-    Raises UserError where a file is missing, damaged, or contradicts the data set's pairs; where an
-    imitation lies in two parts, or a sound of the test part is also learnt from.
+    Args:
+        index: the data set.
+        folds_dir: the folder that holds fold0, fold1 and so on.
+        fold: the number of one of them.
+
+    Raises:
+        UserError: a file is missing, damaged, or contradicts the data set's pairs; an imitation is
+            in two parts; or a sound of the test part is also learnt from.
     """
     folder = pathlib.Path(folds_dir) / f"fold{fold}"
     if not folder.is_dir():
@@ -75,20 +80,22 @@ def split_by_fold(index: Index, folds_dir: pathlib.Path, fold: int) -> tuple[Spl
 
 
 def read_lines(path: pathlib.Path) -> list[Line]:
-    """The different imitations that a file names, in its order, without their folders.
+    """The imitations that a file names, in its order, each once and without its folder.
 
-    Raises UserError where it is not there, not UTF-8, has no column `filename`, or names one
-    imitation with two references.
+    Raises UserError where the file is missing, not UTF-8 or no table, has no column `filename`, or
+    names one imitation with two references.
     """
     try:
         text = path.read_text("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise UserError(f"{path} is not UTF-8 text (byte {error.start}): save it so.") from error
+        raise UserError(
+            f"{path} is not UTF-8 text (byte {error.start}): save it as UTF-8."
+        ) from error
     except OSError as error:
         raise UserError(
             f"{path} cannot be read ({error.strerror}): a fold needs {', '.join(FILES.values())}."
         ) from error
-    # Tabs stand in no name, commas do.
+    # Names may hold commas, but no tabs.
     separator = "\t" if "\t" in text.partition("\n")[0] else ","
     try:
         rows = list(csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True))
@@ -123,14 +130,14 @@ def read_lines(path: pathlib.Path) -> list[Line]:
 
 
 def _references(meta: pathlib.Path) -> dict[str, str | None]:
-    """The reference's name by that of the imitation; empty where there is no such file."""
+    """Each imitation's reference, by file names; empty where the file is absent."""
     if not meta.is_file():
         return {}
     return {line.imitation: line.reference for line in read_lines(meta)}
 
 
 def _require_same_sound(path: pathlib.Path, pair: Pair, told: str | None) -> None:
-    # The published names of references may lack the number before the first underscore.
+    # Published names of references may lack the number before the first underscore.
     if told is not None and pair.key not in (told, told.partition("_")[2]):
         raise UserError(
             f"{path} belongs to another data set: it pairs {pair.imitation!r} with {told!r}, and "
@@ -148,12 +155,6 @@ def _refuse_shared(folder: pathlib.Path, what: str, parts: tuple[str, str], one,
             f"{folder} is not a fold to measure by: {first} and {second} share {len(names)} "
             f"{what}s ({first_few(names)}); take them out of one."
         )
-
-
-def first_few(names: list[str]) -> str:
-    """The first names, for a message."""
-    shown = ", ".join(repr(name) for name in names[:NUM_NAMES_SHOWN])
-    return shown + (", …" if len(names) > NUM_NAMES_SHOWN else "")
 
 
 def _without_folder(name: str) -> str:

@@ -11,15 +11,16 @@ import numpy as np
 
 from qvae_jax.audio.files import fit_length, read_audio
 from qvae_jax.audio.logmel import FrontEnd
-from qvae_jax.data import folds, reading, recipes, splits
+from qvae_jax.data import folds, layouts, reading, recipes, splits
 from qvae_jax.data.batches import Examples
 from qvae_jax.data.cache import CachedArray, cached_array
-from qvae_jax.data.vimsketch import IMITATIONS_FOLDER, REFERENCES_FOLDER, Index, Pair, read_index
+from qvae_jax.data.index import Index, Pair
+from qvae_jax.data.split_record import SplitRecord
 from qvae_jax.models import decoders
 from qvae_jax.models.qvae import QVAEConfig
 from qvae_jax.models.variables import Variables
 from qvae_jax.system import files
-from qvae_jax.system.errors import UserError
+from qvae_jax.system.errors import UserError, first_few
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,6 +46,7 @@ def prepare(
     model_variables: Variables | None,
     workdir: pathlib.Path | None,
     layers: frozenset[int],
+    recorded: SplitRecord | None = None,
 ) -> Prepared:
     """Reads the index, splits it, and computes whatever the cache lacks.
 
@@ -55,11 +57,14 @@ def prepare(
             with data.cache_trunk.
         workdir: needed where the config keeps its data or its cache inside it.
         layers: encoder layers that learn.
+        recorded: the split of a run that goes on, which is not worked out anew then; what has been
+            added to the data set since takes no part, and is named.
 
-    Raises UserError for a data set that cannot be read; see read_index, read_audio.
+    Raises UserError for a data set that cannot be read (see read_index, read_audio), or that lacks
+    a file of the recorded split.
     """
     index = _index(config, workdir)
-    parts = pairs_by_part(config, index)
+    parts = pairs_by_part(config, index) if recorded is None else _recorded_pairs(recorded, index)
     pairs = [pair for part in parts.values() for pair in part]
     folder = cache_folder(config, index.directory, workdir)
     cached = functools.partial(
@@ -67,7 +72,8 @@ def prepare(
         stop_on_bad_file=config.data.on_bad_file == "stop",
         num_processes=config.data.num_processes or reading.default_num_processes(),
     )
-    targets = cached(folder / "targets.npy", _reference_paths(index, pairs), recipes.targets())
+    references = dict.fromkeys(map(index.reference_path, pairs))
+    targets = cached(folder / "targets.npy", list(references), recipes.targets())
     first_layer = _first_layer(config, model_config, layers)
     if is_frozen(config):
         name, recipe = "features", recipes.features(model_config, model_variables)
@@ -76,11 +82,16 @@ def prepare(
     else:
         name, recipe = "logmels", recipes.logmels(model_config.front_end)
     path = folder / f"{name}-{recipes.digest(recipe.parameters)}.npy"
-    inputs = cached(path, _imitation_paths(index, pairs), recipe)
+    inputs = cached(path, list(map(index.imitation_path, pairs)), recipe)
     _report(index, inputs, targets)
     examples = {name: _examples(part, inputs, targets) for name, part in parts.items()}
+    left_out = inputs.bad | targets.bad
+    if recorded is not None:
+        recorded.require_all(examples)
+        _report_added(config, recorded, index)
+        left_out = recorded.left_out
     parts = {n: part for n, part in examples.items() if n == "train" or len(part)}
-    return Prepared(index, parts, inputs.bad | targets.bad, first_layer)
+    return Prepared(index, parts, left_out, first_layer)
 
 
 def is_frozen(config: ml_collections.ConfigDict) -> bool:
@@ -116,6 +127,13 @@ def _first_layer(
     return 0
 
 
+def dataset_folder(config: ml_collections.ConfigDict, workdir: pathlib.Path | None) -> pathlib.Path:
+    """Where the data set lies: data.dataset_dir, or inside the workdir."""
+    if config.data.dataset_dir:
+        return pathlib.Path(config.data.dataset_dir)
+    return _inside_workdir(workdir, "data.dataset_dir", "dataset")
+
+
 def cache_folder(
     config: ml_collections.ConfigDict, dataset_dir: pathlib.Path, workdir: pathlib.Path | None
 ) -> pathlib.Path:
@@ -142,17 +160,14 @@ def input_audio(path: pathlib.Path, front_end: FrontEnd) -> np.ndarray:
 
 
 def _index(config: ml_collections.ConfigDict, workdir: pathlib.Path | None) -> Index:
-    if config.data.dataset_dir:
-        directory = pathlib.Path(config.data.dataset_dir)
-    else:
-        directory = _inside_workdir(workdir, "data.dataset_dir", "dataset")
+    directory = dataset_folder(config, workdir)
     if config.data.synthesize:
         # Imported here because SciPy's filters take a second that nothing else should wait for.
         from qvae_jax.data import synthetic
 
         with files.explaining_write_errors(directory):
             synthetic.write_synthetic_data_set(directory)
-    return read_index(directory)
+    return layouts.read_index(directory)
 
 
 def _inside_workdir(workdir: pathlib.Path | None, setting: str, name: str) -> pathlib.Path:
@@ -165,7 +180,7 @@ def _inside_workdir(workdir: pathlib.Path | None, setting: str, name: str) -> pa
 
 
 def pairs_by_part(config: ml_collections.ConfigDict, index: Index) -> dict[str, tuple[Pair, ...]]:
-    """The pairs to train on, and those to validate on."""
+    """The pairs to train on, and those to validate on, as a run without a record splits them."""
     if config.overfit.num_pairs:
         pairs = splits.draw_pairs(index.pairs, config.overfit.num_pairs, config.data.split_seed)
         if len(pairs) < config.overfit.num_pairs:
@@ -196,7 +211,7 @@ def _seeded(config: ml_collections.ConfigDict, index: Index) -> splits.Split:
         raise UserError(
             f"The split of {index.directory} leaves no pair to train on (it has "
             f"{len(index.pairs)}): raise data.train_sound_ratio or data.train_imitation_ratio, or "
-            "use configs/overfit.py."
+            "use --config=overfit."
         )
     return split
 
@@ -208,7 +223,7 @@ def _fold(config: ml_collections.ConfigDict, index: Index) -> splits.Split:
     if absent:
         print(
             f"{len(absent)} imitations of fold {config.data.fold} have no pair in "
-            f"{index.directory} and are left out: {folds.first_few(absent)}"
+            f"{index.directory} and are left out: {first_few(absent)}"
         )
     num_pairs = len(split.train) + len(split.interpolation) + len(split.extrapolation)
     if num_pairs < len(index.pairs):
@@ -224,13 +239,8 @@ def _fold(config: ml_collections.ConfigDict, index: Index) -> splits.Split:
     return split
 
 
-def _reference_paths(index: Index, pairs: list[Pair]) -> list[pathlib.Path]:
-    names = dict.fromkeys(pair.reference for pair in pairs)
-    return [index.directory / REFERENCES_FOLDER / name for name in names]
-
-
-def _imitation_paths(index: Index, pairs: list[Pair]) -> list[pathlib.Path]:
-    return [index.directory / IMITATIONS_FOLDER / pair.imitation for pair in pairs]
+def _recorded_pairs(recorded: SplitRecord, index: Index) -> dict[str, tuple[Pair, ...]]:
+    return {part: recorded.pairs(part, index) for part in recorded.parts}
 
 
 def _report(index: Index, inputs: CachedArray, targets: CachedArray) -> None:
@@ -242,6 +252,17 @@ def _report(index: Index, inputs: CachedArray, targets: CachedArray) -> None:
         )
     for name, reason in {**inputs.bad, **targets.bad}.items():
         print(f"left out {name}: {reason}")
+
+
+def _report_added(config: ml_collections.ConfigDict, recorded: SplitRecord, index: Index) -> None:
+    if config.overfit.num_pairs or config.data.split == "folds":
+        return  # from the first, not all that the data set holds took part
+    added = recorded.added_since(index)
+    if added:
+        print(
+            f"added to {index.directory} after the run began, and taking no part: "
+            f"{folds.first_few(added)} ({len(added)} in all)"
+        )
 
 
 def _examples(pairs: tuple[Pair, ...], inputs: CachedArray, targets: CachedArray) -> Examples:

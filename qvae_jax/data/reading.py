@@ -1,4 +1,4 @@
-"""Audio files read by several processes at once, in the order they are asked for."""
+"""Audio files read by several processes at once, and given in the order asked for."""
 
 import contextlib
 import os
@@ -13,31 +13,27 @@ from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
+from qvae_jax.system import memory
+from qvae_jax.system.cores import num_usable_cores
 from qvae_jax.system.errors import UserError
 
-FEW_FILES = 64  # so many are read sooner than processes start
-FILES_AHEAD = 8  # of each process: read, but not yet taken
-MOST_PROCESSES = 8  # more would only wait for the transform, and each takes some 60 MB
+FEW_FILES = 64  # reading these takes less time than starting processes
+FILES_AHEAD = 8  # that each process has read, but that are not yet taken
+MOST_PROCESSES = 8  # more would only wait for the transform, and each takes about 60 MB
 
 Load = Callable[[pathlib.Path], np.ndarray]
 
-# Not multiprocessing, whose processes would import the caller's main module with all that it
-# imports, JAX for one, and would run it where it has no guard.
+# Not by multiprocessing: its processes import the caller's main module, with JAX and whatever else
+# that imports, and run it where it has no guard.
 _START = (
     "import pickle, sys; sys.path[:] = pickle.load(sys.stdin.buffer); "
     f"from {__name__} import _serve; _serve()"
 )
 
 
-# glibc gives each large array back to the system when it is done with, and a fresh one begins with
-# a page fault every 4 kB: an eighth of a reader's work.
-_KEEPING_MEMORY = {"MALLOC_MMAP_THRESHOLD_": str(2**25), "MALLOC_TRIM_THRESHOLD_": str(2**26)}
-
-
 def default_num_processes() -> int:
-    """One for each core that this process may use, within reason."""
-    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return min(usable or 1, MOST_PROCESSES)
+    """A process for each core that this process may use, at most MOST_PROCESSES."""
+    return min(num_usable_cores(), MOST_PROCESSES)
 
 
 def read_all(
@@ -45,10 +41,10 @@ def read_all(
 ) -> Iterator[np.ndarray | UserError]:
     """load(path) for each path in turn, or the UserError that it raised.
 
-    With more than one process and more than a few files, processes read ahead of the caller, each
-    every num_processes-th file. They import what `load` needs, which should not be JAX: it takes
-    seconds and hundreds of megabytes. They end with this process, even if it is killed.
-    Raises UserError where one of them ends unexpectedly.
+    With more than one process and more than FEW_FILES files, other processes read ahead of the
+    caller, and each takes every num_processes-th file. They import what `load` needs, which should
+    not be JAX: that takes seconds and hundreds of megabytes. They end when this process does, even
+    if it is killed. Raises UserError where one of them ends unexpectedly.
     """
     if num_processes == 1 or len(paths) <= FEW_FILES:
         for path in paths:
@@ -73,13 +69,13 @@ def read_all(
 
 @contextlib.contextmanager
 def _reader() -> Iterator[subprocess.Popen]:
-    """A process that runs _serve, and is ended with the block."""
+    """A process that runs _serve until the block ends."""
     command = [sys.executable, "-c", _START]
     process = subprocess.Popen(
         command,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
-        env=_KEEPING_MEMORY | os.environ,
+        env=memory.keeping_freed_memory(os.environ),
     )
     try:
         yield process
@@ -92,10 +88,10 @@ def _reader() -> Iterator[subprocess.Popen]:
 
 
 def _serve() -> None:
-    """A reading process: files named on standard input, what is read to standard output."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the main process takes care of it
+    """Reads the files named on standard input, and writes what load makes to standard output."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the main process handles it
     results = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
-    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # libraries may print
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # where libraries may print
     load, paths = pickle.load(sys.stdin.buffer)
     threading.Thread(target=_end_with_main_process, daemon=True).start()
     finished: queue.Queue = queue.Queue(FILES_AHEAD)

@@ -1,4 +1,4 @@
-"""What the rows of each prepared array are made of: targets, log-mels, encoder maps, features."""
+"""How the rows of each prepared array are made: targets, log-mels, encoder maps and features."""
 
 import dataclasses
 import functools
@@ -14,6 +14,7 @@ from qvae_jax.audio.logmel import FrontEnd, log_mel
 from qvae_jax.data.cache import Recipe
 from qvae_jax.data.loading import LOGMEL_DTYPE, load_logmel
 from qvae_jax.models import decoders, variables
+from qvae_jax.models.batching import in_batches
 from qvae_jax.models.qvae import QVAE, QVAEConfig
 from qvae_jax.models.variables import Variables
 
@@ -44,7 +45,7 @@ def logmels(front_end: FrontEnd) -> Recipe:
 
 
 def features(model_config: QVAEConfig, model_variables: Variables) -> Recipe:
-    """Imitations as the encoder's features of unit norm: float32 [feature_dim]."""
+    """Imitations as the encoder's features, float32 [feature_dim], of unit norm."""
     graphdef, _ = variables.split(QVAE(model_config, rng=None))
     front_end = model_config.front_end
 
@@ -53,9 +54,13 @@ def features(model_config: QVAEConfig, model_variables: Variables) -> Recipe:
         model = variables.merge(graphdef, model_variables)
         return model.features(log_mel(waveforms, front_end))
 
+    def transform(waveforms: list[np.ndarray]) -> np.ndarray:
+        rows = _stacked(waveforms, front_end.num_samples)
+        return in_batches(functools.partial(compute, model_variables), rows, ENCODER_BATCH_SIZE)
+
     return Recipe(
         load=_loader(front_end.sample_rate_hz, front_end.duration_s),
-        transform=_in_batches(functools.partial(compute, model_variables), front_end),
+        transform=transform,
         row_shape=(model_config.feature_dim(),),
         dtype=np.float32,
         parameters={
@@ -69,9 +74,14 @@ def features(model_config: QVAEConfig, model_variables: Variables) -> Recipe:
 
 
 def maps(model_config: QVAEConfig, model_variables: Variables, first_layer: int) -> Recipe:
-    """Imitations as the map before an encoder layer: float32 [mels, frames, channels].
+    """Imitations as the map that an encoder layer is given: float32 [mels, frames, channels].
 
-    Made from the log-mels of `logmels`, so that training from either is the same.
+    Computed from the log-mels of `logmels`, in float16, so that training from either is the same.
+
+    Args:
+        model_config: the model.
+        model_variables: its weights.
+        first_layer: the number of the layer, at least 1.
     """
     graphdef, _ = variables.split(QVAE(model_config, rng=None))
     of_logmel = logmels(model_config.front_end)
@@ -82,9 +92,8 @@ def maps(model_config: QVAEConfig, model_variables: Variables, first_layer: int)
         return encoder.last_map(logmel, last_layer=first_layer - 1)
 
     def transform(loaded: list[np.ndarray]) -> np.ndarray:
-        batch = np.zeros((ENCODER_BATCH_SIZE, *of_logmel.row_shape), np.float32)
-        batch[: len(loaded)] = loaded
-        return np.asarray(compute(model_variables, batch))[: len(loaded)]
+        rows = np.stack(loaded).astype(np.float32)
+        return in_batches(functools.partial(compute, model_variables), rows, ENCODER_BATCH_SIZE)
 
     return Recipe(
         load=of_logmel.load,
@@ -102,7 +111,7 @@ def maps(model_config: QVAEConfig, model_variables: Variables, first_layer: int)
 
 
 def digest(parameters: dict) -> str:
-    """A short name for parameters, so that arrays of different ones lie side by side."""
+    """A short name for parameters: arrays made with different ones get different file names."""
     return hashlib.sha256(json.dumps(parameters, sort_keys=True).encode()).hexdigest()[:12]
 
 
@@ -114,19 +123,8 @@ def _stacked(waveforms: list[np.ndarray], num_samples: int) -> np.ndarray:
     return np.stack([fit_length(waveform, num_samples) for waveform in waveforms])
 
 
-def _in_batches(compute: Callable, front_end: FrontEnd) -> Callable:
-    """compute for up to ENCODER_BATCH_SIZE waveforms, filled up with silence: one program."""
-
-    def transform(waveforms: list[np.ndarray]) -> np.ndarray:
-        batch = np.zeros((ENCODER_BATCH_SIZE, front_end.num_samples), np.float32)
-        batch[: len(waveforms)] = _stacked(waveforms, front_end.num_samples)
-        return np.asarray(compute(batch))[: len(waveforms)]
-
-    return transform
-
-
 def _encoder_digest(model_variables: Variables, last_layer: int) -> str:
-    """SHA-256 of the arrays of the encoder's first layers, by which another encoder is noticed."""
+    """SHA-256 of the encoder's layers up to last_layer, which tells one encoder from another."""
     prefixes = tuple(f"encoder.features.{layer}." for layer in range(last_layer + 1))
     found = hashlib.sha256()
     for arrays in model_variables:

@@ -5,8 +5,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from qvae_jax.data.vimsketch import Index, Pair
+from qvae_jax.data.index import Index, Pair
 from qvae_jax.system.errors import UserError
+
+PARTS = ("train", "interpolation", "extrapolation")
 
 
 @dataclass(frozen=True)

@@ -5,8 +5,8 @@ Every pair starts from one `Gesture`, the control curves of a sound (pitch, loud
     gesture ──────────────────────────► sound.synthesise ─────────► references/
     gesture ──► vary (a clumsy copy) ──► voice ──► record ────────► vocal_imitations/
 
-so an imitation shares with its target what a person would keep of it, and nothing else. The
-folder has VimSketch's layout; nothing is downloaded, and one seed always gives the same files.
+so an imitation shares with its target what a person would imitate of it, and nothing else. The
+folder has VimSketch's layout. Nothing is downloaded, and the same seed always gives the same files.
 """
 
 from __future__ import annotations
@@ -31,11 +31,13 @@ CONTROL_RATE_HZ = 500
 
 @dataclass(frozen=True, eq=False)
 class Gesture:
-    """What happens in a sound, apart from its timbre: curves of equal length at CONTROL_RATE_HZ.
+    """What happens in a sound, apart from its timbre: curves [controls] at CONTROL_RATE_HZ.
 
-    pitch_hz: fundamental (or pulse rate); where the sound is noise, the centre of its band.
-    loudness: linear amplitude in [0, 1].
-    noisiness: share of the power that is noise, in [0, 1].
+    Attributes:
+        duration_s: length of the sound.
+        pitch_hz: fundamental or pulse rate; where the sound is noise, the centre of its band.
+        loudness: linear amplitude in [0, 1].
+        noisiness: share of the power that is noise, in [0, 1].
     """
 
     duration_s: float
@@ -46,9 +48,13 @@ class Gesture:
 
 @dataclass(frozen=True)
 class Sound:
-    """A target sound: its gesture, and how (gesture, rng) becomes audio at TARGET_RATE_HZ.
+    """A target sound.
 
-    vowels: those on which people would sing it (keys of VOWEL_FORMANTS_HZ): "boom" for a drum.
+    Attributes:
+        gesture: makes its gesture.
+        synthesise: makes audio [samples] at TARGET_RATE_HZ, at any level, from (gesture, rng).
+        vowels: keys of VOWEL_FORMANTS_HZ, those on which people would sing it, as "boom" for a
+            drum.
     """
 
     gesture: Callable[[], Gesture]
@@ -60,9 +66,9 @@ class Sound:
 
 
 def make_gesture(duration_s: float, pitch_hz, loudness, noisiness) -> Gesture:
-    """A gesture from curves given as functions of time [s], or as constants.
+    """A gesture from curves given as functions of time in seconds, or as constants.
 
-    The loudness is brought to zero over the last 30 ms, so that no sound ends in a click.
+    The loudness falls to zero over the last 30 ms, so that no sound ends in a click.
     """
     times_s = np.arange(round(duration_s * CONTROL_RATE_HZ)) / CONTROL_RATE_HZ
     fade = np.clip((duration_s - times_s) / 0.03, 0.0, 1.0)
@@ -75,19 +81,25 @@ def make_gesture(duration_s: float, pitch_hz, loudness, noisiness) -> Gesture:
 
 
 def points(*time_and_value):
-    """Straight lines through (time_s, value) points, as a function of time."""
+    """Straight lines through (time_s, value) points, as a function of time in seconds."""
     times_s, values = zip(*time_and_value)
     return lambda t: np.interp(t, times_s, values)
 
 
 def glide(*time_and_hz):
-    """Straight lines through (time_s, frequency_hz) points on a logarithmic pitch scale."""
+    """Lines through (time_s, frequency_hz) points, straight in log frequency, as a function."""
     log_points = points(*((time_s, np.log(hz)) for time_s, hz in time_and_hz))
     return lambda t: np.exp(log_points(t))
 
 
 def strikes(onsets_s, decay_s, strengths=None):
-    """Strikes that start at once and decay exponentially, as a function of time."""
+    """Loudness of strikes, which start abruptly and decay exponentially, as a function of time.
+
+    Args:
+        onsets_s: when each starts.
+        decay_s: time in which each falls to 1/e.
+        strengths: peak of each; None: 1.
+    """
     strengths = np.ones(len(onsets_s)) if strengths is None else strengths
 
     def loudness(t):
@@ -99,7 +111,13 @@ def strikes(onsets_s, decay_s, strengths=None):
 
 
 def strokes(onsets_s, length_s, strengths=None):
-    """Bumps that swell and fade within length_s of each onset, as a function of time."""
+    """Loudness of strokes, which swell and fade within length_s, as a function of time.
+
+    Args:
+        onsets_s: when each starts.
+        length_s: how long each lasts.
+        strengths: peak of each; None: 1.
+    """
     strengths = np.ones(len(onsets_s)) if strengths is None else strengths
 
     def loudness(t):
@@ -120,19 +138,20 @@ def at_rate(curve: np.ndarray, rate_hz: int) -> np.ndarray:
 
 
 def cycles(pitch_hz: np.ndarray, rate_hz: int) -> np.ndarray:
-    """Cycles completed so far [samples], given the frequency at each sample."""
+    """Cycles completed up to each sample, [samples], given the frequency at each."""
     return np.cumsum(pitch_hz) / rate_hz
 
 
 def unit_rms(audio: np.ndarray) -> np.ndarray:
+    """The audio scaled to a root mean square of 1."""
     return audio / np.sqrt(np.mean(audio**2))
 
 
 def noise_band(rng, center_hz: np.ndarray, width_hz: float, rate_hz: int) -> np.ndarray:
-    """Noise of unit rms in a band of width_hz around a moving centre, both [samples].
+    """Noise [samples] of unit rms in a band of width_hz around a centre [samples] that may move.
 
-    Complex low-passed noise moved up by a gliding carrier: the centre may change at each
-    sample, which a filter with fixed coefficients cannot do.
+    Complex low-passed noise, shifted up by a gliding carrier: the centre may change at each
+    sample, which a filter with fixed coefficients cannot follow.
     """
     white = rng.standard_normal((2, len(center_hz)))
     lowpass = signal.butter(2, width_hz / 2, fs=rate_hz, output="sos")
@@ -151,9 +170,9 @@ def peak_filter(audio: np.ndarray, center_hz: float, width_hz: float) -> np.ndar
 
 
 def partials(gesture: Gesture, ratios, gains, dampings) -> np.ndarray:
-    """Sum of sinusoids at ratios · pitch; each follows loudness ** damping.
+    """Sum [samples] of sinusoids at ratios · pitch, with gains that follow loudness ** damping.
 
-    With an exponentially decaying loudness a damping of 2 halves the partial's decay time.
+    Where loudness decays exponentially, a damping of 2 halves the partial's decay time.
     """
     turns = 2 * np.pi * cycles(at_rate(gesture.pitch_hz, TARGET_RATE_HZ), TARGET_RATE_HZ)
     loudness = at_rate(gesture.loudness, TARGET_RATE_HZ)
@@ -162,10 +181,12 @@ def partials(gesture: Gesture, ratios, gains, dampings) -> np.ndarray:
 
 
 def bell_gesture() -> Gesture:
+    """One strike at 440 Hz that rings for seconds."""
     return make_gesture(2.6, 440.0, strikes([0.02], 0.7), 0.0)
 
 
 def bell(gesture: Gesture, rng) -> np.ndarray:
+    """A church bell's partials."""
     # Hum, prime, tierce, quint, nominal and two above: the partials of a tuned church bell.
     ratios = (0.5, 1.0, 1.19, 1.5, 2.0, 2.66, 4.1)
     return partials(
@@ -177,6 +198,7 @@ KNOCKS_S = (0.02, 0.32, 0.62, 0.77, 0.92, 1.22)
 
 
 def wood_block_gesture() -> Gesture:
+    """Six knocks, high and low."""
     high_or_low = [850.0, 640.0, 850.0, 850.0, 850.0, 640.0]
 
     def pitch_hz(t):
@@ -186,6 +208,7 @@ def wood_block_gesture() -> Gesture:
 
 
 def wood_block(gesture: Gesture, rng) -> np.ndarray:
+    """Three short, inharmonic partials."""
     return partials(gesture, (1.0, 1.52, 2.44), (1.0, 0.5, 0.35), (1.0, 1.5, 2.5))
 
 
@@ -193,6 +216,8 @@ DRUM_BEATS_S = (0.02, 0.52, 0.77, 1.02)
 
 
 def drum_gesture() -> Gesture:
+    """Four beats, each falling in pitch."""
+
     def pitch_hz(t):  # a skin hit hard starts sharp and relaxes
         return 62.0 + 90.0 * strikes(DRUM_BEATS_S, 0.07)(t)
 
@@ -201,6 +226,7 @@ def drum_gesture() -> Gesture:
 
 
 def drum(gesture: Gesture, rng) -> np.ndarray:
+    """A skin's modes, and the noise of the stick."""
     # Modes of an ideal circular membrane.
     skin = partials(gesture, (1.0, 1.59, 2.14, 2.30), (1.0, 0.5, 0.25, 0.2), (1.0, 1.8, 2.5, 3.0))
     loudness = at_rate(gesture.loudness, TARGET_RATE_HZ)
@@ -212,6 +238,7 @@ def drum(gesture: Gesture, rng) -> np.ndarray:
 
 
 def bowed_string_gesture() -> Gesture:
+    """Two slides with vibrato, over three swells."""
     slide_hz = glide((0.0, 196.0), (0.7, 196.0), (1.1, 294.0), (1.7, 294.0), (2.0, 262.0))
 
     def pitch_hz(t):
@@ -223,6 +250,7 @@ def bowed_string_gesture() -> Gesture:
 
 
 def bowed_string(gesture: Gesture, rng) -> np.ndarray:
+    """Harmonics through the resonances of a body, and the noise of rosin."""
     numbers = np.arange(1, 25)
     # Harder bowing brightens: the higher the harmonic, the more it owes to loudness.
     string = partials(gesture, numbers, 1.0 / numbers, 1.0 + numbers / 12)
@@ -237,6 +265,8 @@ SANDING_STROKES_S = (0.05, 0.45, 0.85, 1.25, 1.65, 2.05)
 
 
 def sandpaper_gesture() -> Gesture:
+    """Six strokes, to and fro."""
+
     def pitch_hz(t):  # forth is brighter than back
         forth = strokes(SANDING_STROKES_S[::2], 0.38)(t)
         return 2000.0 + 1800.0 * np.sqrt(forth)
@@ -246,6 +276,7 @@ def sandpaper_gesture() -> Gesture:
 
 
 def sandpaper(gesture: Gesture, rng) -> np.ndarray:
+    """A noise band with the grain of grit."""
     center_hz = at_rate(gesture.pitch_hz, TARGET_RATE_HZ)
     grit = noise_band(rng, center_hz, 1600.0, TARGET_RATE_HZ)
     grain = 0.6 + 0.4 * np.abs(rng.standard_normal(len(grit)))
@@ -256,6 +287,7 @@ def sandpaper(gesture: Gesture, rng) -> np.ndarray:
 
 
 def flute_gesture() -> Gesture:
+    """Three rising notes, each with a breath of its own."""
     melody_hz = glide(
         (0.0, 523.0), (0.68, 523.0), (0.72, 659.0), (1.28, 659.0), (1.32, 784.0), (2.4, 784.0)
     )
@@ -271,6 +303,7 @@ def flute_gesture() -> Gesture:
 
 
 def flute(gesture: Gesture, rng) -> np.ndarray:
+    """A few harmonics, and breath near and above the pitch."""
     pipe = partials(gesture, (1, 2, 3, 4), (1.0, 0.35, 0.18, 0.06), (1.0, 1.4, 1.8, 2.2))
     pitch_hz = at_rate(gesture.pitch_hz, TARGET_RATE_HZ)
     loudness = at_rate(gesture.loudness, TARGET_RATE_HZ)
@@ -280,12 +313,14 @@ def flute(gesture: Gesture, rng) -> np.ndarray:
 
 
 def wind_gesture() -> Gesture:
+    """A howl that rises twice with its gusts."""
     howl_hz = glide((0.0, 350.0), (0.7, 900.0), (1.2, 480.0), (1.9, 1100.0), (2.6, 400.0))
     gusts = points((0.0, 0.1), (0.7, 0.9), (1.2, 0.3), (1.9, 1.0), (2.6, 0.0))
     return make_gesture(2.6, howl_hz, gusts, 0.9)
 
 
 def wind(gesture: Gesture, rng) -> np.ndarray:
+    """A narrow howling band, and a wide one above it."""
     howl_hz = at_rate(gesture.pitch_hz, TARGET_RATE_HZ)
     loudness = at_rate(gesture.loudness, TARGET_RATE_HZ)
     howl = noise_band(rng, howl_hz, 110.0, TARGET_RATE_HZ)
@@ -297,44 +332,50 @@ def wind(gesture: Gesture, rng) -> np.ndarray:
 
 
 def steam_gesture() -> Gesture:
+    """A sudden release that sinks and fades."""
     release_hz = glide((0.0, 7000.0), (0.5, 6500.0), (2.4, 4200.0))
     loudness = points((0.0, 0.0), (0.04, 1.0), (0.3, 0.75), (1.6, 0.6), (2.4, 0.0))
     return make_gesture(2.4, release_hz, loudness, 1.0)
 
 
 def steam(gesture: Gesture, rng) -> np.ndarray:
+    """A wide band of noise."""
     center_hz = at_rate(gesture.pitch_hz, TARGET_RATE_HZ)
     loudness = at_rate(gesture.loudness, TARGET_RATE_HZ)
     return loudness * noise_band(rng, center_hz, 4500.0, TARGET_RATE_HZ)
 
 
 def crackle_gesture() -> Gesture:
+    """Bursts of snaps at odd times, over a steady glow."""
     bursts = strikes((0.05, 0.3, 0.42, 0.8, 1.0, 1.1, 1.5, 1.75, 1.9), 0.05, (1, 0.6, 0.9) * 3)
     return make_gesture(2.2, 1600.0, lambda t: np.maximum(0.12, bursts(t)), 0.85)
 
 
 def crackle(gesture: Gesture, rng) -> np.ndarray:
-    """A wood fire: sparse snaps in three woods, over a soft low roar."""
+    """Sparse snaps of three kinds of wood over a soft, low roar."""
     loudness = at_rate(gesture.loudness, TARGET_RATE_HZ)
     fire = 0.08 * noise_band(rng, np.full(len(loudness), 250.0), 300.0, TARGET_RATE_HZ)
     for center_hz, width_hz in ((900.0, 250.0), (1700.0, 400.0), (3400.0, 700.0)):
         falls = rng.random(len(loudness)) < 90.0 * loudness**2 / TARGET_RATE_HZ
         snaps = falls * rng.uniform(0.3, 1.0, len(loudness))
         fire += unit_rms(peak_filter(snaps, center_hz, width_hz)) * np.sqrt(loudness)
-    return np.tanh(fire / 3.0)  # or single snaps would leave the rest barely audible
+    return np.tanh(fire / 3.0)  # without which single snaps would leave the rest barely audible
 
 
 # --- Target sounds: pitched ----------------------------------------------------------------
 
 
 def siren_gesture() -> Gesture:
-    def pitch_hz(t):  # up and down twice, in equal intervals
+    """Up and down twice, held at one loudness."""
+
+    def pitch_hz(t):  # in equal intervals, not in equal frequencies
         return 650.0 * 2.0 ** (-0.75 * np.cos(2 * np.pi * t / 1.3))
 
     return make_gesture(2.6, pitch_hz, points((0.0, 0.0), (0.15, 1.0), (2.4, 1.0), (2.6, 0.0)), 0.0)
 
 
 def siren(gesture: Gesture, rng) -> np.ndarray:
+    """The first odd harmonics."""
     return partials(gesture, (1, 3, 5, 7), (1.0, 0.33, 0.2, 0.1), (1.0, 1.0, 1.0, 1.0))
 
 
@@ -342,6 +383,8 @@ CHIRPS_S = (0.05, 0.3, 0.55, 1.1, 1.3, 1.5, 1.7)
 
 
 def bird_gesture() -> Gesture:
+    """Seven rising chirps."""
+
     def pitch_hz(t):
         since_s = t - np.asarray(CHIRPS_S)[:, None]
         latest_s = np.min(np.where(since_s >= 0, since_s, np.inf), axis=0)
@@ -352,6 +395,7 @@ def bird_gesture() -> Gesture:
 
 
 def bird(gesture: Gesture, rng) -> np.ndarray:
+    """A nearly pure tone."""
     return partials(gesture, (1, 2), (1.0, 0.15), (1.0, 1.5))
 
 
@@ -359,7 +403,10 @@ def bird(gesture: Gesture, rng) -> np.ndarray:
 
 
 def pulses(gesture: Gesture, sharpness: float, strengths) -> np.ndarray:
-    """One decaying pulse per cycle of the pitch, the strengths taken in turn."""
+    """One decaying pulse in each cycle of the pitch, [samples], the strengths taken in turn.
+
+    A pulse falls to exp(-sharpness) by the end of its cycle.
+    """
     cycle = cycles(at_rate(gesture.pitch_hz, TARGET_RATE_HZ), TARGET_RATE_HZ)
     turn = np.asarray(strengths)[np.floor(cycle).astype(int) % len(strengths)]
     loudness = at_rate(gesture.loudness, TARGET_RATE_HZ)
@@ -367,6 +414,7 @@ def pulses(gesture: Gesture, sharpness: float, strengths) -> np.ndarray:
 
 
 def engine_gesture() -> Gesture:
+    """An idle, a rev up, and down again."""
     revs_hz = glide((0.0, 24.0), (0.6, 26.0), (1.5, 62.0), (1.9, 62.0), (2.6, 30.0))
     throttle = points((0.0, 0.0), (0.1, 0.5), (0.6, 0.55), (1.5, 1.0), (1.9, 0.9), (2.6, 0.35))
 
@@ -378,6 +426,7 @@ def engine_gesture() -> Gesture:
 
 
 def engine(gesture: Gesture, rng) -> np.ndarray:
+    """Firing pulses, each of another strength, through the resonances of pipes."""
     firing = pulses(gesture, 6.0, (1.0, 0.7, 0.9, 0.6))
     exhaust = firing * (1.0 + 0.25 * rng.standard_normal(len(firing)))
     pipes = ((95.0, 60.0), (310.0, 120.0), (900.0, 500.0))
@@ -388,11 +437,13 @@ CROAKS_S = (0.05, 0.65, 1.25)
 
 
 def frog_gesture() -> Gesture:
+    """Three croaks, each rising."""
     pitch_hz = points(*((c + d, hz) for c in CROAKS_S for d, hz in ((0.0, 38.0), (0.4, 60.0))))
     return make_gesture(1.8, pitch_hz, strokes(CROAKS_S, 0.42, (0.8, 0.9, 1.0)), 0.05)
 
 
 def frog(gesture: Gesture, rng) -> np.ndarray:
+    """Pulses through two resonances of a throat."""
     throat = pulses(gesture, 9.0, (1.0,))
     low, high = ((620.0, 90.0), (1650.0, 160.0))
     return peak_filter(throat, *low) + 0.8 * peak_filter(throat, *high)
@@ -440,10 +491,10 @@ VOICE_RANGE_HZ = (75.0, 600.0)
 
 @dataclass(frozen=True)
 class Variation:
-    """Everything in which one imitation differs from the next."""
+    """Everything in which one imitation differs from another."""
 
     time_stretch: float  # 1 keeps the duration
-    rubato: float  # in (-1, 1): hurrying at first and lingering later, or the reverse
+    rubato: float  # in (-1, 1): hurrying first and lingering later, or the reverse
     interval_stretch: float  # 1 keeps the intervals
     transposition_semitones: float  # on top of whole octaves into the speaker's register
     dynamics: float  # exponent on loudness
@@ -489,7 +540,7 @@ def draw_variation(vowels: tuple[str, ...], rng: np.random.Generator) -> Variati
 
 
 def wander(rng, num_controls: int, cutoff_hz: float = 12.0) -> np.ndarray:
-    """Slow random drift of unit rms [controls]: what an unsteady muscle does."""
+    """Slow random drift of unit rms, [num_controls], as of an unsteady muscle."""
     lowpass = signal.butter(1, cutoff_hz, fs=CONTROL_RATE_HZ, output="sos")
     return unit_rms(signal.sosfilt(lowpass, rng.standard_normal(num_controls)))
 
@@ -510,10 +561,10 @@ def retime(gesture: Gesture, variation: Variation) -> Gesture:
 
 
 def vary(gesture: Gesture, variation: Variation, rng: np.random.Generator) -> Gesture:
-    """The gesture as one imitator performs it, still in the octave of the target.
+    """The gesture as one imitator performs it, still in the target's octave.
 
-    Timing, intervals, dynamics and noisiness are bent by `variation`; vibrato, jitter and
-    shimmer are added; what is faster than lips and lungs (about 20 ms) is smoothed away.
+    `variation` bends timing, intervals, dynamics and noisiness, and adds vibrato, jitter and
+    shimmer. What is faster than lips and lungs (about 20 ms) is smoothed away.
     """
     retimed = retime(gesture, variation)
     num_controls = len(retimed.loudness)
@@ -536,9 +587,9 @@ def vary(gesture: Gesture, variation: Variation, rng: np.random.Generator) -> Ge
 
 
 def vocal_pitch_hz(gesture: Gesture, variation: Variation) -> np.ndarray:
-    """The pitch curve moved by whole octaves to the speaker's register, [controls], in Hz.
+    """The pitch curve [controls] in Hz, moved by whole octaves to the speaker's register.
 
-    The speaker's transposition comes on top; the result is kept within VOICE_RANGE_HZ.
+    The speaker's transposition is added, and the result kept within VOICE_RANGE_HZ.
     """
     middle = np.average(np.log2(gesture.pitch_hz), weights=gesture.loudness)
     octaves = np.round(np.log2(variation.register_hz) - middle)
@@ -547,10 +598,10 @@ def vocal_pitch_hz(gesture: Gesture, variation: Variation) -> np.ndarray:
 
 
 def glottal_source(pitch_hz: np.ndarray, open_quotient: float, rate_hz: int) -> np.ndarray:
-    """The derivative of Rosenberg's (1971) trigonometric glottal flow, unit rms, [samples].
+    """The derivative of Rosenberg's (1971) trigonometric glottal flow, [samples], of unit rms.
 
-    pitch_hz: [samples]. The glottis opens over open_quotient of each cycle, shuts in 0.4 of
-    that time and stays shut for the rest.
+    The glottis opens over open_quotient of each cycle of pitch_hz [samples], closes in 0.4 of that
+    time, and stays closed for the rest.
     """
     phase = cycles(pitch_hz, rate_hz) % 1.0
     closing = 0.4 * open_quotient
@@ -561,7 +612,7 @@ def glottal_source(pitch_hz: np.ndarray, open_quotient: float, rate_hz: int) -> 
 
 
 def vocal_tract(audio: np.ndarray, variation: Variation) -> np.ndarray:
-    """The source filtered by the vowel's formants, unit rms: a cascade as in Klatt (1980)."""
+    """The source filtered by the vowel's formants, in a cascade as in Klatt (1980), of unit rms."""
     for formant_hz, width_hz in zip(VOWEL_FORMANTS_HZ[variation.vowel], FORMANT_WIDTHS_HZ):
         center_hz = variation.formant_scale * formant_hz
         radius = np.exp(-np.pi * width_hz / variation.rate_hz)
@@ -571,10 +622,10 @@ def vocal_tract(audio: np.ndarray, variation: Variation) -> np.ndarray:
 
 
 def voice(gesture: Gesture, variation: Variation, rng: np.random.Generator) -> np.ndarray:
-    """A speaker performing the gesture, [samples] at variation.rate_hz, in any scale.
+    """A speaker performing the gesture: [samples] at variation.rate_hz, at any level.
 
-    Tone: a glottal source through a vowel. Noise: half breath through the same vowel, half
-    frication at the gesture's pitch, as far as a mouth can follow it (a whistled wind, sh, s).
+    The tone is a glottal source through a vowel. The noise is part breath through the same vowel,
+    part frication at the gesture's pitch as far as a mouth can follow it (a whistled wind, sh, s).
     """
     rate_hz = variation.rate_hz
     pitch_hz = at_rate(vocal_pitch_hz(gesture, variation), rate_hz)
@@ -588,14 +639,17 @@ def voice(gesture: Gesture, variation: Variation, rng: np.random.Generator) -> n
     friction = noise_band(rng, friction_hz, friction_width_hz, rate_hz)
 
     noisiness = at_rate(gesture.noisiness, rate_hz)
-    # Frication only replaces breath where the noise is the sound, not where it colours a tone.
+    # Frication replaces breath only where the noise is the sound, not where it colours a tone.
     noise = np.sqrt(1.0 - noisiness**2) * breath + noisiness * friction
     mixed = np.sqrt(1.0 - noisiness) * tone + np.sqrt(noisiness) * noise
     return at_rate(gesture.loudness, rate_hz) * mixed
 
 
 def record(audio: np.ndarray, variation: Variation, rng: np.random.Generator) -> np.ndarray:
-    """The performance as a home recording: silence before and after, room noise, any level."""
+    """The performance as a home recording, with silence before and after, and room noise.
+
+    [samples] at variation.rate_hz, its peak at variation.peak.
+    """
     before = round(variation.leading_silence_s * variation.rate_hz)
     after = round(0.1 * variation.rate_hz)
     padded = np.pad(audio / np.max(np.abs(audio)), (before, after))
@@ -619,7 +673,7 @@ def imitate(sound: Sound, rng: np.random.Generator) -> tuple[np.ndarray, int]:
 
 
 def generator_for(seed: int, sound_index: int, imitation_index: int) -> np.random.Generator:
-    """The randomness of one file: imitations count from 1, and 0 is the target itself."""
+    """The generator of one file's randomness; imitations count from 1, and 0 is the target."""
     return np.random.default_rng([seed, sound_index, imitation_index])
 
 
@@ -630,11 +684,11 @@ def write_synthetic_data_set(
 
     references/NNN_<key>.wav are 22,050 Hz and vocal_imitations/NNNNN_<key>.wav of mixed rates,
     all mono 16-bit PCM; reference_file_names.csv and vocal_imitation_file_names.csv hold one
-    name a line; synthetic.json tells how the folder was made. The folder appears only once it
-    is complete. One that was made with the same arguments is left as it is.
+    name a line; synthetic.json says how the folder was made. The folder appears only once it is
+    complete. One that was made with the same arguments is left as it is.
 
-    Returns the folder. Raises UserError if it holds anything else, or for a negative seed or
-    fewer than one imitation.
+    Returns the folder. Raises UserError if it holds anything else, or for a negative seed or less
+    than one imitation.
     """
     directory = Path(directory)
     if seed < 0 or num_imitations_per_sound < 1:
@@ -660,14 +714,14 @@ def write_synthetic_data_set(
         try:
             finished.rename(directory)
         except OSError:
-            # Another process may have put the same folder there in the meantime.
+            # Another process may have written the same folder in the meantime.
             if not _is_made_by(directory, recipe):
                 raise
     return directory
 
 
 def _is_made_by(directory: Path, recipe: dict) -> bool:
-    """Whether the folder is there, made by this recipe; raises UserError if it is another."""
+    """Whether the folder was made by this recipe; UserError if it holds anything else."""
     if not directory.exists() or (directory.is_dir() and not any(directory.iterdir())):
         return False
     try:

@@ -8,6 +8,7 @@ underscore, are equal. Any folder laid out so can be read; the two lists may be 
 VimSketch: Kim et al., Zenodo record 2596911.
 """
 
+import functools
 import os
 from collections import Counter
 from collections.abc import Sequence
@@ -15,7 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from qvae_jax.audio.files import is_audio_file_name
-from qvae_jax.system.errors import UserError
+from qvae_jax.data.index import Index, Pair
+from qvae_jax.system.errors import UserError, first_few
 
 REFERENCES_FOLDER = "references"
 IMITATIONS_FOLDER = "vocal_imitations"
@@ -25,43 +27,6 @@ IMITATIONS_LIST = "vocal_imitation_file_names.csv"
 LISTS = {REFERENCES_FOLDER: REFERENCES_LIST, IMITATIONS_FOLDER: IMITATIONS_LIST}
 
 _LAYOUT = f"{REFERENCES_FOLDER}/ and {IMITATIONS_FOLDER}/"
-_NUM_NAMES_SHOWN = 3
-
-
-@dataclass(frozen=True)
-class Pair:
-    """One vocal imitation and the reference sound it imitates, by file names."""
-
-    imitation: str
-    reference: str
-    key: str
-
-
-@dataclass(frozen=True)
-class Index:
-    """What a data set holds; every sequence keeps the order of the lists.
-
-    Attributes:
-        directory: the data set's folder.
-        references: file name of each reference, by key.
-        imitations: file names of all imitations, those without a reference among them.
-        pairs: one for each imitation that has a reference.
-        unpaired_imitations: file names of the imitations without a reference.
-        unused_references: file names of the references without an imitation.
-    """
-
-    directory: Path
-    references: dict[str, str]
-    imitations: tuple[str, ...]
-    pairs: tuple[Pair, ...]
-    unpaired_imitations: tuple[str, ...]
-    unused_references: tuple[str, ...]
-
-    def imitation_path(self, pair: Pair) -> Path:
-        return self.directory / IMITATIONS_FOLDER / pair.imitation
-
-    def reference_path(self, pair: Pair) -> Path:
-        return self.directory / REFERENCES_FOLDER / pair.reference
 
 
 def read_index(dataset_dir: str | os.PathLike) -> Index:
@@ -78,13 +43,8 @@ def read_index(dataset_dir: str | os.PathLike) -> Index:
     """
     directory = Path(dataset_dir)
     contents = read_contents(directory)
-    if contents.listed is None:
-        names = {
-            folder: sorted(filter(is_audio_file_name, present))
-            for folder, present in contents.present.items()
-        }
-    else:
-        names = contents.listed
+    names = contents.names()
+    if contents.listed is not None:
         for folder, list_name in LISTS.items():
             present = contents.present[folder]
             _require_files(directory / list_name, names[folder], directory / folder, present)
@@ -100,6 +60,15 @@ class Contents:
 
     listed: dict[str, list[str]] | None
     present: dict[str, set[str]]
+
+    def names(self) -> dict[str, list[str]]:
+        """The names that count, by folder: the listed ones, or else all audio files, sorted."""
+        if self.listed is not None:
+            return self.listed
+        return {
+            folder: sorted(filter(is_audio_file_name, present))
+            for folder, present in self.present.items()
+        }
 
 
 def read_contents(dataset_dir: str | os.PathLike) -> Contents:
@@ -167,6 +136,8 @@ def index_from_names(
     imitated = set(keys)
     return Index(
         directory=directory,
+        imitations_dir=directory / IMITATIONS_FOLDER,
+        references_dir=directory / REFERENCES_FOLDER,
         references=references,
         imitations=tuple(imitation_names),
         pairs=pairs,
@@ -180,6 +151,34 @@ def index_from_names(
 def pairing_key(name: str) -> str:
     """What an imitation's and its reference's names have in common; empty where it is missing."""
     return name.partition("_")[2]
+
+
+def find_references(
+    paths: Sequence[Path], dataset_dir: str | os.PathLike | None = None
+) -> list[Path | None]:
+    """The sound that each of some audio files imitates, None where no data set says so.
+
+    It is looked for in the data set that the file lies in, then in dataset_dir, where a file of
+    the same name is that imitation. Neither has to be a whole data set.
+    """
+    references_in = functools.cache(_references_by_key)
+    found = []
+    for path in paths:
+        folder, reference = path.resolve().parent, None
+        if folder.name == IMITATIONS_FOLDER:
+            reference = references_in(folder.parent).get(pairing_key(path.name))
+        # Of another name it would only share its key with imitations there, as any file may.
+        same_name = dataset_dir and (Path(dataset_dir) / IMITATIONS_FOLDER / path.name).is_file()
+        if reference is None and same_name:
+            reference = references_in(Path(dataset_dir)).get(pairing_key(path.name))
+        found.append(reference)
+    return found
+
+
+def _references_by_key(directory: Path) -> dict[str, Path]:
+    """The references that lie there; of several with one key the first by name."""
+    found = sorted((directory / REFERENCES_FOLDER).glob("*_*"), reverse=True)
+    return {pairing_key(path.name): path for path in found if pairing_key(path.name)}
 
 
 def _key(name: str, folder: Path) -> str:
@@ -253,7 +252,7 @@ def _require_files(list_path: Path, names: Sequence[str], folder: Path, present:
     if absent:
         raise UserError(
             f"The list {list_path} names {len(absent)} of {len(names)} files that are not in "
-            f"{folder} ({_first_few(absent)}); restore the files or take the names off the list."
+            f"{folder} ({first_few(absent)}); restore the files or take the names off the list."
         )
 
 
@@ -262,10 +261,5 @@ def _require_unique(imitation_names: Sequence[str], directory: Path) -> None:
     if repeated:
         raise UserError(
             f"The list {directory / IMITATIONS_LIST} names {len(repeated)} of its files more than "
-            f"once ({_first_few(repeated)}); keep one line of each."
+            f"once ({first_few(repeated)}); keep one line of each."
         )
-
-
-def _first_few(names: Sequence[str]) -> str:
-    shown = ", ".join(repr(name) for name in names[:_NUM_NAMES_SHOWN])
-    return shown + (", ..." if len(names) > _NUM_NAMES_SHOWN else "")

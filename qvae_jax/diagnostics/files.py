@@ -7,10 +7,10 @@ import numpy as np
 
 from qvae_jax.diagnostics import figures
 from qvae_jax.diagnostics.arrays import Snapshot
+from qvae_jax.runs import DIAGNOSTICS
 from qvae_jax.system import files
-from qvae_jax.system.errors import UserError
+from qvae_jax.system.errors import UserError, first_line
 
-FOLDER = "diagnostics"
 LATENT_ARRAYS = {  # of each part, and their shapes in samples and latent dimensions
     "mu": ("samples", "latent"),
     "logvar": ("samples", "latent"),
@@ -39,12 +39,12 @@ def are_written(workdir: pathlib.Path, epoch: int) -> bool:
 
 
 def _path(workdir: pathlib.Path, epoch: int) -> pathlib.Path:
-    return workdir / FOLDER / f"epoch_{epoch:04d}.npz"
+    return workdir / DIAGNOSTICS / f"epoch_{epoch:04d}.npz"
 
 
 def forget_after(workdir: pathlib.Path, epoch: int) -> None:
     """Removes what an earlier attempt wrote of later epochs; a resumed run writes it again."""
-    for path in (workdir / FOLDER).glob("epoch_*.*"):
+    for path in (workdir / DIAGNOSTICS).glob("epoch_*.*"):
         number = re.fullmatch(r"epoch_(\d+)", path.stem)
         if number and int(number[1]) > epoch and path.suffix in (".npz", ".png"):
             with files.explaining_write_errors(path):
@@ -56,7 +56,7 @@ def read_all(workdir: pathlib.Path) -> list[Snapshot]:
 
     Raises UserError where there are none, one is damaged, or they are of different models.
     """
-    paths = sorted((workdir / FOLDER).glob("epoch_*.npz"))
+    paths = sorted((workdir / DIAGNOSTICS).glob("epoch_*.npz"))
     if not paths:
         raise UserError(
             f"{workdir} holds no diagnostics: train with diagnostics.every_epochs of 1 or more, or "
@@ -85,9 +85,9 @@ def read(path: pathlib.Path) -> Snapshot:
         )
         _check(snapshot)
     except Exception as error:  # zipfile, zlib and NumPy each have errors of their own for damage
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise UserError(
-            f"{path} is damaged ({reason}): remove it; the other epochs can be read without it."
+            f"{path} is damaged ({first_line(error)}): remove it; the other epochs can be read "
+            "without it."
         ) from error
     return snapshot
 

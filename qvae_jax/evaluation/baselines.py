@@ -6,12 +6,12 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from qvae_jax.audio.files import fit_length, read_audio
+from qvae_jax.data.prepared import input_audio
 from qvae_jax.evaluation.metrics import cosine_similarity
-from qvae_jax.generation.model import Model
+from qvae_jax.generation.model import BATCH_SIZE, Model
+from qvae_jax.models.batching import batches
 from qvae_jax.models.decoders import NUM_SAMPLES
 
-BATCH_SIZE = 8
 N_FFT, HOP_LENGTH, NUM_ITERATIONS = 1024, 256, 32
 
 
@@ -46,17 +46,11 @@ def nearest_reference(
     Nearest by cosine in the space of the model's own features, of which each reference's are
     computed here; the sounds are [batch, 59049], as read_target gives them.
     """
-    front_end = model.front_end
     features = []
-    for first in range(0, len(references), BATCH_SIZE):
-        waveforms = np.zeros((BATCH_SIZE, front_end.num_samples), np.float32)
-        batch = references[first : first + BATCH_SIZE]
-        for row, path in enumerate(batch):
-            samples = read_audio(
-                path, front_end.sample_rate_hz, max_duration_s=front_end.duration_s
-            )
-            waveforms[row] = fit_length(samples, front_end.num_samples)
-        features.append(model.features(waveforms)[: len(batch)])
+    for batch in batches(references, BATCH_SIZE):
+        waveforms = np.stack([input_audio(path, model.front_end) for path in batch])
+        names = list(map(str, batch))
+        features.append(model.features(waveforms, batch_size=BATCH_SIZE, names=names))
     known = np.concatenate(features)
     sound_of = functools.lru_cache(maxsize=64)(read_target)
 

@@ -10,14 +10,13 @@ import soxr
 
 from qvae_jax.audio.files import fit_length
 from qvae_jax.audio.logmel import FrontEnd, log_mel
-from qvae_jax.generation.model import Model
+from qvae_jax.generation.model import BATCH_SIZE, Model
 from qvae_jax.models import stored, variables
+from qvae_jax.models.batching import batches, in_batches
 from qvae_jax.models.decoders import NUM_SAMPLES, SAMPLE_RATE_HZ
 from qvae_jax.models.qvae import QVAE, QVAEConfig, encoder_network
 from qvae_jax.models.variables import Variables
 from qvae_jax.system.errors import UserError
-
-BATCH_SIZE = 8
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,14 +77,15 @@ def _embedding(
     pooled = _pooled(config, front_end, whole_model)
     given = jax.device_put(given)
 
+    def heard(sound: np.ndarray) -> np.ndarray:
+        resampled = soxr.resample(sound, SAMPLE_RATE_HZ, front_end.sample_rate_hz, "HQ")
+        return fit_length(resampled, front_end.num_samples)
+
     def embed(sounds: np.ndarray) -> np.ndarray:
         found = []
-        for first in range(0, len(sounds), BATCH_SIZE):
-            batch = np.zeros((BATCH_SIZE, front_end.num_samples), np.float32)
-            for row, sound in enumerate(sounds[first : first + BATCH_SIZE]):
-                heard = soxr.resample(sound, SAMPLE_RATE_HZ, front_end.sample_rate_hz, "HQ")
-                batch[row] = fit_length(heard, front_end.num_samples)
-            found.append(np.asarray(pooled(given, batch))[: len(sounds) - first])
+        for batch in batches(sounds, BATCH_SIZE):
+            waveforms = np.stack([heard(sound) for sound in batch])
+            found.append(in_batches(functools.partial(pooled, given), waveforms, BATCH_SIZE))
         embeddings = np.concatenate(found)
         if not np.isfinite(embeddings).all():
             raise UserError("The embedder gives values that are not finite: use another one.")

@@ -2,7 +2,6 @@
 
 import contextlib
 import dataclasses
-import functools
 import os
 import pathlib
 import sys
@@ -11,11 +10,11 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from qvae_jax import configuration
 from qvae_jax.audio import windows
 from qvae_jax.audio.files import list_audio_files, read_audio
 from qvae_jax.audio.logmel import FrontEnd
-from qvae_jax.data.vimsketch import IMITATIONS_FOLDER, REFERENCES_FOLDER
+from qvae_jax.data import layouts
+from qvae_jax.data.index import Index, Pair
 from qvae_jax.system import files
 from qvae_jax.system.errors import UserError
 
@@ -75,12 +74,13 @@ def split_inputs(text: str) -> list[str]:
 
 @contextlib.contextmanager
 def sources(
-    inputs: Sequence[str], output_dir: pathlib.Path, workdir: str | None
+    inputs: Sequence[str], output_dir: pathlib.Path, dataset_dir: pathlib.Path | None
 ) -> Iterator[list[Source]]:
     """The imitations that inputs name: files, folders, or "-" alone for standard input.
 
-    What lies in output_dir within a folder is none of them. Standard input is read into a
-    temporary file, which is there until the block ends.
+    What lies in output_dir within a folder is none of them. Their references are those of the data
+    sets that they lie in, or of the one in dataset_dir. Standard input is read into a temporary
+    file, which is there until the block ends.
     """
     if list(inputs) == [STANDARD_INPUT]:
         with _standard_input() as path:
@@ -94,13 +94,17 @@ def sources(
     paths = _input_paths(inputs, output_dir)
     yield [
         Source(path, str(path), path.stem, reference)
-        for path, reference in zip(paths, references(paths, workdir))
+        for path, reference in zip(paths, layouts.find_references(paths, dataset_dir))
     ]
 
 
-def run_data_set(workdir: str | pathlib.Path, config) -> pathlib.Path:
-    """The folder of the data set that a run was trained on."""
-    return pathlib.Path(config.data.dataset_dir or pathlib.Path(workdir) / "dataset")
+def pair_sources(index: Index, pairs: Sequence[Pair]) -> list[Source]:
+    """The imitations of some pairs of a data set, each with its reference."""
+    return [
+        Source(path, str(path), path.stem, index.reference_path(pair))
+        for pair in pairs
+        for path in [index.imitation_path(pair)]
+    ]
 
 
 def probe(source: Source, front_end_rate_hz: int) -> None:
@@ -125,28 +129,6 @@ def hear(source: Source, front_end: FrontEnd, window: str = "first") -> Heard:
             window_s=front_end.duration_s,
         )
     return Heard(samples, start_s, file_duration_s)
-
-
-def references(paths: Sequence[pathlib.Path], workdir: str | None) -> list[pathlib.Path | None]:
-    """The sound that each imitation imitates, None where no data set says so.
-
-    Looked for in the data set that the file lies in, then in the one the run was trained on.
-    """
-    trained_on = None
-    if workdir is not None:
-        trained_on = run_data_set(workdir, configuration.read_run(pathlib.Path(workdir)))
-    by_key = functools.cache(_references_by_key)
-    found = []
-    for path in paths:
-        folder, reference = path.resolve().parent, None
-        if folder.name == IMITATIONS_FOLDER:
-            reference = by_key(folder.parent).get(_key(path))
-        # A file of the same name elsewhere is not an imitation of the run's data set.
-        elsewhere = trained_on and (trained_on / IMITATIONS_FOLDER / path.name).is_file()
-        if reference is None and elsewhere:
-            reference = by_key(trained_on).get(_key(path))
-        found.append(reference)
-    return found
 
 
 def _input_paths(inputs: Sequence[str], output_dir: pathlib.Path) -> list[pathlib.Path]:
@@ -194,12 +176,3 @@ def _named(source: Source) -> Iterator[None]:
             raise
         message = str(error).replace(str(source.path), "on standard input")
         raise UserError(message) from error
-
-
-def _references_by_key(dataset_dir: pathlib.Path) -> dict[str, pathlib.Path]:
-    found = sorted((dataset_dir / REFERENCES_FOLDER).glob("*_*"), reverse=True)
-    return {_key(path): path for path in found if _key(path)}
-
-
-def _key(path: pathlib.Path) -> str:
-    return path.name.partition("_")[2]

@@ -1,28 +1,36 @@
-"""A trained model as two functions, waveforms to posteriors and latents to audio."""
+"""A trained model as functions of any number of rows: waveforms to posteriors, latents to audio."""
 
 import contextlib
 import functools
 import os
 import pathlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import jax
 import numpy as np
 import soxr
 
-from qvae_jax import configuration
+from qvae_jax import configuration, runs
 from qvae_jax.audio.files import fit_length
 from qvae_jax.audio.logmel import FrontEnd, log_mel
 from qvae_jax.generation import latents
 from qvae_jax.models import decoders, stored, variables
+from qvae_jax.models.batching import in_batches
 from qvae_jax.models.qvae import QVAE, QVAEConfig
 from qvae_jax.models.variables import Variables
 from qvae_jax.system import files
 from qvae_jax.system.errors import UserError
 
+BATCH_SIZE = 8  # rows that are computed at once, at most
+
 
 class Model:
-    """A QVAE's weights on the device, with its programs, each compiled once per batch size.
+    """A QVAE's weights on the device, and its programs, each compiled once for a size of batches.
+
+    Each method takes any number of rows and gives as many. They are computed in batches of
+    batch_size, the last one filled up with silence: by default all at once, up to BATCH_SIZE. Rows
+    that come in pieces should name one batch_size for all, so that one program computes them.
+    names say what each row is made of, for the message where a result is not finite.
 
     Attributes:
         config: what the model is.
@@ -44,25 +52,68 @@ class Model:
         """What the model hears: rate, duration and log-mel."""
         return self.config.front_end
 
-    def features(self, waveforms: np.ndarray) -> np.ndarray:
-        """The encoder's features of unit norm, [batch, feature_dim].
+    def features(
+        self,
+        waveforms: np.ndarray,
+        *,
+        batch_size: int | None = None,
+        names: Sequence[str] | None = None,
+    ) -> np.ndarray:
+        """The encoder's features of unit norm: [rows, feature_dim].
 
-        waveforms are [batch, front_end.num_samples].
+        waveforms are [rows, front_end.num_samples]. Raises UserError where one is not finite.
         """
-        return np.asarray(self._features(self.variables, np.asarray(waveforms, np.float32)))
+        return self._computed(self._features, waveforms, batch_size, names)
 
-    def heads(self, features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """μ and log σ² of features: two [batch, latent]."""
-        mu, logvar = self._heads(self.variables, features)
-        return np.asarray(mu), np.asarray(logvar)
+    def heads(
+        self,
+        features: np.ndarray,
+        *,
+        batch_size: int | None = None,
+        names: Sequence[str] | None = None,
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """μ and log σ² of features: two [rows, latent]. Raises UserError as features does."""
+        return self._computed(self._heads, features, batch_size, names)
 
-    def posterior(self, waveforms: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """μ and log σ², [batch, latent] each, of waveforms [batch, front_end.num_samples]."""
-        return self.heads(self.features(waveforms))
+    def posterior(
+        self,
+        waveforms: np.ndarray,
+        *,
+        batch_size: int | None = None,
+        names: Sequence[str] | None = None,
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """μ and log σ², [rows, latent] each, of waveforms [rows, front_end.num_samples].
 
-    def decode(self, z: np.ndarray) -> np.ndarray:
-        """Audio [batch, 59049] in (-1, 1) at 22,050 Hz of latents [batch, latent]."""
-        return np.asarray(self._decode(self.variables, np.asarray(z, np.float32)))
+        Raises UserError as features does.
+        """
+        features = self.features(waveforms, batch_size=batch_size, names=names)
+        return self.heads(features, batch_size=batch_size, names=names)
+
+    def decode(
+        self,
+        z: np.ndarray,
+        *,
+        batch_size: int | None = None,
+        names: Sequence[str] | None = None,
+    ) -> np.ndarray:
+        """Audio [rows, 59049] in (-1, 1) at 22,050 Hz of latents [rows, latent].
+
+        Raises UserError as features does.
+        """
+        return self._computed(self._decode, z, batch_size, names)
+
+    def _computed(
+        self,
+        program: Callable,
+        rows: np.ndarray,
+        batch_size: int | None,
+        names: Sequence[str] | None,
+    ):
+        rows = np.asarray(rows, np.float32)
+        batch_size = batch_size or max(1, min(BATCH_SIZE, len(rows)))
+        found = in_batches(functools.partial(program, self.variables), rows, batch_size)
+        _require_finite(found, names)
+        return found
 
     def compile_decoder(self, batch_size: int) -> None:
         """Compiles what decode runs for batches of this size; for a thread beside other work."""
@@ -121,11 +172,10 @@ def load_model(*, workdir: str | None = None, checkpoint: str | None = None) -> 
         raise UserError("give either --workdir, a training run, or --checkpoint, a ported QVAE.")
     if checkpoint is not None:
         return Model(*stored.load_qvae(checkpoint), {"checkpoint": str(checkpoint)})
-    config = configuration.read_run(pathlib.Path(workdir))
-    model_config = configuration.model_config(config)
+    run = runs.open_run(workdir)
+    model_config = configuration.model_config(run.config)
     expected = variables.split(QVAE(model_config, rng=None))[1]
-    run = stored.Checkpoints(pathlib.Path(workdir) / "checkpoints")
-    with contextlib.closing(run) as kept:
+    with contextlib.closing(stored.Checkpoints(run.folder / runs.CHECKPOINTS)) as kept:
         step = kept.best_step
         if step is None:
             raise UserError(f"{workdir} holds no checkpoint yet: train there first.")
@@ -153,6 +203,21 @@ def _programs(config: QVAEConfig) -> tuple[Callable, Callable, Callable]:
         return variables.merge(graphdef, given).decode(z)
 
     return jax.jit(features), jax.jit(heads), jax.jit(decode)
+
+
+def _require_finite(
+    found: np.ndarray | tuple[np.ndarray, ...], names: Sequence[str] | None
+) -> None:
+    """Raises UserError naming the first row [rows, ...] that holds a value that is not finite."""
+    for array in found if isinstance(found, tuple) else (found,):
+        finite = np.isfinite(array).all(axis=tuple(range(1, array.ndim)))
+        if not finite.all():
+            name = "" if names is None else names[int(np.argmin(finite))]
+            of = f" of {name}" if name else ""
+            raise UserError(
+                f"The model makes a sound that is not finite{of}: its weights are damaged, so use "
+                "another checkpoint."
+            )
 
 
 def _as_heard(imitation: np.ndarray, sample_rate_hz: int, front_end: FrontEnd) -> np.ndarray:

@@ -8,24 +8,25 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
+from qvae_jax.data import splits
 from qvae_jax.generation import latents
 from qvae_jax.generation.latents import Latent
 from qvae_jax.system.errors import UserError
 
 WINDOWS = ("first", "loudest")
-SPLIT_PARTS = ("train", "interpolation", "extrapolation")
 
 
 def asked(help: str, default=None, **more):
     """A field of a request that is a flag of the command line, with what --help says of it.
 
-    more: flag, its name where that is not the field's; required, whether a mode cannot do without.
+    more: flag, its name where that is not the field's; required, whether a mode cannot do without
+    it; instead, the flags any of which may be given in place of a required one.
     """
     return dataclasses.field(default=default, metadata={"help": help, **more})
 
 
 @dataclasses.dataclass(frozen=True)
-class Request:
+class LatentRequest:
     """Which latents are to be decoded; None where nothing is said."""
 
     variations: int = asked("Sounds of each input, drawn from its posterior.", 1)
@@ -74,7 +75,7 @@ class Posterior:
 
 
 def check(
-    request: Request,
+    request: LatentRequest,
     inputs: Sequence[str] | None,
     from_split: str | None,
     workdir: str | None,
@@ -96,9 +97,7 @@ def check(
             raise UserError(f"--{flag} is {value}: set it to {lowest} or more.")
     if window not in WINDOWS:
         raise UserError(f"--window is {window!r}: set it to one of {', '.join(WINDOWS)}.")
-    if from_split is not None and from_split not in SPLIT_PARTS:
-        parts = ", ".join(SPLIT_PARTS)
-        raise UserError(f"--from_split is {from_split!r}: set it to one of {parts}.")
+    check_part(from_split)
     for faulty, message in [
         (
             interpolating + walking + drawing > 1,
@@ -161,7 +160,14 @@ def check(
             raise UserError(message)
 
 
-def check_dimension(request: Request, latent_dim: int) -> None:
+def check_part(from_split: str | None) -> None:
+    """Raises UserError where --from_split is given and names no part that a split may have."""
+    if from_split is not None and from_split not in splits.PARTS:
+        parts = ", ".join(splits.PARTS)
+        raise UserError(f"--from_split is {from_split!r}: set it to one of {parts}.")
+
+
+def check_dimension(request: LatentRequest, latent_dim: int) -> None:
     """Raises UserError where the model's latent does not have the dimension of a walk."""
     if request.walk_dimension is not None and request.walk_dimension >= latent_dim:
         raise UserError(
@@ -171,7 +177,7 @@ def check_dimension(request: Request, latent_dim: int) -> None:
 
 
 def latents_of(
-    request: Request, posteriors: Iterator[Posterior], latent_dim: int
+    request: LatentRequest, posteriors: Iterator[Posterior], latent_dim: int
 ) -> Iterator[tuple[Latent, Posterior | None]]:
     """The latents asked for, in order, each with the posterior it belongs to."""
     if request.prior_samples is not None:
@@ -191,7 +197,7 @@ def latents_of(
             yield from ((latent, None) for latent in steps)
 
 
-def _around(request: Request, posterior: Posterior, place: int) -> list[Latent]:
+def _around(request: LatentRequest, posterior: Posterior, place: int) -> list[Latent]:
     if request.walk_dimension is not None:
         return _walk(request, posterior.mu, place)
     return latents.variations(
@@ -199,6 +205,6 @@ def _around(request: Request, posterior: Posterior, place: int) -> list[Latent]:
     )
 
 
-def _walk(request: Request, centre: np.ndarray, place: int | None) -> list[Latent]:
+def _walk(request: LatentRequest, centre: np.ndarray, place: int | None) -> list[Latent]:
     num_steps = request.walk_steps or latents.WALK_STEPS
     return latents.walk(centre, place, request.walk_dimension, num_steps)

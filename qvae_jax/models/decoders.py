@@ -1,29 +1,26 @@
 """Decoders: latent [batch, latent] -> audio [batch, 59049] in (-1, 1) at 22,050 Hz.
 
 Each takes the latent as one time step and upsamples it by three, ten times: 3^10 = 59,049.
-After SampleCNN (Lee et al., 2017), turned round. DECODERS says what distinguishes the six.
+SampleCNN (Lee et al., 2017) run backwards. DECODERS says what distinguishes the six.
 """
 
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from qvae_jax.models import by_sample, convolutions, layers
-from qvae_jax.system import platforms
+from qvae_jax.models import forms, layers
+from qvae_jax.models.activations import LEAKY_SLOPE, leaky_relu
+from qvae_jax.models.plain import Step
 
 NUM_SAMPLES = 3**10
 SAMPLE_RATE_HZ = 22_050
 STAGE_WIDTHS = (512, 256, 256, 256, 256, 256, 256, 128, 128, 128)
 FINAL_WIDTHS = (32, 8)
-FIRST_LONG_STAGE = 6  # its result has 729 time steps
-SAMPLES_AT_ONCE = 8
 # The stages whose input is added: those that the original numbers 8, 7, 6, 5 and 2.
 RESIDUAL_STAGES = frozenset({3, 4, 5, 6, 9})
-
-Step = tuple[str, Callable[[jax.Array], jax.Array]]  # a layer's name, and what it does
 
 
 class Stage(nnx.Module):
@@ -43,17 +40,11 @@ class Stage(nnx.Module):
         y = self.norm(self.conv(inner), train=train)
         if self.residual:
             y = y + jnp.repeat(x, 3, axis=1)
-        return layers.leaky_relu(y, self.slope)
+        return leaky_relu(y, self.slope)
 
 
 class Decoder(nnx.Module):
-    """What the decoders share: steps that lead, one after the other, from latent to audio.
-
-    On CPU without training, each of the first num_together steps is given SAMPLES_AT_ONCE samples,
-    and every later one, whose result fills the processor's cache, a sample alone.
-    """
-
-    num_together: int
+    """What the decoders share: steps that lead, one after the other, from latent to audio."""
 
     def steps(self, *, train: bool, key) -> list[Step]:
         """The layers by name, the audio last; the first is given [batch, 1, latent]."""
@@ -62,19 +53,13 @@ class Decoder(nnx.Module):
     def trace(self, z: jax.Array, *, train: bool, key) -> Iterator[tuple[str, jax.Array]]:
         """Every step's result by name: [batch, time, channels], the audio [batch, 59049]."""
         x = z[:, None, :]
-        for name, step in self.steps(train=train, key=key):
-            x = step(x)
-            yield name, x
+        for step in self.steps(train=train, key=key):
+            x = step.apply(x)
+            yield step.name, x
 
     def __call__(self, z: jax.Array, *, train: bool = False, key=None) -> jax.Array:
         """Latents [batch, latent] -> audio [batch, 59049]; key is for dropout in training."""
-        steps = self.steps(train=train, key=key)
-        x = z[:, None, :]
-        if train:
-            return _applied(steps, x)
-        together, alone = steps[: self.num_together], steps[self.num_together :]
-        x = platforms.each_sample(functools.partial(_applied, together), x, at_once=SAMPLES_AT_ONCE)
-        return platforms.each_sample(functools.partial(_applied, alone), x)
+        return forms.in_turn(self.steps(train=train, key=key), z[:, None, :])
 
 
 class SampleCNN(Decoder):
@@ -84,8 +69,6 @@ class SampleCNN(Decoder):
     and three convolutions. residual_stages add their upsampled input; with learned_upsampling,
     transposed convolutions take the place of nearest neighbours.
     """
-
-    num_together = FIRST_LONG_STAGE
 
     def __init__(
         self,
@@ -114,51 +97,33 @@ class SampleCNN(Decoder):
             for i, (num_in, num_out) in enumerate(zip(widths, widths[1:]))
         )
         first, second = _scaled(FINAL_WIDTHS, width)
-        leaky = layers.LEAKY_SLOPE
         if not final_convolutions:
             self.final = nnx.List([])
             self.output = layers.Upsample3(widths[-1], 1, **parts)
         else:
             self.final = nnx.List(
                 [
-                    Stage(widths[-1], first, 5, slope=leaky, upsampling=upsampling, **parts),
-                    Stage(first, second, 5, slope=leaky, upsampling="none", **parts),
+                    Stage(widths[-1], first, 5, slope=LEAKY_SLOPE, upsampling=upsampling, **parts),
+                    Stage(first, second, 5, slope=LEAKY_SLOPE, upsampling="none", **parts),
                 ]
             )
             self.output = layers.Conv1d(second, 1, 3, **parts)
 
     def __call__(self, z: jax.Array, *, train: bool = False, key=None) -> jax.Array:
-        """As every decoder's. There is no dropout here, so that key changes nothing."""
-        if train and self._trains_by_sample(z):
-            return self._by_sample(z)
-        return super().__call__(z, train=train, key=key)
-
-    def _trains_by_sample(self, z: jax.Array) -> bool:
-        """Whether each stage needs no more of the one before it than its convolution's result."""
-        whole_batch_is_here = self.stages[0].norm.axis_name is None
-        plain_chain = not any(stage.residual or stage.upsample for stage in self.stages)
-        wide = jnp.finfo(z.dtype).bits >= 32  # BatchNorm's statistics want float32 at least
-        return platforms.samples_apart() and whole_batch_is_here and plain_chain and wide
-
-    def _by_sample(self, z: jax.Array) -> jax.Array:
-        """trace's audio in training, from the first long stage on one sample after the other."""
-        x = z[:, None, :]
-        for stage in self.stages[:FIRST_LONG_STAGE]:
-            x = stage(x, train=True)
-        chain = [*self.stages[FIRST_LONG_STAGE:], *self.final]
-        y = by_sample.unnormalised(chain[0].conv(x))
-        for stage, conv in zip(chain, [*(stage.conv for stage in chain[1:]), self.output]):
-            y = by_sample.convolve(y, stage.norm, stage.slope, conv)
-        return jnp.tanh(y.values[..., 0])
+        """As every decoder's. There is no dropout here, so key changes nothing."""
+        if not train:
+            return super().__call__(z)
+        stages = [*self.stages, *self.final]
+        return _as_audio(forms.train_stages(z[:, None, :], stages, self.output))
 
     def steps(self, *, train: bool, key) -> list[Step]:
         """The stages, the final ones, and the audio."""
         stages = [
-            (f"{name}.{i}", functools.partial(stage, train=train))
+            Step(f"{name}.{i}", functools.partial(stage, train=train), train)
             for name, stages in (("stages", self.stages), ("final", self.final))
             for i, stage in enumerate(stages)
         ]
-        return [*stages, ("audio", lambda x: jnp.tanh(self.output(x)[..., 0]))]
+        return [*stages, Step("audio", lambda x: _as_audio(self.output(x)), train)]
 
 
 class ResidualBlock(nnx.Module):
@@ -173,10 +138,10 @@ class ResidualBlock(nnx.Module):
 
     def __call__(self, x: jax.Array, *, train: bool, key) -> jax.Array:
         """[batch, time, channels] -> the same shape."""
-        y = layers.leaky_relu(self.norm1(self.conv1(x), train=train))
+        y = leaky_relu(self.norm1(self.conv1(x), train=train))
         y = self.dropout(y, train=train, key=key)
         y = self.norm2(self.conv2(y), train=train)
-        return layers.leaky_relu(y + x)
+        return leaky_relu(y + x)
 
 
 class UpsampleBlock(nnx.Module):
@@ -192,9 +157,9 @@ class UpsampleBlock(nnx.Module):
 
     def __call__(self, x: jax.Array, *, train: bool, key) -> jax.Array:
         """[batch, time, in] -> [batch, 3·time, out]."""
-        x = layers.leaky_relu(self.norm(self.conv(x), train=train))
+        x = leaky_relu(self.norm(self.conv(x), train=train))
         # One BatchNorm twice: in training its running statistics move twice a step.
-        x = layers.leaky_relu(self.norm(self.refine(x), train=train))
+        x = leaky_relu(self.norm(self.refine(x), train=train))
         return _apply_blocks(self.residual_blocks, x, train, key)
 
 
@@ -210,7 +175,7 @@ class ConvolutionalStem(nnx.Module):
 
     def __call__(self, x: jax.Array, *, train: bool, key) -> jax.Array:
         """[batch, 1, in] -> [batch, 1, out]."""
-        x = layers.leaky_relu(self.norm(self.conv(x), train=train))
+        x = leaky_relu(self.norm(self.conv(x), train=train))
         return _apply_blocks(self.residual_blocks, x, train, key)
 
 
@@ -218,7 +183,6 @@ class Improved(Decoder):
     """`improved`: a projected latent, upsampling blocks, three parallel output convolutions."""
 
     WIDTHS = (512, 256, 256, 256, 256, 256, 128, 128, 64, 32)
-    num_together = 9  # the last of them has 2,187 time steps
 
     def __init__(self, latent_dim: int, *, width: float = 1.0, dropout: float = 0.05, **parts):
         widths = _scaled(self.WIDTHS, width)
@@ -240,11 +204,12 @@ class Improved(Decoder):
 
     def steps(self, *, train: bool, key) -> list[Step]:
         """The projection, the blocks, the last upsampling, and the audio."""
+        audio = lambda x: _as_audio(forms.mixed_branches(x, self.branches, self.output))
         return [
-            ("project", lambda z: self.project[1](layers.leaky_relu(self.project[0](z)))),
+            Step("project", lambda z: self.project[1](leaky_relu(self.project[0](z))), train),
             *_block_steps(self.stem, self.blocks, train, key),
-            ("final", lambda x: layers.leaky_relu(self.final(x))),
-            ("audio", lambda x: jnp.tanh(self._branches_to_audio(x)[..., 0])),
+            Step("final", lambda x: leaky_relu(self.final(x)), train),
+            Step("audio", audio, train),
         ]
 
     def trace(self, z: jax.Array, *, train: bool, key) -> Iterator[tuple[str, jax.Array]]:
@@ -255,29 +220,11 @@ class Improved(Decoder):
                 branches = [convolve(x) for convolve in self.branches]
                 yield "branches", jnp.concatenate(branches, axis=-1)
 
-    def _branches_to_audio(self, x: jax.Array) -> jax.Array:
-        """All branches and the output after them: [batch, time, channels] -> [batch, time, 1].
-
-        Nothing lies between them but sums, so that they are one convolution: to one channel, by
-        the longest branch's taps, a thirteenth of the products.
-        """
-        longest = max(len(branch.kernel[...]) for branch in self.branches)
-        kernels = [_with_taps(branch.kernel[...], longest) for branch in self.branches]
-        biases = [branch.bias[...] for branch in self.branches]
-        to_audio = lambda given: jnp.matmul(
-            jnp.concatenate(given, axis=-1),
-            self.output.kernel[0],
-            precision=jax.lax.Precision.HIGHEST,
-        )
-        bias = to_audio(biases) + self.output.bias[...]
-        return convolutions.conv1d(x, to_audio(kernels).astype(x.dtype)) + bias.astype(x.dtype)
-
 
 class LightImproved(Decoder):
     """`light_improved`: upsampling blocks and a single output convolution."""
 
     WIDTHS = (512, 256, 256, 256, 256, 256, 256, 128, 128, 64)
-    num_together = 8  # as many time steps
 
     def __init__(self, latent_dim: int, *, width: float = 1.0, dropout: float = 0.05, **parts):
         widths = _scaled(self.WIDTHS, width)
@@ -291,7 +238,7 @@ class LightImproved(Decoder):
     def steps(self, *, train: bool, key) -> list[Step]:
         """The blocks, and the audio."""
         blocks = _block_steps(self.stem, self.blocks, train, key)
-        return [*blocks, ("audio", lambda x: jnp.tanh(self.output(x)[..., 0]))]
+        return [*blocks, Step("audio", lambda x: _as_audio(self.output(x)), train)]
 
 
 DECODERS = {
@@ -319,12 +266,6 @@ def _scaled(widths: tuple[int, ...], factor: float) -> tuple[int, ...]:
     return tuple(max(1, round(width * factor)) for width in widths)
 
 
-def _with_taps(kernel: jax.Array, num_taps: int) -> jax.Array:
-    """A kernel [taps, in, out] with zeros before and after it, to an odd number of taps."""
-    missing = (num_taps - len(kernel)) // 2
-    return jnp.pad(kernel, [(missing, missing), (0, 0), (0, 0)])
-
-
 def _apply_blocks(blocks, x: jax.Array, train: bool, key) -> jax.Array:
     """One block after the other, each with a dropout key of its own."""
     for i, block in enumerate(blocks):
@@ -336,16 +277,14 @@ def _block_steps(stem, blocks, train: bool, key) -> list[Step]:
     """The stem and the blocks after it, each with a dropout key of its own."""
     named = [("stem", stem), *((f"blocks.{i}", block) for i, block in enumerate(blocks))]
     return [
-        (name, functools.partial(block, train=train, key=_key_of(key, i)))
+        Step(name, functools.partial(block, train=train, key=_key_of(key, i)), train)
         for i, (name, block) in enumerate(named)
     ]
 
 
-def _applied(steps: list[Step], x: jax.Array) -> jax.Array:
-    """What the steps, one after the other, make of x."""
-    for _, step in steps:
-        x = step(x)
-    return x
+def _as_audio(x: jax.Array) -> jax.Array:
+    """An output layer's [batch, time, 1] as sound [batch, time]."""
+    return jnp.tanh(x[..., 0])
 
 
 def _key_of(key: jax.Array | None, number: int) -> jax.Array | None:

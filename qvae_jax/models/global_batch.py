@@ -12,7 +12,7 @@ import jax.numpy as jnp
 
 
 def mean(x: jax.Array, axes: tuple[int, ...] | None, axis_name: str | None) -> jax.Array:
-    """The mean over these axes, the examples among them; None stands for all."""
+    """The mean over these axes, of which the examples' is one; over all axes where None."""
     here = jnp.mean(x, axes)
     return here if axis_name is None else jax.lax.pmean(here, axis_name)
 

@@ -1,7 +1,7 @@
-"""Layers that agree with torch where it matters: BatchNorm, Linear and convolutions.
+"""Layers that agree with torch where it matters: BatchNorm, Linear and forms.
 
-A layer computes in the type of its input; parameters and running statistics stay as they are. They
-begin as NumPy arrays, for JAX would compile a program for each shape.
+A layer computes in the type of its input; parameters and running statistics keep their own. They
+start as NumPy arrays, because JAX would compile a program for each shape.
 """
 
 import jax
@@ -9,9 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from qvae_jax.models import convolutions, global_batch, linear_upsampling
-
-LEAKY_SLOPE = 0.1
+from qvae_jax.models import forms, global_batch
 
 
 class BatchNorm(nnx.Module):
@@ -19,8 +17,8 @@ class BatchNorm(nnx.Module):
 
     Training normalises with the biased variance of the batch and moves the running variance by
     the unbiased one: running = (1 − momentum)·running + momentum·batch, torch's sense of momentum.
-    Set axis_name where the batch is cut among devices and its statistics shall be the whole's.
-    Statistics and result are computed in float32 at least, and the result has the input's type.
+    Set axis_name where the batch is cut among devices and the statistics should be the whole
+    batch's. They are computed in float32 at least; the result has the input's type.
     """
 
     axis_name: str | None = None
@@ -34,7 +32,7 @@ class BatchNorm(nnx.Module):
         self.momentum = momentum
 
     def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
-        """Normalises; with train, by the batch, whose statistics also move the running ones.
+        """Normalises by the running statistics or, with train, by the batch's, which move them.
 
         Raises ValueError where training would see a single value per channel.
         """
@@ -79,8 +77,7 @@ class Conv1d(nnx.Module):
     """Same-length convolution [batch, time, in] -> [batch, time, out], taps odd.
 
     With upsample, the input is first upsampled by three in time, "nearest" or "linear":
-    [batch, 3·time, out]. reads is what convolutions.convolve is to be given for the same result;
-    after linear upsampling nothing is.
+    [batch, 3·time, out].
     """
 
     def __init__(
@@ -98,29 +95,24 @@ class Conv1d(nnx.Module):
         self.bias = nnx.Param(np.zeros(num_out, np.float32))
         self.upsample = upsample
         self.dilation = dilation
-        self.reads = {
-            None: convolutions.same_length(taps, dilation),
-            "nearest": convolutions.upsampling3(taps),
-            "linear": None,
-        }[upsample]
 
     def __call__(self, x: jax.Array) -> jax.Array:
         """Applies the convolution."""
         kernel, bias = self.kernel[...].astype(x.dtype), self.bias[...].astype(x.dtype)
         if self.upsample == "linear":
-            return linear_upsampling.upsampled_conv1d(x, kernel) + bias
+            return forms.upsample3_linear_conv1d(x, kernel) + bias
         if self.upsample == "nearest":
-            return convolutions.upsample3_conv1d(x, kernel) + bias
-        return convolutions.conv1d(x, kernel, dilation=self.dilation) + bias
+            return forms.upsample3_conv1d(x, kernel) + bias
+        return forms.conv1d(x, kernel, dilation=self.dilation) + bias
 
 
 class Upsample3(nnx.Module):
     """Learned ×3 upsampling, a transposed convolution of kernel and stride 3.
 
-    [batch, time, in] -> [batch, 3·time, out], out = in unless given. reads as in Conv1d.
+    [batch, time, in] -> [batch, 3·time, out], out = in unless given.
     """
 
-    reads = convolutions.TRANSPOSED3
+    upsample = "learned"
 
     def __init__(self, num_in: int, num_out: int | None = None, *, kernel_init, rng):
         num_out = num_in if num_out is None else num_out
@@ -132,7 +124,7 @@ class Upsample3(nnx.Module):
     def __call__(self, x: jax.Array) -> jax.Array:
         """Applies the upsampling."""
         kernel, bias = self.kernel[...].astype(x.dtype), self.bias[...].astype(x.dtype)
-        return convolutions.transposed_conv1d_stride3(x, kernel) + bias
+        return forms.transposed_conv1d_stride3(x, kernel) + bias
 
 
 class Dropout(nnx.Module):
@@ -153,9 +145,3 @@ class Dropout(nnx.Module):
         sample = lambda shape: jax.random.bernoulli(key, 1.0 - self.rate, shape)
         keep = global_batch.draw(sample, x.shape, self.axis_name)
         return jnp.where(keep, x / (1.0 - self.rate), 0.0)
-
-
-def leaky_relu(x: jax.Array, slope: float = LEAKY_SLOPE) -> jax.Array:
-    """LeakyReLU, by default with the slope every decoder uses, 0.1; ReLU at slope 0."""
-    # 0 · −∞ is no number.
-    return jnp.where(x > 0, x, slope * x if slope else jnp.zeros_like(x))

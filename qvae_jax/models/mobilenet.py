@@ -3,14 +3,15 @@
 Howard et al. (2019), with the widths, pooling and head of Schmid et al. (2023).
 """
 
+import functools
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from qvae_jax.models import convolutions, initializers, layers
-from qvae_jax.system import platforms
+from qvae_jax.models import forms, initializers, layers
+from qvae_jax.models.plain import Step
 
 NUM_CLASSES = 527  # AudioSet's
 HEAD_WIDTH = 1280
@@ -19,9 +20,6 @@ LAST_LAYER = 16
 # The inverted residuals that halve the map; some published networks leave the last ones out.
 STRIDED_LAYERS = (2, 4, 7, 13)
 STRIDES = (2, 2, 2, 2)
-# Frozen layers on CPU: a large map alone fills the processor's cache, and the products of a small
-# one are too little work for more than one core.
-SAMPLES_AT_ONCE = ((range(7), 1), (range(7, LAST_LAYER + 1), 4))
 
 
 class Row(NamedTuple):
@@ -85,15 +83,15 @@ class ConvNorm(nnx.Module):
     def __call__(self, x: jax.Array, *, train: bool, gate: jax.Array | None = None) -> jax.Array:
         """[batch, mel, frames, in] -> [batch, mel / stride, frames / stride, out].
 
-        gate [batch, in] scales the input's channels.
+        gate [batch, in] scales the input's channels, of a convolution that is not depthwise.
         """
         kernel = self.kernel[...].astype(x.dtype)
-        if gate is not None and len(x) == 1 and not self.depthwise:
-            kernel = gate[0, :, None] * kernel  # a pass over the kernel in place of one over a map
-        elif gate is not None:
-            x = x * gate[:, None, None, :]
-        convolve = convolutions.depthwise_conv2d if self.depthwise else convolutions.conv2d
-        y = convolve(x, kernel, stride=self.stride)
+        if gate is not None:
+            y = forms.gated_conv2d(x, kernel, gate, stride=self.stride)
+        elif self.depthwise:
+            y = forms.depthwise_conv2d(x, kernel, stride=self.stride)
+        else:
+            y = forms.conv2d(x, kernel, stride=self.stride)
         return self.activation(self.norm(y, train=train))
 
 
@@ -108,7 +106,7 @@ class SqueezeExcite(nnx.Module):
 
     def __call__(self, x: jax.Array) -> jax.Array:
         """[batch, mel, frames, channels] -> [batch, channels], from 0 to 1."""
-        return jax.nn.sigmoid(self.expand(jax.nn.relu(self.reduce(_mean_of_places(x)))))
+        return jax.nn.sigmoid(self.expand(jax.nn.relu(self.reduce(forms.mean_of_places(x)))))
 
 
 class InvertedResidual(nnx.Module):
@@ -222,9 +220,9 @@ class MobileNetV3(nnx.Module):
         that layer. BatchNorm of train_layers normalises by the batch and moves its running
         statistics; that of the other layers is left alone.
         """
-        x, maps = inputs if first_layer else inputs[..., None], []
-        for i in range(first_layer, last_layer + 1):
-            x = self.features[i](x, train=i in train_layers)
+        x, maps = inputs, []
+        for step in self._steps(first_layer, last_layer, train_layers):
+            x = step.apply(x)
             maps.append(x)
         return maps
 
@@ -236,19 +234,20 @@ class MobileNetV3(nnx.Module):
         last_layer: int = LAST_LAYER,
         train_layers: frozenset[int] = frozenset(),
     ) -> jax.Array:
-        """The last one of maps; layers before the first of train_layers see few samples at once."""
-        reached = [layer for layer in train_layers if first_layer <= layer <= last_layer]
-        trained = min(reached, default=last_layer + 1)
-        x = inputs
-        for layers_of_part, at_once in SAMPLES_AT_ONCE:
-            part = [i for i in layers_of_part if first_layer <= i <= min(last_layer, trained - 1)]
-            if part:
-                frozen = lambda x: self.maps(x, first_layer=part[0], last_layer=part[-1])[-1]
-                x = platforms.each_sample(frozen, x, at_once=at_once)
-        if trained > last_layer:
-            return x
-        maps = self.maps(x, first_layer=trained, last_layer=last_layer, train_layers=train_layers)
-        return maps[-1]
+        """The last one of maps."""
+        return forms.in_turn(self._steps(first_layer, last_layer, train_layers), inputs)
+
+    def _steps(self, first_layer: int, last_layer: int, train_layers: frozenset[int]) -> list[Step]:
+        """The layers as maps applies them; layer 0 is given the log-mel [batch, mel, frames]."""
+
+        def applied(layer: int, x: jax.Array) -> jax.Array:
+            x = x if layer else x[..., None]
+            return self.features[layer](x, train=layer in train_layers)
+
+        return [
+            Step(f"features.{layer}", functools.partial(applied, layer), layer in train_layers)
+            for layer in range(first_layer, last_layer + 1)
+        ]
 
     def pooled(
         self,
@@ -264,15 +263,6 @@ class MobileNetV3(nnx.Module):
     def logits(self, logmel: jax.Array) -> jax.Array:
         """AudioSet logits: [batch, mel, frames] -> [batch, classes]."""
         return self.classifier(self.pooled(logmel))
-
-
-def _mean_of_places(x: jax.Array) -> jax.Array:
-    """[batch, mel, frames, channels] -> [batch, channels]."""
-    if len(x) > 1 or not platforms.on_cpu():
-        return jnp.mean(x, (1, 2))
-    # XLA's CPU backend would compute x once for a sum and once for the product that comes after.
-    places = x.reshape(-1, x.shape[-1])
-    return jnp.ones((1, len(places)), x.dtype) @ places / len(places)
 
 
 def _identity(x: jax.Array) -> jax.Array:

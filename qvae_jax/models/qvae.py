@@ -26,7 +26,7 @@ from qvae_jax.system.errors import UserError
 
 @dataclasses.dataclass(frozen=True)
 class QVAEConfig:
-    """Everything that decides the shape of a QVAE's parameters, and its decoder's start."""
+    """All that decides the shapes of a QVAE's parameters, and how its decoder's are drawn."""
 
     encoder_width: float = 1.0  # width multiplier: 1.0 is mn10, 0.4 is mn04
     encoder_head: str = "mlp"  # or "fully_convolutional"; no feature depends on it
@@ -193,7 +193,7 @@ def sample_latent(
     normal = lambda shape: jax.random.normal(key, shape, mu.dtype)
     noise = global_batch.draw(normal, mu.shape, axis_name)
     drawn = mu + temperature * jnp.exp(0.5 * logvar) * noise
-    # Not left to the product: 0 · exp(a large log-variance) is no number.
+    # The product would not do: 0 · exp(a large log-variance) is not a number.
     return jnp.where(temperature == 0, mu, drawn)
 
 

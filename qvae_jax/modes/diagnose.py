@@ -6,8 +6,8 @@ from qvae_jax import configuration
 from qvae_jax.diagnostics import figures, files, verdicts
 from qvae_jax.diagnostics.arrays import Snapshot
 from qvae_jax.modes.requests import DiagnoseRequest
+from qvae_jax.runs import DIAGNOSTICS, read_metrics
 from qvae_jax.system.errors import UserError
-from qvae_jax.training.metrics_log import checked_metrics
 
 HISTORY_PICTURE = "history.png"
 
@@ -20,9 +20,9 @@ def diagnose(request: DiagnoseRequest) -> list[str]:
     workdir = pathlib.Path(request.workdir)
     clip_norm = _clip_norm(workdir)
     snapshots = files.read_all(workdir)
-    metrics = checked_metrics(workdir)
+    metrics = read_metrics(workdir)
     said = verdicts.verdicts(snapshots, clip_norm)
-    path = workdir / files.FOLDER / HISTORY_PICTURE
+    path = workdir / DIAGNOSTICS / HISTORY_PICTURE
     figures.save_history(path, snapshots, metrics, " ".join(said))
     print(_table(snapshots))
     for sentence in said:

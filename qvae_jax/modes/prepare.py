@@ -6,14 +6,15 @@ import ml_collections
 
 from qvae_jax import configuration
 from qvae_jax.data import prepared
+from qvae_jax.modes.requests import PrepareRequest
 
 
-def prepare(config: ml_collections.ConfigDict, workdir: str | pathlib.Path | None = None) -> None:
+def prepare(config: ml_collections.ConfigDict, request: PrepareRequest) -> None:
     """Prepares what training with this config will read, and says where it lies.
 
-    workdir is needed only where the config keeps its data or its cache inside it.
+    request.workdir is needed only where the config keeps its data or its cache inside it.
     """
-    workdir = None if workdir is None else pathlib.Path(workdir)
+    workdir = None if request.workdir is None else pathlib.Path(request.workdir)
     configuration.check(config)
     configuration.resolve_encoder(config, None)
     model_config = configuration.model_config(config)

@@ -1,11 +1,12 @@
-"""What each mode may be asked for: the command line's flags are made of these fields.
+"""What each mode may be asked for: the command line's flags are made from these fields.
 
-No JAX here, which takes seconds to import.
+No JAX here, which takes seconds to import. A mode is a function `mode(request)`, or
+`mode(config, request)` where its request takes a config, in the file of its name.
 """
 
 import dataclasses
 
-from qvae_jax.generation.requests import Finish, Request, asked
+from qvae_jax.generation.requests import Finish, LatentRequest, asked
 
 WORKDIR = "The folder of a training run."
 
@@ -14,12 +15,16 @@ WORKDIR = "The folder of a training run."
 class DownloadRequest:
     """A data set to fetch and unpack."""
 
+    takes_config = True
+
     source: str | None = asked("Address or path of the archive; unset: VimSketch's on Zenodo.")
 
 
 @dataclasses.dataclass(frozen=True)
 class DoctorRequest:
     """A data set to examine."""
+
+    takes_config = True
 
     output_dir: str | None = asked("Where to write report.json, with all names and numbers.")
 
@@ -28,22 +33,26 @@ class DoctorRequest:
 class PrepareRequest:
     """A data set to prepare for training."""
 
-    workdir: str | None = asked(WORKDIR)
+    takes_config = True
+
+    workdir: str | None = asked(f"{WORKDIR} Only where the config keeps its data inside it.")
 
 
 @dataclasses.dataclass(frozen=True)
 class TrainRequest:
-    """A run to begin, or to go on with."""
+    """A run to begin or to continue."""
+
+    takes_config = True
 
     workdir: str | None = asked(WORKDIR, required=True)
     reset_epoch: bool = asked(
         "Begin a new run in the workdir from the last weights of the one it holds: schedules, "
-        "epochs and optimiser start anew. Give it once; the same command without it goes on.",
+        "epochs and optimiser start again. Give it once; the same command without it continues.",
         False,
     )
     coordinator_address: str | None = asked("On several hosts: HOST:PORT of the first process.")
-    num_processes: int | None = asked("On several hosts: how many processes there are.")
-    process_id: int | None = asked("On several hosts: the number of this one, from 0.")
+    num_processes: int | None = asked("On several hosts: the number of processes.")
+    process_id: int | None = asked("On several hosts: which of them this one is, from 0.")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,13 +68,17 @@ class GenerateRequest:
 
     workdir: str | None = asked("A training run, whose best checkpoint is used.")
     checkpoint: str | None = asked("Instead of --workdir: a ported QVAE's folder.")
-    inputs: str | None = asked("Audio files and folders, separated by commas; - is standard input.")
+    inputs: str | None = asked(
+        "Audio files and folders, separated by commas; - is standard input.",
+        required=True,
+        instead=("from_split", "walk_dimension", "prior_samples"),
+    )
     from_split: str | None = asked(
         "Instead of --inputs: a part of the run's split: train, interpolation or extrapolation."
     )
     output_dir: str | None = asked("Where to write the sounds and manifest.json.", required=True)
     window: str = asked("Of imitations above 10 s, the first or the loudest 10 s.", "first")
-    latents: Request = Request()
+    latents: LatentRequest = LatentRequest()
     finish: Finish = Finish()
 
 
@@ -100,7 +113,7 @@ class VisualiseRequest:
     output_dir: str | None = asked("Where to write; by default WORKDIR/visualise.")
 
 
-# By the mode's name, which is also that of its function, in the file of that name.
+# By the mode's name, which is also that of its file and of its function.
 REQUESTS = {
     "download": DownloadRequest,
     "doctor": DoctorRequest,

@@ -5,14 +5,13 @@ from collections.abc import Sequence
 
 import ml_collections
 
-from qvae_jax import configuration
-from qvae_jax.diagnostics import files as diagnostics_files
+from qvae_jax import configuration, runs
 from qvae_jax.diagnostics.epoch_action import diagnostics_action
 from qvae_jax.modes.requests import TrainRequest
 from qvae_jax.system import memory
+from qvae_jax.system.command import command
 from qvae_jax.training import devices, hosts, start, validation, wandb_log
 from qvae_jax.training.loop import EpochAction
-from qvae_jax.training.metrics_log import METRICS_FILE, read_metrics
 from qvae_jax.training.setup import Setup
 from qvae_jax.training.start import Finished
 
@@ -51,7 +50,7 @@ def _summarise(finished: Finished) -> None:
     """The last lines: how far the loss fell, and where everything lies."""
     setup = finished.setup
     workdir, config = setup.workdir, setup.config
-    entries = [entry for entry in read_metrics(workdir) if entry["part"] == "train"]
+    entries = [entry for entry in runs.read_metrics(workdir) if entry["part"] == "train"]
     if entries:
         first, last = entries[0], entries[-1]
         recent = [entry["total"] for entry in entries if entry["epoch"] == last["epoch"]]
@@ -62,15 +61,15 @@ def _summarise(finished: Finished) -> None:
         )
     places = {
         "checkpoints": finished.checkpoints.relative_to(workdir.resolve()),
-        "metrics": f"{METRICS_FILE} and tensorboard",
+        "metrics": f"{runs.METRICS_FILE} and {runs.TENSORBOARD}",
     }
     if config.logging.num_samples:
-        places["audio and pictures"] = validation.SAMPLES_FOLDER
+        places["audio and pictures"] = runs.SAMPLES
     if config.diagnostics.every_epochs:
-        places["diagnostics"] = f"{diagnostics_files.FOLDER} (see --mode=diagnose)"
+        places["diagnostics"] = f"{runs.DIAGNOSTICS} (see --mode=diagnose)"
     for what, where in places.items():
         print(f"{what + ':':20}{workdir / where}")
     print(
-        f"next:               python3 main.py --mode=generate --workdir={workdir} "
+        f"next:               {command()} --mode=generate --workdir={workdir} "
         "--inputs=FOLDER --output_dir=OUT"
     )

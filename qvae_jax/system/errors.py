@@ -1,4 +1,9 @@
-"""Errors that are the user's to mend."""
+"""Errors that the user can mend, and what their messages quote."""
+
+from collections.abc import Sequence
+
+NUM_NAMES_SHOWN = 3
+LONGEST_QUOTE = 200  # characters
 
 
 class UserError(Exception):
@@ -6,7 +11,16 @@ class UserError(Exception):
 
 
 def first_line(error: BaseException) -> str:
-    """What an error says, or its type where it says nothing, short enough for a message."""
+    """The first line of what an error says, or its kind where it says nothing, for a message.
+
+    Beyond LONGEST_QUOTE characters, it is cut in the middle: TensorStore, for one, says first
+    where, at length, and the reason last.
+    """
     line = (str(error).strip().splitlines() or [type(error).__name__])[0]
-    # TensorStore says first where, at length, and the reason last.
-    return line if len(line) <= 200 else f"{line[:60]} … {line[-140:]}"
+    return line if len(line) <= LONGEST_QUOTE else f"{line[:60]} … {line[-140:]}"
+
+
+def first_few(names: Sequence[str]) -> str:
+    """The first NUM_NAMES_SHOWN names in quotes, and … where there are more, for a message."""
+    shown = ", ".join(map(repr, names[:NUM_NAMES_SHOWN]))
+    return shown + (", …" if len(names) > NUM_NAMES_SHOWN else "")

@@ -1,7 +1,7 @@
-"""Files from the network that arrive whole or not at all, and go on where they broke off.
+"""Files from the network that arrive whole or not at all, and carry on after a break.
 
-Beside the file lies `NAME.part` until all of it is there, and `NAME.part.json`, which says of which
-version of the file the part is. The next call goes on from there.
+Until all of a file is there, it lies beside its place as `NAME.part`; `NAME.part.json` says which
+version of the file that is a part of. The next call carries on from there.
 """
 
 import contextlib
@@ -21,10 +21,11 @@ from qvae_jax.system import files
 from qvae_jax.system.errors import UserError
 from qvae_jax.system.progress import progress_bar
 
-TIMEOUT_S = 30.0  # without a single byte
-PAUSES_S = (2.0, 4.0, 8.0, 16.0, 32.0)  # before each new attempt; a minute in all, as limits last
+TIMEOUT_S = 30.0  # of silence, without a single byte
+# Before each new attempt: a minute in all, as long as rate limits tend to last.
+PAUSES_S = (2.0, 4.0, 8.0, 16.0, 32.0)
 BLOCK_BYTES = 2**16  # what a reset connection loses at most
-# Statuses of servers that are overloaded or being restarted; any other answer is final.
+# From servers that are overloaded or restarting; any other status is final.
 _PASSING_STATUSES = {408, 425, 429, 500, 502, 503, 504}
 _CONTENT_RANGE = re.compile(r"\s*bytes\s+(\d+)-(\d+)/(\d+|\*)\s*", re.IGNORECASE)
 _HEADERS = {"User-Agent": "qvae_jax", "Accept-Encoding": "identity"}
@@ -39,23 +40,24 @@ def fetch_file(
     timeout_s: float = TIMEOUT_S,
     pauses_s: Iterable[float] = PAUSES_S,
 ) -> None:
-    """Downloads `url` to `path`, unless it is there already; shows how far it is.
+    """Downloads `url` to `path`, unless the file is there already, and shows the progress.
 
-    A connection that breaks is taken up again where it broke, in this call and, where all attempts
-    fail, in the next one: with the server's ETag or time of change as a guard, or with `checksum`,
-    which shows at the end whether the parts belong together. With neither of them, or where the
-    server does not serve parts, it starts from the beginning.
+    When a connection breaks, the download carries on from that byte: in this call or, where all
+    attempts fail, in the next one. The server's ETag or time of change guards against another
+    version in between, or `checksum` shows at the end whether the parts belong together. With
+    neither, or where the server does not serve parts, it starts from the beginning.
 
     Args:
-        url: of http or https.
+        url: an address of http or https.
         path: where to; missing folders are made.
-        size: of the file in bytes, where it is known beforehand.
-        checksum: "md5:HEX" or "sha256:HEX", where it is known beforehand.
-        timeout_s: the longest silence of the server.
-        pauses_s: before each new attempt in a row that brings nothing new.
+        size: the file's size in bytes, if it is known beforehand.
+        checksum: "md5:HEX" or "sha256:HEX", if it is known beforehand.
+        timeout_s: how long the server may be silent.
+        pauses_s: the pause before each new attempt; an attempt that brought something new starts
+            the row again.
 
     Raises:
-        UserError: what is at `path` already, or has come, is of another size or checksum; the
+        UserError: the file at `path`, or the one that came, has another size or checksum; the
             server cannot be reached, refuses, or answers with something else; no room on the disk.
     """
     path = pathlib.Path(path)
@@ -91,7 +93,7 @@ def fetch_file(
         mend = f"run this again, or {by_hand}"
         check_file(part, size=size, checksum=checksum, where=f"the download of {url}", mend=mend)
     except UserError:
-        _forget(part)  # what is damaged is of no use to the next call
+        _forget(part)  # a damaged part is of no use to the next call
         raise
     with files.explaining_write_errors(path):
         os.replace(part, path)
@@ -99,7 +101,7 @@ def fetch_file(
 
 
 def read_json(url: str, *, timeout_s: float = TIMEOUT_S, pauses_s: Iterable[float] = PAUSES_S[:3]):
-    """The value of the JSON at an address; UserError where it cannot be had or is no JSON."""
+    """The value of the JSON at an address; UserError where it cannot be read or is not JSON."""
     for pause_s in (*pauses_s, None):
         try:
             with _opened(url, {"Accept": "application/json"}, timeout_s) as response:
@@ -120,9 +122,14 @@ def check_file(
     where: str | None = None,
     mend: str,
 ) -> None:
-    """Raises UserError where a file is not of this size or checksum ("md5:HEX" or "sha256:HEX").
+    """Raises UserError unless a file has this size and checksum.
 
-    where names the file in the message, mend says what to do about it.
+    Args:
+        path: the file.
+        size: in bytes; None: any.
+        checksum: "md5:HEX" or "sha256:HEX"; None: any.
+        where: what the message calls the file; None: its path.
+        mend: what the message says to do.
     """
     where = str(path) if where is None else where
     found_size = _size(path)
@@ -146,7 +153,7 @@ def check_file(
 def _fetch_rest(
     url: str, part: pathlib.Path, *, size: int | None, checksum: str | None, timeout_s: float
 ) -> None:
-    """Adds to the part what it lacks; OSError or HTTPException where the connection fails."""
+    """Adds what the part lacks; raises OSError or HTTPException where the connection fails."""
     known = _read_version(part, url)
     total = size if size is not None else known.get("size")
     guard = known.get("etag") or known.get("last_modified")
@@ -169,18 +176,18 @@ def _fetch_rest(
     except urllib.error.HTTPError as error:
         if error.code != 416 or not offset:
             raise
-        # The part is as long as the file, or longer: it is another version's, or whole.
+        # The part is as long as the file, so it is whole, or longer: it is of another version.
         if error.headers.get("Content-Range", "").strip() != f"bytes */{offset}":
             _forget(part)
             raise ConnectionError("the file became shorter on the server") from error
 
 
 def _announced_total(url: str, response: http.client.HTTPResponse, expected: int | None):
-    """The size in bytes that the server announces, or the expected one where it announces none."""
+    """The size in bytes that the server announces, or else the expected one."""
     encoding = response.headers.get("Content-Encoding", "identity")
     if encoding != "identity":
         raise UserError(
-            f"{url} is sent as {encoding}, which was not asked for: fetch it with a browser."
+            f"{url} arrives encoded as {encoding}, which nobody asked for: fetch it with a browser."
         )
     if None not in (response.length, expected) and response.length != expected:
         raise UserError(
@@ -198,7 +205,7 @@ def _checked_total(
     expected: int | None,
     known: dict,
 ) -> int:
-    """The file's size by the header of a part, which must be the part that was asked for."""
+    """The file's size, from the headers of a part, which must be the part that was asked for."""
     if known.get("etag") and headers.get("ETag") not in (None, known["etag"]):
         _forget(part)
         raise ConnectionError("the file changed on the server")
@@ -214,7 +221,7 @@ def _checked_total(
         )
     if expected is not None and int(total) != expected:
         raise UserError(
-            f"{url} is now of {total} bytes instead of {expected}: remove {part} to start from the "
+            f"{url} now has {total} bytes instead of {expected}: remove {part} to start from the "
             "beginning."
         )
     return int(total)
@@ -260,7 +267,7 @@ def _wait(url: str, error: Exception, pause_s: float) -> None:
 
 
 def _said(error: Exception) -> str:
-    """What an error says, on one line; servers that speak no HTTP send anything."""
+    """What an error says, on one line: servers that do not speak HTTP may send anything."""
     if isinstance(error, urllib.error.URLError) and isinstance(error.reason, OSError):
         error = error.reason
     said = getattr(error, "strerror", None) or str(error)
@@ -269,14 +276,14 @@ def _said(error: Exception) -> str:
 
 
 def _is_final(error: Exception) -> bool:
-    """Whether another attempt would end in the same way."""
+    """Whether another attempt would fail in the same way."""
     if isinstance(error, urllib.error.HTTPError):
         return error.code not in _PASSING_STATUSES
     return isinstance(error, http.client.InvalidURL)
 
 
 def _read_version(part: pathlib.Path, url: str) -> dict:
-    """What the server said of the file that the part is of; empty where that is not known."""
+    """What the server said about the file that the part belongs to; empty where that is unknown."""
     try:
         version = files.read_json(_version_path(part))
     except UserError:
@@ -287,12 +294,14 @@ def _read_version(part: pathlib.Path, url: str) -> dict:
 def _write_version(
     part: pathlib.Path, url: str, headers: email.message.Message, total: int | None
 ) -> None:
-    _forget(part)  # never the old part with the new version's marks, should we be killed between
+    _forget(part)  # first: if we are killed here, no old part must carry the new version's marks
     etag = headers.get("ETag")
     version = {
         "url": url,
         "size": total,
-        "etag": None if etag is None or etag.startswith("W/") else etag,  # weak ones guard no bytes
+        "etag": None
+        if etag is None or etag.startswith("W/")
+        else etag,  # weak ones say nothing of bytes
         "last_modified": headers.get("Last-Modified"),
     }
     files.write_json(_version_path(part), version)

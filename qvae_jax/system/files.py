@@ -14,10 +14,10 @@ from qvae_jax.system.errors import UserError
 
 @contextlib.contextmanager
 def replacing(path: str | os.PathLike) -> Iterator[pathlib.Path]:
-    """A temporary path beside `path` to write a file to, renamed to it when the block ends well.
+    """A temporary path beside `path` to write a file to, renamed to `path` when the block succeeds.
 
-    If the block raises, the temporary file is removed and what stood at `path` stays.
-    Raises UserError naming the folder where it cannot be written.
+    If the block raises, the temporary file is removed, and an earlier file at `path` stays.
+    Raises UserError naming `path` where it cannot be written.
     """
     path = pathlib.Path(path)
     make_folder(path.parent)
@@ -33,9 +33,10 @@ def replacing(path: str | os.PathLike) -> Iterator[pathlib.Path]:
 
 @contextlib.contextmanager
 def new_folder(path: str | os.PathLike) -> Iterator[pathlib.Path]:
-    """A temporary folder beside `path`, renamed to it when the block ends well.
+    """A temporary folder beside `path`, renamed to `path` when the block succeeds.
 
-    `path` must be absent or empty: otherwise UserError, and nothing is touched.
+    Raises UserError, and touches nothing, unless `path` is absent or an empty folder; and where it
+    cannot be written.
     """
     path = pathlib.Path(path)
     if path.exists() and (not path.is_dir() or any(path.iterdir())):
@@ -48,7 +49,9 @@ def new_folder(path: str | os.PathLike) -> Iterator[pathlib.Path]:
     try:
         with explaining_write_errors(path):
             yield temporary
-            temporary.chmod(0o755)  # mkdtemp keeps other users out; a finished folder need not
+            temporary.chmod(
+                0o755
+            )  # mkdtemp keeps other users out, which a finished folder need not
             if path.exists():
                 path.rmdir()
             os.replace(temporary, path)
@@ -58,16 +61,16 @@ def new_folder(path: str | os.PathLike) -> Iterator[pathlib.Path]:
 
 @contextlib.contextmanager
 def filling_folder(path: str | os.PathLike) -> Iterator[pathlib.Path]:
-    """A temporary folder whose files move into the folder `path` when the block ends well.
+    """A temporary folder whose files move into the folder `path` when the block succeeds.
 
-    `path` may exist and hold other files; those of the same names are replaced. If the block
-    raises, `path` stays as it was, and is not made where it was absent.
+    `path` may hold other files already; those of the same names are replaced. If the block raises,
+    `path` stays as it was, or absent if it was absent.
     Raises UserError naming `path` where it cannot be made or written to.
     """
     path = pathlib.Path(path)
     existing = next(place for place in (path, *path.absolute().parents) if os.path.lexists(place))
     with explaining_write_errors(path):
-        # On the disk that `path` is or will be on, so that moving is renaming.
+        # On the disk of `path`, so that moving is renaming.
         temporary = pathlib.Path(tempfile.mkdtemp(prefix=".", suffix=".tmp", dir=existing))
     try:
         yield temporary
@@ -102,16 +105,16 @@ def explaining_write_errors(path: str | os.PathLike) -> Iterator[None]:
 
 
 def part_of(path: str | os.PathLike) -> pathlib.Path:
-    """Where a file or folder lies, under a name for all to see, until it is whole: `NAME.part`.
+    """`NAME.part`: where a file or folder lies, under a visible name, until it is whole.
 
-    For what takes so long that the next call should go on with it.
+    For work so long that, if it is stopped, the next call should carry on with it.
     """
     path = pathlib.Path(path)
     return path.with_name(f"{path.name}.part")
 
 
 def require_free_space(path: str | os.PathLike, num_bytes: int) -> None:
-    """Raises UserError where the disk of a file or folder to come has less room than that."""
+    """Raises UserError unless the disk that `path` will be on has num_bytes free."""
     path = pathlib.Path(path)
     folder = next(parent for parent in path.absolute().parents if parent.is_dir())
     free = shutil.disk_usage(folder).free
@@ -123,7 +126,7 @@ def require_free_space(path: str | os.PathLike, num_bytes: int) -> None:
 
 
 def user_cache_folder() -> pathlib.Path:
-    """Where what can be had again is kept: $XDG_CACHE_HOME/qvae_jax, or ~/.cache/qvae_jax."""
+    """$XDG_CACHE_HOME/qvae_jax or ~/.cache/qvae_jax, for what can be fetched or made again."""
     base = os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache"
     return pathlib.Path(base) / "qvae_jax"
 
@@ -132,12 +135,12 @@ def write_json(path: str | os.PathLike, value) -> None:
     """Writes a value as indented JSON, whole or not at all."""
     with replacing(path) as temporary:
         text = json.dumps(value, indent=2, ensure_ascii=False) + "\n"
-        # File names that are not UTF-8 reach us as lone surrogates; escaped, they come back.
+        # File names that are not UTF-8 reach us as lone surrogates, which survive escaped.
         temporary.write_text(text, "utf-8", errors="backslashreplace")
 
 
 def read_json(path: str | os.PathLike):
-    """The value in a JSON file; UserError where it is not JSON."""
+    """The value in a JSON file; UserError where it cannot be read or is not JSON."""
     try:
         return json.loads(pathlib.Path(path).read_text("utf-8"))
     except (OSError, ValueError) as error:

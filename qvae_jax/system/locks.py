@@ -1,4 +1,4 @@
-"""One process at a time: a lock that ends with the process that holds it, however that ends."""
+"""One process at a time: a lock that is released when its process ends, in whatever way."""
 
 import contextlib
 import errno
@@ -11,18 +11,18 @@ from qvae_jax.system import files
 
 try:
     import fcntl
-except ImportError:  # Windows: there nothing keeps two processes apart
+except ImportError:  # Windows, where nothing keeps two processes apart
     fcntl = None
 
-NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)  # of disks mounted without them
+NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)  # from disks mounted without locks
 
 
 @contextlib.contextmanager
 def locked(path: pathlib.Path, on_held: Callable[[str], None]) -> Iterator[None]:
     """Holds the lock at `path` while the block lasts; the file stays, and names the last holder.
 
-    Where another process holds it, on_held is called with its number and host; unless that
-    raises, the lock is waited for. On disks without locks there is none.
+    Where another process holds the lock, calls on_held with that process's number and host, and
+    waits for it unless on_held raises. On disks without locks nothing is locked.
     Raises UserError where the file cannot be written.
     """
     with files.explaining_write_errors(path):

@@ -1,13 +1,33 @@
-"""What the CPU wants done otherwise than an accelerator, decided in one place."""
+"""Which platform programs are compiled for, and whether its fast forms are taken."""
 
+import contextlib
+import functools
 from collections.abc import Callable
 
 import jax
 
+# JAX keeps what it has traced and compiled by this value too: a function that was traced for one
+# platform is traced again for another.
+_compiled_for = jax.make_user_context(default_value=None)
+
+
+def compiling_for(platform: str) -> contextlib.AbstractContextManager:
+    """Inside it, what this thread traces is for a platform: "cpu", "cuda", "rocm" or "tpu".
+
+    It decides which forms a program is made of. What the program is lowered to is JAX's to say:
+    jax.jit(f).trace(x).lower(lowering_platforms=(platform,)), with the trace inside.
+    """
+    return _compiled_for(platform)
+
+
+def platform() -> str:
+    """The platform that programs are traced for: compiling_for's, else JAX's default backend."""
+    return _compiled_for.value or jax.default_backend()
+
 
 def on_cpu() -> bool:
-    """Whether programs are compiled for the CPU, by default."""
-    return jax.default_backend() == "cpu"
+    """Whether programs are compiled for the CPU."""
+    return platform() == "cpu"
 
 
 def samples_apart() -> bool:
@@ -15,34 +35,22 @@ def samples_apart() -> bool:
 
     What a sample leaves behind then stays in the processor's cache, which a whole batch would
     exceed: two to three times as fast for the log-mel and the encoder. An accelerator wants the
-    batch at once, and so do several devices, each of which has a part of it.
+    batch at once, and so do several CPU devices, each of which has a part of it.
     """
-    return on_cpu() and jax.device_count() == 1
+    return on_cpu() and jax.device_count("cpu") == 1
 
 
-def computed_once(x: jax.Array) -> jax.Array:
-    """x, for which the compiler shall not put what it is computed from where it is used.
+def with_cpu_form(fast: Callable, *, where: Callable[[], bool] = on_cpu) -> Callable:
+    """Decorates a plain form: where() holds, fast, of the same signature, is computed instead.
 
-    XLA's CPU backend does that to save memory traffic which its caches make cheap. It heeds this
-    while it simplifies, and forgets it before it fuses; the losses are a sixth faster for it.
+    where is asked at each call, so at each trace.
     """
-    return jax.lax.optimization_barrier(x) if samples_apart() else x
 
+    def decorate(plain: Callable) -> Callable:
+        @functools.wraps(plain)
+        def chosen(*args, **kwargs):
+            return (fast if where() else plain)(*args, **kwargs)
 
-def each_sample(
-    function: Callable[[jax.Array], jax.Array], batch: jax.Array, *, at_once: int = 1
-) -> jax.Array:
-    """function(batch), computed for one sample after the other where samples_apart().
+        return chosen
 
-    Args:
-        function: [n, …] -> [n, …], in which no sample sees another.
-        batch: [batch, …].
-        at_once: the most samples that go together, where one alone is too little work. Groups
-            are equal: of seven samples, where four may go together, each goes alone.
-    """
-    if not samples_apart() or len(batch) <= at_once:
-        return function(batch)
-    count = next(n for n in range(at_once, 0, -1) if len(batch) % n == 0)
-    groups = batch.reshape(-1, count, *batch.shape[1:])
-    results = jax.lax.map(function, groups)
-    return results.reshape(len(batch), *results.shape[2:])
+    return decorate

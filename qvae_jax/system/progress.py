@@ -1,4 +1,4 @@
-"""How far something is: a bar on a terminal, lines elsewhere, where a bar is one endless line."""
+"""Progress of long work: a bar on a terminal; elsewhere, where a bar is one endless line, lines."""
 
 import sys
 from collections.abc import Iterable
@@ -18,9 +18,16 @@ def progress_bar(
     over: Iterable | None = None,
     shown: bool = True,
 ) -> tqdm:
-    """tqdm's bar on a terminal; elsewhere a line at times, and none of what is done sooner.
+    """tqdm's bar on a terminal; elsewhere a line every LINES_EVERY_S, the first after as long.
 
-    over: what to iterate over, if not counted by hand; shown: false for a bar that shows nothing.
+    Args:
+        description: what is being done.
+        total: how many units there are; None where that is not known.
+        unit: what is counted, such as "file".
+        initial: how many were done before.
+        unit_scale: whether large numbers are shortened, as in 3.00k.
+        over: what to iterate over; None where the caller counts with update().
+        shown: False for a bar that shows nothing.
     """
     options = {
         "iterable": over,
@@ -46,7 +53,7 @@ def progress_bar(
 class _Lines:
     """Standard output for tqdm, with its redrawing turned into lines.
 
-    Not standard error: there the reason of a failure stands alone.
+    Not standard error, which is kept for the reason of a failure.
     """
 
     def write(self, text: str) -> None:
@@ -55,4 +62,4 @@ class _Lines:
             print(line, flush=True)
 
     def flush(self) -> None:
-        """Nothing is left to flush; tqdm asks for it."""
+        """Does nothing: write() has flushed already, but tqdm calls this."""

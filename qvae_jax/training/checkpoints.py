@@ -13,10 +13,9 @@ from orbax.checkpoint.checkpoint_managers import preservation_policy
 
 from qvae_jax.models import stored
 from qvae_jax.models.variables import Arrays
+from qvae_jax.runs import CHECKPOINTS
 from qvae_jax.system import files
 from qvae_jax.system.errors import UserError, first_line
-
-FOLDER = "checkpoints"
 
 
 class RunCheckpoints(stored.Checkpoints):
@@ -28,7 +27,7 @@ class RunCheckpoints(stored.Checkpoints):
     """
 
     def __init__(self, workdir: pathlib.Path, *, keep_best: int = 3):
-        self.directory = (pathlib.Path(workdir) / FOLDER).resolve()
+        self.directory = (pathlib.Path(workdir) / CHECKPOINTS).resolve()
         files.make_folder(self.directory)
         _remove_unfinished(self.directory)
         keep = preservation_policy.AnyPreservationPolicy(

@@ -11,11 +11,10 @@ from typing import NamedTuple
 import jax
 
 from qvae_jax.models.variables import Arrays
+from qvae_jax.runs import ENVIRONMENT_FILE, HISTORY_FILE
 from qvae_jax.system import files
 from qvae_jax.system.errors import UserError
 
-ENVIRONMENT_FILE = "environment.json"
-HISTORY_FILE = "history.json"
 PACKAGES = (
     "jax",
     "jaxlib",

@@ -77,8 +77,8 @@ def _initialize(
         )
     except Exception as error:  # ValueError, or what gRPC makes of it
         _leave(
-            f"this process cannot join the others ({first_line(error)}): start all of them, with the "
-            "same --coordinator_address and a --process_id each."
+            f"this process cannot join the others ({first_line(error)}): start all of them, with "
+            "the same --coordinator_address and a --process_id each."
         )
 
 

@@ -12,13 +12,11 @@ import ml_collections
 import numpy as np
 from tqdm import tqdm
 
+from qvae_jax.runs import METRICS_FILE, TENSORBOARD, read_metrics
 from qvae_jax.system import files
-from qvae_jax.system.errors import UserError, first_line
+from qvae_jax.system.errors import first_line
 from qvae_jax.training import hosts
 from qvae_jax.training.wandb_log import WandbLog
-
-METRICS_FILE = "metrics.jsonl"
-LARGEST_COUNT = 2**53  # whole numbers beyond it are not those of any run
 
 
 class MetricsLog:
@@ -30,7 +28,11 @@ class MetricsLog:
     def __init__(self, workdir: pathlib.Path, step: int):
         self._path = workdir / METRICS_FILE
         if self._path.exists():
-            kept = [line for line in read_metrics(workdir) if line["step"] <= step]
+            kept = [
+                line
+                for line in read_metrics(workdir, leave_out_damaged=True)
+                if line["step"] <= step
+            ]
             with files.replacing(self._path) as temporary:
                 temporary.write_text("".join(_line(entry) for entry in kept), "utf-8")
         with files.explaining_write_errors(self._path):
@@ -62,7 +64,7 @@ class TensorBoardLog:
 
     def __init__(self, workdir: pathlib.Path, step: int):
         self._modules = _tensorboard()
-        folder = workdir / "tensorboard"
+        folder = workdir / TENSORBOARD
         folder.mkdir(exist_ok=True)
         self._events = self._modules.event_file_writer.EventsWriter(str(folder / "events"))
         session_log = self._modules.event_pb2.SessionLog
@@ -151,61 +153,6 @@ def open_log(workdir: pathlib.Path, step: int, config: ml_collections.ConfigDict
     if project := config.logging.wandb:
         others["wandb"] = lambda: WandbLog(workdir, project, config.to_dict())
     return Logs(MetricsLog(workdir, step), **others)
-
-
-def read_metrics(workdir: pathlib.Path) -> list[dict]:
-    """All entries of a run's metrics.jsonl; a last line that a kill cut short is left out."""
-    entries = []
-    for line in (workdir / METRICS_FILE).read_text("utf-8").splitlines():
-        try:
-            entries.append(json.loads(line))
-        except ValueError:
-            continue
-    return entries
-
-
-def checked_metrics(workdir: pathlib.Path) -> list[dict]:
-    """All entries of a run's metrics.jsonl, each with an int step, a str part, and numbers.
-
-    Raises UserError where there is none, and for lines that training does not write, but for a last
-    one that a kill cut short.
-    """
-    path = workdir / METRICS_FILE
-    try:
-        lines = path.read_text("utf-8").splitlines()
-    except (OSError, ValueError) as error:
-        raise UserError(
-            f"{path} cannot be read ({error}): name the workdir of a run that has trained."
-        ) from error
-    entries = []
-    for number, line in enumerate(lines, start=1):
-        try:
-            entry = json.loads(line)
-        except (ValueError, RecursionError):
-            if number == len(lines):
-                break
-            entry = None
-        if not _is_entry(entry):
-            raise UserError(
-                f"{path} is damaged: line {number} is not a line of metrics; remove it."
-            )
-        entries.append(entry)
-    return entries
-
-
-def _is_entry(entry) -> bool:
-    if not isinstance(entry, dict) or not {"step", "part"} <= entry.keys():
-        return False
-    if not isinstance(entry["part"], str) or not _is_count(entry["step"]):
-        return False
-    numbers = (value for name, value in entry.items() if name != "part")
-    return _is_count(entry.get("epoch", 0)) and all(
-        type(n) is float or (type(n) is int and abs(n) <= LARGEST_COUNT) for n in numbers
-    )
-
-
-def _is_count(value) -> bool:
-    return type(value) is int and 0 <= value <= LARGEST_COUNT
 
 
 def _tensorboard() -> types.SimpleNamespace:

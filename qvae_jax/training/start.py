@@ -15,7 +15,7 @@ import jax
 import ml_collections
 import optax
 
-from qvae_jax import configuration
+from qvae_jax import configuration, runs
 from qvae_jax.data import split_record
 from qvae_jax.data.prepared import Prepared, prepare
 from qvae_jax.models import stored, variables
@@ -23,7 +23,7 @@ from qvae_jax.models.qvae import QVAE, QVAEConfig
 from qvae_jax.models.variables import Arrays, Variables
 from qvae_jax.system import files, locks
 from qvae_jax.system.errors import UserError
-from qvae_jax.training import checkpoints, devices, environment, hosts, loop
+from qvae_jax.training import devices, environment, hosts, loop
 from qvae_jax.training import state as training_state
 from qvae_jax.training.checkpoints import RunCheckpoints
 from qvae_jax.training.loop import EpochAction
@@ -31,18 +31,15 @@ from qvae_jax.training.metrics_log import open_log
 from qvae_jax.training.setup import Setup, set_up
 from qvae_jax.training.state import Progress, TrainState
 
-LOCK_FILE = ".lock"
-START_FOLDER = "start"
-PENDING_FOLDER = "reset_pending"
 MOVED = (
-    "checkpoints",
-    "metrics.jsonl",
-    "tensorboard",
-    "samples",
-    "split.json",
-    "diagnostics",
-    "wandb_run.json",  # the new run counts its steps anew, which wandb takes from a new run only
-    START_FOLDER,
+    runs.CHECKPOINTS,
+    runs.METRICS_FILE,
+    runs.TENSORBOARD,
+    runs.SAMPLES,
+    runs.SPLIT_FILE,
+    runs.DIAGNOSTICS,
+    runs.WANDB_FILE,  # the new run counts its steps anew, which wandb takes from a new run only
+    runs.START,
 )
 
 
@@ -72,7 +69,7 @@ def train(
     Raises UserError for settings or data that make no sense, and where the loss is not finite.
     """
     files.make_folder(workdir)
-    if (workdir / configuration.CONFIG_FILE).exists():
+    if (workdir / runs.CONFIG_FILE).exists():
         configuration.read_run(workdir)  # it is about to be replaced, so it must be a run's
     with _alone(workdir):
         _reset(config, workdir, reset)
@@ -94,7 +91,7 @@ def _alone(workdir: pathlib.Path) -> Iterator[None]:
     if not hosts.is_writer():
         yield
         return
-    with locks.locked(workdir / LOCK_FILE, refuse):
+    with locks.locked(workdir / runs.LOCK_FILE, refuse):
         yield
 
 
@@ -106,7 +103,7 @@ def _train_on(
 ) -> Finished | None:
     """Trains from the last checkpoint, or from the start where there is none."""
     first_step = kept.latest_step or 0
-    begun = first_step > 0 or (workdir / START_FOLDER).exists()
+    begun = first_step > 0 or (workdir / runs.START).exists()
     configuration.resolve_encoder(config, workdir if begun else None)
     model_config = configuration.model_config(config)
     model = QVAE(model_config, rng=None)
@@ -149,10 +146,10 @@ def _prepared(
     resumed: bool,
 ) -> Prepared:
     """The data set, whose split in a run that goes on must be the recorded one; records the run."""
+    # Without a checkpoint nothing has been learnt, and a start that was interrupted begins anew.
+    recorded = split_record.recorded_split(workdir) if resumed else None
     with hosts.writer_first("prepare"):
-        prepared = prepare(config, model_config, first, workdir, layers)
-    if resumed:
-        split_record.check_split(workdir, prepared.parts)
+        prepared = prepare(config, model_config, first, workdir, layers, recorded)
     if hosts.is_writer():
         split_record.record_split(workdir, prepared.parts, prepared.left_out)
         configuration.record(config, workdir)
@@ -202,14 +199,14 @@ def _describe(setup: Setup, state: TrainState) -> None:
 def _reset(config: ml_collections.ConfigDict, workdir: pathlib.Path, wanted: bool) -> None:
     """Resets the run where that is wanted, and finishes a reset that was interrupted."""
     if jax.process_count() > 1:
-        if wanted or (workdir / PENDING_FOLDER).exists():
+        if wanted or (workdir / runs.RESET_PENDING).exists():
             raise UserError(
                 "--reset_epoch needs a single process: run it so first, and stop it by SIGTERM."
             )
         return
     if finish_reset(workdir) or not wanted:
         return
-    with contextlib.closing(stored.Checkpoints(workdir / checkpoints.FOLDER)) as kept:
+    with contextlib.closing(stored.Checkpoints(workdir / runs.CHECKPOINTS)) as kept:
         if kept.latest_step is None:
             raise UserError(f"--reset_epoch: {workdir} holds no checkpoint to take weights from.")
         step, saved = kept.latest_step, kept.restore(kept.latest_step)
@@ -229,13 +226,13 @@ def begin_reset(workdir: pathlib.Path, step: int, weights: Variables) -> None:
     moved_to = f"before_reset_{number}"
     description = {"kind": "start", "moved_to": moved_to, "step": step}
     # Once this folder exists the reset will be finished, however often it is interrupted.
-    stored.save_model(workdir / PENDING_FOLDER, description, weights)
+    stored.save_model(workdir / runs.RESET_PENDING, description, weights)
     finish_reset(workdir)
 
 
 def finish_reset(workdir: pathlib.Path) -> bool:
     """Finishes a reset that has begun, and says whether there was one."""
-    pending = workdir / PENDING_FOLDER
+    pending = workdir / runs.RESET_PENDING
     if not pending.exists():
         return False
     description = stored.read_description(pending)
@@ -248,7 +245,7 @@ def finish_reset(workdir: pathlib.Path) -> bool:
     event = {"step": description["step"], "reset": description["moved_to"]}
     environment.record_event(workdir, event)
     with files.explaining_write_errors(workdir):
-        os.replace(pending, workdir / START_FOLDER)
+        os.replace(pending, workdir / runs.START)
     return True
 
 
@@ -257,5 +254,5 @@ def start_weights(workdir: pathlib.Path, expected: Variables) -> Variables | Non
 
     Raises UserError where they do not fit the model.
     """
-    folder = workdir / START_FOLDER
+    folder = workdir / runs.START
     return stored.load_arrays(folder, expected) if folder.exists() else None

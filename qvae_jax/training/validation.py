@@ -13,6 +13,7 @@ from qvae_jax.data.batches import Examples
 from qvae_jax.data.vimsketch import Index
 from qvae_jax.models.decoders import SAMPLE_RATE_HZ
 from qvae_jax.models.variables import Variables
+from qvae_jax.runs import SAMPLES
 from qvae_jax.system import files
 from qvae_jax.training import devices, hosts
 from qvae_jax.training.checkpoints import RunCheckpoints
@@ -22,7 +23,6 @@ from qvae_jax.training.state import TrainState
 from qvae_jax.training.step_report import require_finite
 from qvae_jax.visualisation import figures
 
-SAMPLES_FOLDER = "samples"
 LONGEST_NAME = 44  # characters
 
 
@@ -92,7 +92,7 @@ def has_samples(setup: Setup, epoch: int) -> bool:
 
 def samples_folder(setup: Setup, epoch: int) -> pathlib.Path:
     """Where an epoch's samples lie."""
-    return setup.workdir / SAMPLES_FOLDER / f"epoch_{epoch:04d}"
+    return setup.workdir / SAMPLES / f"epoch_{epoch:04d}"
 
 
 def _first_samples(

@@ -6,10 +6,10 @@ import uuid
 
 import numpy as np
 
+from qvae_jax.runs import WANDB_FILE
 from qvae_jax.system import files
 from qvae_jax.system.errors import UserError
 
-RUN_FILE = "wandb_run.json"
 INIT_TIMEOUT_S = 30.0  # where the server does not answer, the run begins without it
 FINISH_TIMEOUT_S = 60.0  # a run that is told to stop may be given no more than that
 
@@ -81,7 +81,7 @@ def check(project: str) -> None:
 
 def _run_id(workdir: pathlib.Path, project: str) -> str:
     """The id of the wandb run of a workdir: the one on record for this project, or a new one."""
-    path = workdir / RUN_FILE
+    path = workdir / WANDB_FILE
     recorded = files.read_json(path) if path.exists() else None
     if isinstance(recorded, dict) and recorded.get("project") == project:
         if isinstance(recorded.get("id"), str) and recorded["id"]:

@@ -5,8 +5,9 @@ import shlex
 from collections.abc import Sequence
 
 from qvae_jax import losses
+from qvae_jax.data import splits
 from qvae_jax.evaluation import report
-from qvae_jax.generation.requests import SPLIT_PARTS
+from qvae_jax.system.command import command
 from qvae_jax.visualisation.page import Table
 
 LOSS_TITLES = {
@@ -15,9 +16,9 @@ LOSS_TITLES = {
 }
 
 
-def read_evaluations(workdir: pathlib.Path) -> list[dict]:
-    """The results of --mode=evaluate that lie in the run's folder."""
-    paths = [workdir / "evaluation" / f"{part}.json" for part in SPLIT_PARTS]
+def read_evaluations(folder: pathlib.Path) -> list[dict]:
+    """The results of --mode=evaluate that lie in a folder, of the parts of a run's split."""
+    paths = [folder / f"{part}.json" for part in splits.PARTS]
     return [report.read(path) for path in paths if path.is_file()]
 
 
@@ -26,10 +27,10 @@ def tables(
 ) -> tuple[list[Table], str, str]:
     """A run's measures, a sentence on where they come from, and the command that makes more.
 
-    evaluated are those of read_evaluations, logged those of checked_metrics; step is that of the
+    evaluated are those of read_evaluations, logged those of runs.read_metrics; step is that of the
     checkpoint shown. The command is empty where there is nothing to add.
     """
-    command = f"python3 main.py --mode=evaluate --workdir={shlex.quote(str(workdir))}"
+    measure = f"{command()} --mode=evaluate --workdir={shlex.quote(str(workdir))}"
     if evaluated:
         stale = any(found["model"].get("step") != step for found in evaluated)
         about = (
@@ -38,7 +39,7 @@ def tables(
         )
         again = " Not all are of the checkpoint whose sounds are shown; to measure it:"
         found = [_evaluation_table(result) for result in evaluated]
-        return found, about + again * stale, command * stale
+        return found, about + again * stale, measure * stale
     found = _validation_tables(logged, step)
     about = (
         "Losses of the last validation up to this checkpoint; lower is better. "
@@ -46,7 +47,7 @@ def tables(
         else "This run has not been validated. "
     )
     more = "More measures, with intervals and baselines, stand here after this command:"
-    return found, about + more, command
+    return found, about + more, measure
 
 
 def _evaluation_table(found: dict) -> Table:

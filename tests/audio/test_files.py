@@ -264,9 +264,9 @@ _MP3_FAINT_START = _encoded(
         (_FLAC[: len(_FLAC) // 2], "cannot be decoded"),
         (_FLAC[:-10], "cannot be decoded"),
         (_MP3[: len(_MP3) // 2], "cut short"),
-        (_without_length_tag(_MP3), "does not tell its length"),
+        (_without_length_tag(_MP3), "does not state its length"),
         # STREAMINFO's count of samples: unknown, and more than memory holds.
-        (_with_bytes(_FLAC, b"fLaC", 22, bytes(4)), "does not tell its length"),
+        (_with_bytes(_FLAC, b"fLaC", 22, bytes(4)), "does not state its length"),
         (_with_bytes(_FLAC, b"fLaC", 21, b"\xff" * 5), "fits into memory|cannot be decoded"),
         (_with_bytes(_WAV, b"fmt ", 12, struct.pack("<I", 3)), "sample rate of 3 Hz"),
         (_encoded(np.array([0, np.nan, 0]), subtype="FLOAT"), "not finite"),

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from qvae_jax.audio import windows
-from qvae_jax.audio.files import read_audio
+from qvae_jax.audio.files import read_audio, write_wav
 from qvae_jax.system.errors import UserError
 
 
@@ -51,6 +51,38 @@ def test_a_window_is_what_a_cut_file_holds(tmp_path):
     soundfile.write(tmp_path / "cut.wav", part, 44_100, subtype="DOUBLE")
     found = windows.read_window(tmp_path / "x.flac", 32_000, start_s=1.0, window_s=1.0)
     np.testing.assert_allclose(found, read_audio(tmp_path / "cut.wav", 32_000), atol=1e-6)
+
+
+@pytest.mark.parametrize("rate_hz", [8_000, 32_000, 44_100])
+@pytest.mark.parametrize("num_channels", [1, 2])
+@pytest.mark.parametrize("subtype", ["PCM_16", "PCM_24", "FLOAT"])
+def test_a_window_is_bit_for_bit_that_of_a_file_cut_there(tmp_path, rate_hz, num_channels, subtype):
+    shape = (rate_hz * 3, num_channels)
+    samples = np.random.default_rng(0).uniform(-1, 1, shape).astype(np.float32)
+    soundfile.write(tmp_path / "x.wav", samples, rate_hz, subtype=subtype)
+    found = windows.read_window(tmp_path / "x.wav", 32_000, start_s=1.0, window_s=1.5)
+    # As a window was read when it still went by way of a file.
+    part = soundfile.read(tmp_path / "x.wav", dtype="float32", always_2d=True)[0]
+    part = part[rate_hz : rate_hz + round(1.5 * rate_hz)]
+    write_wav(tmp_path / "cut.wav", part.mean(axis=1), rate_hz)
+    expected = read_audio(tmp_path / "cut.wav", 32_000, max_duration_s=1.5)
+    assert found.dtype == np.float32 and found.tobytes() == expected.tobytes()
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, 1e30])
+def test_what_is_not_finite_in_a_window_is_refused_by_the_files_name(tmp_path, value):
+    samples = np.zeros((3_000, 2), np.float32)
+    samples[1_500] = value
+    soundfile.write(tmp_path / "x.wav", samples, 1_000, subtype="FLOAT")
+    windows.read_window(tmp_path / "x.wav", 2_000, start_s=2.0, window_s=1.0)
+    with pytest.raises(UserError, match="x.wav holds samples that are not finite"):
+        windows.read_window(tmp_path / "x.wav", 2_000, start_s=1.0, window_s=1.0)
+
+
+def test_a_window_behind_the_end_is_refused(tmp_path):
+    soundfile.write(tmp_path / "x.wav", np.ones(3_000) / 9, 1_000)
+    with pytest.raises(UserError, match="x.wav holds no sound from 3 s on"):
+        windows.read_window(tmp_path / "x.wav", 2_000, start_s=3.0, window_s=1.0)
 
 
 def test_a_window_at_the_start_is_read_as_ever(tmp_path):

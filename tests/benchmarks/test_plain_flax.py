@@ -8,7 +8,7 @@ from flax import nnx
 
 from benchmarks import plain_flax
 from filled import error
-from qvae_jax.models import convolutions
+from qvae_jax.models import forms
 
 
 def _noise(*shape: int) -> np.ndarray:
@@ -42,19 +42,19 @@ def _transposed(x, kernel):
 
 CASES = {
     "upsampling": (
-        lambda x, kernel: convolutions.upsample3_conv1d(x, kernel),
+        lambda x, kernel: forms.upsample3_conv1d(x, kernel),
         _upsampled,
         _noise(2, 9, 4),
         _noise(3, 4, 5),
     ),
     "transposed": (
-        lambda x, kernel: convolutions.transposed_conv1d_stride3(x, kernel),
+        lambda x, kernel: forms.transposed_conv1d_stride3(x, kernel),
         _transposed,
         _noise(2, 9, 4),
         _noise(3, 4, 5),
     ),
     "depthwise": (
-        lambda x, kernel: convolutions.depthwise_conv2d(x, kernel, stride=2),
+        lambda x, kernel: forms.depthwise_conv2d(x, kernel, stride=2),
         _depthwise,
         _noise(2, 9, 8, 6),
         _noise(5, 5, 1, 6),

@@ -1,64 +1,150 @@
-"""The record of a run's split: what it holds, and that a run goes on with the same files only."""
+"""The record of a run's split: what it holds, and how a data set that has changed is read by it."""
 
 import json
 
 import numpy as np
 import pytest
 
+from qvae_jax.data import vimsketch
 from qvae_jax.data.batches import Examples
-from qvae_jax.data.split_record import SPLIT_FILE, check_split, record_split
-from qvae_jax.data.vimsketch import Pair
+from qvae_jax.data.index import Pair
+from qvae_jax.data.split_record import (
+    SPLIT_FILE,
+    SplitRecord,
+    record_split,
+    recorded_split,
+    unrecorded_split,
+)
 from qvae_jax.system.errors import UserError
+
+REFERENCES = ["0_0.wav", "0_1.wav", "0_2.wav"]
+
+
+def pair(number: int) -> Pair:
+    """Imitation n belongs to reference n % 3."""
+    return Pair(f"{number}_{number % 3}.wav", f"0_{number % 3}.wav", f"{number % 3}.wav")
 
 
 def parts(**numbers: list[int]) -> dict[str, Examples]:
-    """Parts of pairs of these numbers; imitation n belongs to reference n % 3."""
+    """Parts of pairs of these numbers."""
     nothing = np.zeros((0,))
     return {
-        name: Examples(
-            tuple(Pair(f"{n}_ü, {n % 3}.wav", f"0_{n % 3}.wav", f"{n % 3}.wav") for n in of_part),
-            *[nothing] * 4,
-        )
+        name: Examples(tuple(map(pair, of_part)), *[nothing] * 4)
         for name, of_part in numbers.items()
     }
 
 
-def test_the_record_tells_all(tmp_path):
-    record_split(tmp_path, parts(train=[1, 2], interpolation=[5]), {"z.wav": "damaged"})
-    assert json.loads((tmp_path / SPLIT_FILE).read_text("utf-8")) == {
+def index_of(*numbers: int, references=REFERENCES):
+    return vimsketch.index_from_names("set", references, [pair(n).imitation for n in numbers])
+
+
+@pytest.fixture
+def record(tmp_path) -> SplitRecord:
+    record_split(tmp_path, parts(train=[2, 1], interpolation=[5]), {"z.wav": "damaged"})
+    return recorded_split(tmp_path)
+
+
+def test_the_record_tells_all(tmp_path, record):
+    found = {
         "parts": {
-            "train": {"1_ü, 1.wav": "0_1.wav", "2_ü, 2.wav": "0_2.wav"},
-            "interpolation": {"5_ü, 2.wav": "0_2.wav"},
+            "train": {"2_2.wav": "0_2.wav", "1_1.wav": "0_1.wav"},
+            "interpolation": {"5_2.wav": "0_2.wav"},
         },
         "left_out": {"z.wav": "damaged"},
     }
-    check_split(tmp_path, parts(train=[1, 2], interpolation=[5]))
+    assert json.loads((tmp_path / SPLIT_FILE).read_text("utf-8")) == found
+    assert (record.parts, record.left_out) == (found["parts"], found["left_out"])
+
+
+def test_names_of_any_kind_come_back(tmp_path):
+    names = ["1_ü, 1.wav", "1_犬 🐶.wav", '1_"quoted".wav', "1_a\nb.wav"]
+    pairs = {name: Examples((Pair(name, name, name),), *[np.zeros(0)] * 4) for name in names}
+    for name, examples in pairs.items():
+        record_split(tmp_path, {"train": examples}, {name: name})
+        assert recorded_split(tmp_path).parts == {"train": {name: name}}
+
+
+def test_the_pairs_are_the_records_in_its_order_whatever_was_added(record):
+    index = index_of(0, 1, 2, 3, 4, 5, 6)
+    assert record.pairs("train", index) == (pair(2), pair(1))
+    assert record.pairs("interpolation", index) == (pair(5),)
+    assert record.pairs("extrapolation", index) == ()
+    assert record.added_since(index) == [pair(n).imitation for n in (0, 3, 4, 6)]
+
+
+def test_what_was_left_out_was_not_added(tmp_path):
+    left_out = {"3_0.wav": "damaged", "0_1.wav": "damaged"}  # an imitation, and a reference
+    record_split(tmp_path, parts(train=[2]), left_out)
+    index = index_of(0, 1, 2, 3, 4)
+    assert recorded_split(tmp_path).added_since(index) == ["0_0.wav"]
 
 
 @pytest.mark.parametrize(
-    ("found", "message"),
+    ("index", "part", "message"),
     [
-        (dict(train=[1], interpolation=[5]), "'2_ü, 2.wav' is no longer in train;"),
-        (dict(train=[1, 2, 3], interpolation=[5]), "'3_ü, 0.wav' is new in train;"),
-        (dict(train=[1, 2]), "'5_ü, 2.wav' is no longer in interpolation;"),
-        (dict(train=[1, 2], interpolation=[5], extrapolation=[7]), "'7_ü, 1.wav' is new in extra"),
-        (dict(train=[1, 5], interpolation=[2]), "no longer in train and 3 more differences"),
-        (dict(train=[2, 1], interpolation=[5]), "another order"),
+        (index_of(1, 5), "train", "'2_2.wav' is no longer in train; restore"),
+        (index_of(0, 5), "train", "'2_2.wav' is no longer in train and 1 more differences;"),
+        (index_of(1, 2), "interpolation", "'5_2.wav' is no longer in interpolation;"),
+        (
+            index_of(1, 2, 5, references=REFERENCES[:2]),
+            "interpolation",
+            "'0_2.wav', the reference of '5_2.wav' in interpolation, is gone;",
+        ),
+        (
+            index_of(1, 2, 5, references=["0_1.wav", "9_2.wav", "0_2.x"]),
+            "train",
+            "'0_2.wav', the reference of '2_2.wav' in train, is gone;",
+        ),
     ],
 )
-def test_another_split_is_refused_by_name(tmp_path, found, message):
-    record_split(tmp_path, parts(train=[1, 2], interpolation=[5]), {})
+def test_what_is_gone_is_named(tmp_path, record, index, part, message):
     with pytest.raises(UserError, match=message) as raised:
-        check_split(tmp_path, parts(**found))
-    assert str(tmp_path) in str(raised.value) and "\n" not in str(raised.value)
+        record.pairs(part, index)
+    assert str(tmp_path / SPLIT_FILE) in str(raised.value) and "\n" not in str(raised.value)
 
 
-@pytest.mark.parametrize("content", ["[]", "{}", '{"parts": []}', '{"parts": {"train": 3}}', "{"])
+def test_an_imitation_with_another_reference_is_named(tmp_path):
+    moved = Pair("1_1.wav", "0_2.wav", "1.wav")
+    record_split(tmp_path, {"train": Examples((moved,), *[np.zeros(0)] * 4)}, {})
+    message = "'1_1.wav' in train has the reference '0_1.wav' instead of '0_2.wav'"
+    with pytest.raises(UserError, match=message):
+        recorded_split(tmp_path).pairs("train", index_of(1, 2))
+
+
+def test_a_pair_that_could_not_be_read_again_is_named(record):
+    record.require_all(parts(train=[1, 2], interpolation=[5], extrapolation=[]))
+    with pytest.raises(UserError, match="'1_1.wav' is no longer in train and 1 more"):
+        record.require_all(parts(train=[2]))
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "[]",
+        "{}",
+        '{"parts": []}',
+        '{"parts": {"train": 3}, "left_out": {}}',
+        '{"parts": {"train": {"a": 3}}, "left_out": {}}',
+        '{"parts": {"train": {}}}',
+        '{"parts": {"train": {}}, "left_out": []}',
+        '{"parts": {"interpolation": {}}, "left_out": {}}',
+        '{"parts": {"train": {}, "other": {}}, "left_out": {}}',
+        "{",
+    ],
+)
 def test_a_damaged_record_is_named(tmp_path, content):
     (tmp_path / SPLIT_FILE).write_text(content)
     with pytest.raises(UserError, match=f"{SPLIT_FILE} is .*damaged"):
-        check_split(tmp_path, parts(train=[1]))
+        recorded_split(tmp_path)
 
 
-def test_a_run_without_a_record_is_not_checked(tmp_path):
-    check_split(tmp_path, parts(train=[1]))
+def test_a_run_without_a_record_says_so(tmp_path, capsys):
+    assert recorded_split(tmp_path) is None
+    told = capsys.readouterr().out
+    assert f"{tmp_path} holds no split.json" in told and told.count("\n") == 1
+
+
+def test_pairs_without_a_record_are_read_as_if_they_had_one(tmp_path):
+    found = unrecorded_split(tmp_path, {"train": (pair(2), pair(1)), "interpolation": (pair(5),)})
+    assert found.pairs("train", index_of(1, 2, 5)) == (pair(2), pair(1))
+    assert not (tmp_path / SPLIT_FILE).exists()

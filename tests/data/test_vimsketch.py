@@ -182,7 +182,7 @@ def test_many_absent_files_are_counted_and_the_first_named(tmp_path):
     directory = _make_dataset(tmp_path / "set")
     lines = [f"{number}_absent.wav" for number in range(20)]
     (directory / "vocal_imitation_file_names.csv").write_text("\n".join(lines))
-    with pytest.raises(UserError, match=r"names 20 of 20 .*'2_absent.wav', \.\.\.\)") as caught:
+    with pytest.raises(UserError, match=r"names 20 of 20 .*'2_absent.wav', …\)") as caught:
         read_index(directory)
     assert "3_absent" not in str(caught.value)
 

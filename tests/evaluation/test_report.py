@@ -106,3 +106,15 @@ def test_whatever_is_read_can_be_shown(tmp_path_factory, place, value):
         return
     systems, rows = report.table(found)
     assert all(len(row) == 1 + len(systems) for row in rows) and report.about_silence(found)
+
+
+def test_what_silence_wins_is_told_by_each_measures_direction():
+    estimate = lambda number: Estimate(number, number, number)
+    model = {
+        "mel": estimate(2.0),
+        "mrr": estimate(0.5),
+        "waveform": estimate(1.0),
+        "kl": estimate(1),
+    }
+    silence = {"mel": estimate(1.0), "mrr": estimate(0.6), "waveform": estimate(1.0)}
+    assert report.silence_wins({"model": model, "silence": silence}) == ["mel", "mrr"]

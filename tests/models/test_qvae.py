@@ -115,6 +115,16 @@ def _small_qvae(feature_space: str, rng):
         return QVAE(config, rng=rng)
 
 
+def test_the_features_of_a_strided_layer_have_the_size_of_its_map():
+    model = QVAEConfig(
+        encoder_width=0.1,
+        encoder_strides=(2, 2, 1, 1),
+        feature_space="13",
+        front_end=FrontEnd(hop_length=800, num_mels=40),
+    )
+    assert model.feature_dim() == 5 * 50 * 16
+
+
 @pytest.mark.parametrize("layer", [0, 4, 13])
 def test_features_of_a_layer_are_flattened_in_torch_order(layer):
     model = _small_qvae(str(layer), np.random.default_rng(0))

@@ -11,8 +11,10 @@ import numpy as np
 import pytest
 import soundfile
 
+from qvae_jax.data import problems
 from qvae_jax.data.vimsketch import read_index
-from qvae_jax.modes import doctor
+from qvae_jax.modes.doctor import doctor
+from qvae_jax.modes.requests import DoctorRequest
 from qvae_jax.system.errors import UserError
 
 RATE_HZ = 16_000
@@ -58,7 +60,7 @@ def sick_data_set(folder: pathlib.Path) -> pathlib.Path:
     write(f"{R}/1_healthy.wav", noise(4 * RATE_HZ, seed=50))
     write(f"{I}/01_healthy.wav")
     write(f"{I}/02_healthy.wav", noise(11 * RATE_HZ, seed=51))
-    write(f"{R}/2_silent.wav", 0.9 * doctor.SILENT_PEAK * np.ones(RATE_HZ), subtype="FLOAT")
+    write(f"{R}/2_silent.wav", 0.9 * problems.SILENT_PEAK * np.ones(RATE_HZ), subtype="FLOAT")
     write(f"{I}/03_silent.wav", noise(RATE_HZ // 20, seed=52))
     write(f"{R}/3_clipped.wav", (20 * noise(seed=53)).clip(-1, 1))
     write(f"{I}/04_clipped.wav", noise(num_channels=2, seed=54))
@@ -107,10 +109,10 @@ SICK = {
 def test_every_problem_is_found_and_nothing_changed(tmp_path, capsys):
     folder = sick_data_set(tmp_path / "set")
     before = state_of(folder)
-    report = doctor.run(config_for(folder), str(tmp_path / "out"))
+    report = doctor(config_for(folder), DoctorRequest(str(tmp_path / "out")))
     assert state_of(folder) == before
     assert found_in(report) == SICK
-    assert SICK.keys() == doctor.PROBLEMS.keys()
+    assert SICK.keys() == problems.PROBLEMS.keys()
     assert report["duplicates"] == [[f"{R}/1_healthy.wav", f"{I}/06_cut.wav"]]
     assert os.listdir(tmp_path / "out") == ["report.json"]
     assert json.loads((tmp_path / "out" / "report.json").read_text()) == report
@@ -136,7 +138,7 @@ def test_every_problem_is_found_and_nothing_changed(tmp_path, capsys):
 
 
 def test_a_healthy_set_has_no_problem(data_set, tmp_path, capsys):
-    report = doctor.run(config_for(data_set))
+    report = doctor(config_for(data_set), DoctorRequest())
     assert found_in(report) == {}
     assert report["verdict"] == "prepare can begin: 12 pairs of 4 sounds."
     assert capsys.readouterr().out.endswith("prepare can begin: 12 pairs of 4 sounds.\n")
@@ -146,7 +148,7 @@ def test_files_that_cannot_be_read_stop_prepare_unless_left_out(data_set, tmp_pa
     folder = shutil.copytree(data_set, tmp_path / "set")
     for path in sorted((folder / I).iterdir())[:2]:
         path.write_bytes(b"not audio")
-    verdict = doctor.run(config_for(folder))["verdict"]
+    verdict = doctor(config_for(folder), DoctorRequest())["verdict"]
     assert verdict.startswith("prepare stops at 2 files: ") and "on_bad_file=report" in verdict
 
 
@@ -154,14 +156,14 @@ def test_names_of_any_bytes_are_reported(data_set, tmp_path):
     folder = shutil.copytree(data_set, tmp_path / "set")
     name = os.fsdecode(b"99999_caf\xe9.wav")
     (folder / I / name).write_bytes(b"not audio")
-    report = doctor.run(config_for(folder), str(tmp_path / "out"))
+    report = doctor(config_for(folder), DoctorRequest(str(tmp_path / "out")))
     read_back = json.loads((tmp_path / "out" / "report.json").read_text())
     assert read_back["problems"]["unreadable"]["files"] == [f"{I}/{name}"]
     assert found_in(report)["without_reference"] == [f"{I}/{name}"]
 
 
 def test_the_real_excerpt(shared_dir):
-    report = doctor.run(config_for(shared_dir / "vimsketch_mini"))
+    report = doctor(config_for(shared_dir / "vimsketch_mini"), DoctorRequest())
     counts = {name: len(names) for name, names in found_in(report).items()}
     assert counts == {"without_reference": 4, "without_imitation": 4}
     assert report["verdict"] == "prepare can begin: 8 pairs of 12 sounds."
@@ -172,8 +174,8 @@ def test_the_report_is_never_written_into_the_data(tmp_path, output):
     folder = sick_data_set(tmp_path / "set")
     (tmp_path / "link").symlink_to(folder)
     before = state_of(folder)
-    with pytest.raises(UserError, match="is in the data set"):
-        doctor.run(config_for(folder), str(tmp_path / output))
+    with pytest.raises(UserError, match="is inside the data set"):
+        doctor(config_for(folder), DoctorRequest(str(tmp_path / output)))
     assert state_of(folder) == before
 
 
@@ -185,12 +187,12 @@ def test_where_there_is_no_data_set_it_says_so(tmp_path, monkeypatch, dataset_di
     monkeypatch.chdir(tmp_path)
     (tmp_path / "something").touch()
     with pytest.raises(UserError, match=message):
-        doctor.run(config_for(dataset_dir))
+        doctor(config_for(dataset_dir), DoctorRequest())
 
 
 def test_empty_folders_are_a_verdict_not_a_crash(tmp_path):
     (tmp_path / R).mkdir()
     (tmp_path / I).mkdir()
-    report = doctor.run(config_for(tmp_path))
+    report = doctor(config_for(tmp_path), DoctorRequest())
     assert report["verdict"].startswith("prepare stops: None of the 0 imitations")
     assert report["parts"][R]["num_files"] == 0

@@ -10,8 +10,10 @@ import ml_collections
 import pytest
 
 import local_server
+from qvae_jax.data import vimsketch_archive
 from qvae_jax.data.vimsketch import read_index
-from qvae_jax.modes import download
+from qvae_jax.modes.download import download
+from qvae_jax.modes.requests import DownloadRequest
 from qvae_jax.system import fetch, files
 from qvae_jax.system.errors import UserError
 
@@ -28,7 +30,7 @@ def server(monkeypatch, data_set, tmp_path):
     archive = shutil.make_archive(str(tmp_path / "archive"), "zip", tmp_path / "packed")
     with local_server.running() as running:
         running.contents["/Vim.zip"] = pathlib.Path(archive).read_bytes()
-        monkeypatch.setattr(download, "RECORD_URL", running.url("/record"))
+        monkeypatch.setattr(vimsketch_archive, "RECORD_URL", running.url("/record"))
         describe(running)
         yield running
 
@@ -36,7 +38,7 @@ def server(monkeypatch, data_set, tmp_path):
 def describe(server: local_server.Server, **changes: object) -> None:
     content = server.contents["/Vim.zip"]
     entry = {
-        "key": download.ARCHIVE,
+        "key": vimsketch_archive.ARCHIVE,
         "size": len(content),
         "checksum": "md5:" + hashlib.md5(content).hexdigest(),
         "links": {"self": server.url("/Vim.zip")},
@@ -60,12 +62,12 @@ def test_a_stopped_download_is_gone_on_with_and_a_finished_one_not_repeated(
     server.behaviours = ["good", "cut", "cut"] + [404]
     folder = tmp_path / "data" / "vimsketch"
     with pytest.raises(UserError, match="/Vim.zip cannot be downloaded .HTTP Error 404"):
-        download.run(config_for(folder))
+        download(config_for(folder), DownloadRequest())
     assert sorted(os.listdir(tmp_path / "data")) == [
         "Vim_Sketch_Dataset.zip.part",
         "Vim_Sketch_Dataset.zip.part.json",
     ]
-    index = download.run(config_for(folder))
+    index = download(config_for(folder), DownloadRequest())
     assert tree(folder) == tree(data_set)
     assert sorted(os.listdir(tmp_path / "data")) == ["Vim_Sketch_Dataset.zip", "vimsketch"]
     assert (len(index.references), len(index.imitations)) == (NUM_REFERENCES, NUM_IMITATIONS)
@@ -75,12 +77,12 @@ def test_a_stopped_download_is_gone_on_with_and_a_finished_one_not_repeated(
     num_requests = len(server.requests)
     assert "Range" in server.requests[-1]
 
-    download.run(config_for(folder))
+    download(config_for(folder), DownloadRequest())
     assert len(server.requests) == num_requests
     assert capsys.readouterr().out.startswith(f"{folder} holds 4 references")
 
     shutil.rmtree(folder)  # to have it again, the archive is enough
-    download.run(config_for(folder))
+    download(config_for(folder), DownloadRequest())
     assert tree(folder) == tree(data_set) and len(server.requests) == num_requests + 1
 
 
@@ -92,7 +94,7 @@ def test_another_source_is_an_address_or_a_path(server, data_set, tmp_path, caps
     url = server.url(f"/my%20files/{archive.name}?download=1")
     server.contents[f"/my%20files/{archive.name}?download=1"] = archive.read_bytes()
     folder = tmp_path / "data" / "vimsketch"
-    download.run(config_for(folder), url if by == "address" else str(archive))
+    download(config_for(folder), DownloadRequest(url if by == "address" else str(archive)))
     assert tree(folder) == tree(data_set)
     expected = [archive.name, "vimsketch"] if by == "address" else ["vimsketch"]
     assert sorted(os.listdir(tmp_path / "data")) == sorted(expected)
@@ -106,14 +108,14 @@ def test_a_corrupt_archive_is_not_unpacked(server, tmp_path):
     server.contents["/Vim.zip"] = bytes(corrupt)
     folder = tmp_path / "data" / "vimsketch"
     with pytest.raises(UserError, match="has md5 .* instead of the published"):
-        download.run(config_for(folder))
+        download(config_for(folder), DownloadRequest())
     assert os.listdir(tmp_path / "data") == []
     # Without a checksum, the zip's own CRCs show it.
     with pytest.raises(UserError, match="is damaged at 'Vim_Sketch_Dataset/"):
-        download.run(config_for(folder), server.url("/Vim.zip"))
+        download(config_for(folder), DownloadRequest(server.url("/Vim.zip")))
     assert not folder.exists()
     server.contents["/Vim.zip"] = whole
-    download.run(config_for(folder))
+    download(config_for(folder), DownloadRequest())
     assert len(read_index(folder).pairs) == NUM_IMITATIONS
 
 
@@ -136,19 +138,19 @@ def test_a_record_that_cannot_be_used_is_one_line(server, tmp_path, changes, beh
     describe(server, **changes)
     server.behaviours = behaviours
     with pytest.raises(UserError, match=message) as caught:
-        download.run(config_for(tmp_path / "data" / "vimsketch"))
+        download(config_for(tmp_path / "data" / "vimsketch"), DownloadRequest())
     text = str(caught.value)
     assert "\n" not in text and text.endswith(".")
     if "record" in message or "state" in message:
         assert "with a browser and give it with --source=FILE" in text
-        assert download.RECORD_PAGE in text
+        assert vimsketch_archive.RECORD_PAGE in text
 
 
 @pytest.mark.parametrize("content", [b"<html>", b"[]", b'{"files": 3}', b'{"files": [{}]}', b"3"])
 def test_a_record_of_another_form_is_one_line(server, tmp_path, content):
     server.contents["/record"] = content
     with pytest.raises(UserError, match="give it with --source=FILE"):
-        download.run(config_for(tmp_path / "data" / "vimsketch"))
+        download(config_for(tmp_path / "data" / "vimsketch"), DownloadRequest())
 
 
 def test_room_for_archive_and_data_is_looked_at_first(server, tmp_path, monkeypatch):
@@ -156,7 +158,7 @@ def test_room_for_archive_and_data_is_looked_at_first(server, tmp_path, monkeypa
     usage = shutil.disk_usage(tmp_path)._replace(free=2 * size)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
     with pytest.raises(UserError, match="free some space"):
-        download.run(config_for(tmp_path / "data" / "vimsketch"))
+        download(config_for(tmp_path / "data" / "vimsketch"), DownloadRequest())
     assert len(server.requests) == 1 and not (tmp_path / "data").exists()
 
 
@@ -170,7 +172,7 @@ def test_room_for_archive_and_data_is_looked_at_first(server, tmp_path, monkeypa
 )
 def test_a_source_that_is_none_is_refused(tmp_path, source, message):
     with pytest.raises(UserError, match=message):
-        download.run(config_for(tmp_path / "set"), source)
+        download(config_for(tmp_path / "set"), DownloadRequest(source))
     assert os.listdir(tmp_path) == []
 
 
@@ -178,10 +180,8 @@ def test_what_lies_in_the_folder_already_is_never_touched(server, tmp_path):
     folder = tmp_path / "data"
     folder.mkdir()
     (folder / "mine.txt").write_text("kept")
-    with pytest.raises(
-        UserError, match=f"does not hold .*to have it downloaded anew, remove {folder}"
-    ):
-        download.run(config_for(folder))
+    with pytest.raises(UserError, match=f"does not hold .*to download it again, remove {folder}"):
+        download(config_for(folder), DownloadRequest())
     assert tree(folder) == {"mine.txt": b"kept"} and server.requests == []
 
 
@@ -190,10 +190,10 @@ def test_another_archive_than_vimsketch_is_refused_before_anything_is_unpacked(t
     (tmp_path / "other" / "file").write_text("x")
     archive = shutil.make_archive(str(tmp_path / "other"), "zip", tmp_path / "other")
     with pytest.raises(UserError, match="holds no references and no vocal_imitations"):
-        download.run(config_for(tmp_path / "set"), archive)
+        download(config_for(tmp_path / "set"), DownloadRequest(archive))
     assert not (tmp_path / "set").exists() and not files.part_of(tmp_path / "set").exists()
 
 
 def test_a_config_without_a_folder_is_refused():
-    with pytest.raises(UserError, match="data.dataset_dir is empty.*configs/vimsketch.py"):
-        download.run(config_for(""))
+    with pytest.raises(UserError, match="data.dataset_dir is empty.*--config=vimsketch"):
+        download(config_for(""), DownloadRequest())

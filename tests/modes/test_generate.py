@@ -1,12 +1,10 @@
 """Generating: what is written for which inputs, the same each time, and nothing overwritten."""
 
-import doctest
+import dataclasses
 import io
 import json
 import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import jax
@@ -14,23 +12,19 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import soundfile
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 import qvae_jax
-import small_run
-from qvae_jax import configuration
+from plain_model import PlainModel
 from qvae_jax.audio.files import read_audio
 from qvae_jax.audio.logmel import FrontEnd
 from qvae_jax.data.prepared import target_audio
-from qvae_jax.generation import inputs as generation_inputs
-from qvae_jax.generation.inputs import split_inputs
+from qvae_jax.generation import sounds
 from qvae_jax.generation.model import Model, load_model
 from qvae_jax.models import stored, variables
 from qvae_jax.models.qvae import QVAE, QVAEConfig
 from qvae_jax.models.variables import Variables
 from qvae_jax.modes import generate as mode
-from qvae_jax.modes.generate import generate
+from qvae_jax.modes.requests import Finish, GenerateRequest, LatentRequest
 from qvae_jax.system.errors import UserError
 
 REPOSITORY = Path(__file__).parents[2]
@@ -50,6 +44,18 @@ def run(frozen_run, data_set, tmp_path_factory):
             seed=5,
         )
     return frozen_run, folder
+
+
+def generate(*, inputs=None, **options) -> None:
+    """Generates; options are fields of the request and of what is nested in it."""
+    nested = {
+        name: kind(
+            **{f.name: options.pop(f.name) for f in dataclasses.fields(kind) if f.name in options}
+        )
+        for name, kind in {"latents": LatentRequest, "finish": Finish}.items()
+    }
+    text = None if inputs is None else ",".join(map(str, inputs))
+    mode.generate(GenerateRequest(inputs=text, **nested, **options))
 
 
 def imitations(data_set):
@@ -74,33 +80,13 @@ def contents(folder) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
-class PlainModel:
-    """Hears the mean magnitude of an imitation and answers with it as a constant sound."""
-
-    config = QVAEConfig(encoder_width=0.1, latent_dim=2)
-    front_end = config.front_end
-    source = {}
-
-    def posterior(self, waveforms):
-        level = np.abs(waveforms).mean(axis=1, dtype=np.float64).astype(np.float32)
-        return np.stack([level, 2 * level], axis=1), np.full((len(level), 2), -6, np.float32)
-
-    def decode(self, z):
-        return np.repeat(z[:, :1], 59_049, axis=1).astype(np.float32)
-
-    def compile_decoder(self, batch_size):
-        pass  # nothing here is compiled
-
-
 @pytest.fixture
 def quick(monkeypatch):
     """Generates with PlainModel and gives the manifest's outputs."""
     monkeypatch.setattr(mode, "load_model", lambda **_: PlainModel())
 
     def quickly(inputs, output_dir, **options):
-        if inputs is not None:
-            options["inputs"] = [str(path) for path in inputs]
-        generate(output_dir=output_dir, checkpoint="x", **options)
+        generate(inputs=inputs, output_dir=output_dir, checkpoint="x", **options)
         return outputs(output_dir)
 
     return quickly
@@ -170,7 +156,7 @@ def test_the_seed_decides_the_variation(run, data_set, tmp_path):
     options = dict(workdir=str(run[0]), inputs=[str(p) for p in imitations(data_set)[:3]])
     generate(output_dir=tmp_path / "other", temperature=1.0, seed=6, **options)
     generate(output_dir=tmp_path / "mean", temperature=0.0, seed=6, **options)
-    sounds = {
+    made = {
         name: [contents(folder)[entry["generated"]] for entry in outputs(folder)]
         for name, folder in {
             "mean, seed 5": run[1] / "0.0",
@@ -179,47 +165,18 @@ def test_the_seed_decides_the_variation(run, data_set, tmp_path):
             "varied, seed 6": tmp_path / "other",
         }.items()
     }
-    assert sounds["mean, seed 5"] == sounds["mean, seed 6"]
+    assert made["mean, seed 5"] == made["mean, seed 6"]
     for i in range(3):
-        assert len({found[i] for found in sounds.values()}) == 3
+        assert len({found[i] for found in made.values()}) == 3
     latents = [[entry["mu"] for entry in outputs(run[1] / f"{t}")] for t in (0.0, 1.0)]
     assert latents[0] == latents[1], "μ is the input's, whatever the noise"
-
-
-def test_several_batches_equal_one_by_one(data_set, tmp_path, monkeypatch):
-    # Features of an early layer, for two programs are to be compiled.
-    config = small_run.config(data_set, **{"model.feature_space": "1"})
-    model_config = configuration.model_config(config)
-    model = Model(model_config, configuration.initial_variables(config, model_config))
-    monkeypatch.setattr(mode, "load_model", lambda **_: model)
-    paths = imitations(data_set)[:5]
-
-    def by_batches_of(batch_size: int) -> list[tuple[dict, np.ndarray]]:
-        monkeypatch.setattr(mode, "BATCH_SIZE", batch_size)
-        place = tmp_path / f"{batch_size}"
-        options = dict(temperature=1.0, variations=2, seed=5)
-        generate(inputs=list(map(str, paths)), output_dir=place, checkpoint="x", **options)
-        return [
-            (entry, soundfile.read(place / entry["generated"], dtype="float32")[0])
-            for entry in outputs(place)
-        ]
-
-    several, one_by_one = by_batches_of(3), by_batches_of(1)
-    assert len(several) == len(one_by_one) == 2 * 5
-    for (many, many_audio), (one, one_audio) in zip(several, one_by_one):
-        np.testing.assert_allclose(many_audio, one_audio, atol=1e-5)
-        assert (many["place"], many["variation"]) == (one["place"], one["variation"])
-        for part in ("mu", "logvar", "z"):
-            np.testing.assert_allclose(many[part], one[part], atol=1e-5)
-    first_of = [audio for entry, audio in several if entry["variation"] == 1]
-    assert not np.allclose(first_of[0], first_of[3], atol=1e-3)
 
 
 def test_the_heard_sound_is_padded_or_cut(quick, tmp_path, monkeypatch):
     monkeypatch.setattr(PlainModel, "front_end", FrontEnd(duration_s=1.0))
     heard = []
 
-    def posterior(self, waveforms):
+    def posterior(self, waveforms, **how):
         heard.extend(waveforms)
         return np.zeros((len(waveforms), 2)), np.zeros((len(waveforms), 2))
 
@@ -326,14 +283,6 @@ def test_a_reference_is_found_in_the_inputs_data_set(quick, data_set, tmp_path):
     found, _ = soundfile.read(tmp_path / "out" / entries[0]["reference"], dtype="float32")
     expected = target_audio(own / "references" / "001_sound 1, a_tone.wav")
     np.testing.assert_array_equal(found, expected)
-
-
-def test_a_reference_is_found_in_the_runs_data_set(data_set, frozen_run, tmp_path):
-    same_name = write_hum(tmp_path / imitations(data_set)[4].name)
-    other_name = write_hum(tmp_path / "00099_sound 1, a_tone.wav")
-    found = generation_inputs.references([same_name, other_name], str(frozen_run))
-    assert found == [data_set / "references" / "001_sound 1, a_tone.wav", None]
-    assert generation_inputs.references([same_name], None) == [None]
 
 
 # --- What goes wrong: one line, and nothing written
@@ -476,7 +425,7 @@ def vars_of(model_config: QVAEConfig) -> dict:
 
 
 def test_variations_are_reproducible_from_the_manifest(run, data_set, tmp_path, monkeypatch):
-    monkeypatch.setattr(mode, "BATCH_SIZE", 1)  # for which programs are compiled already
+    monkeypatch.setattr(sounds, "BATCH_SIZE", 1)  # for which programs are compiled already
     workdir, _ = run
     hums = [str(path) for path in imitations(data_set)[:2]]
     options = dict(workdir=str(workdir), variations=3, temperature=0.7, seed=3)
@@ -487,7 +436,7 @@ def test_variations_are_reproducible_from_the_manifest(run, data_set, tmp_path, 
     ]
     assert entries[4]["generated"] == f"02_{Path(hums[1]).stem}_variation02_generated.wav"
     model = qvae_jax.load(workdir)
-    sounds = []
+    made = []
     for entry in entries:
         found, _ = soundfile.read(tmp_path / entry["generated"], dtype="float32")
         np.testing.assert_allclose(model.decode(np.array([entry["z"]]))[0], found, atol=1e-5)
@@ -495,8 +444,8 @@ def test_variations_are_reproducible_from_the_manifest(run, data_set, tmp_path, 
         settings = {name: entry[name] for name in ("temperature", "seed", "place", "variation")}
         again = model.generate(samples, rate_hz, **settings)
         np.testing.assert_allclose(again, found, atol=1e-5)
-        sounds.append(found)
-    differences = [np.abs(a - b).max() for i, a in enumerate(sounds) for b in sounds[:i]]
+        made.append(found)
+    differences = [np.abs(a - b).max() for i, a in enumerate(made) for b in made[:i]]
     assert min(differences) > 1e-4
 
 
@@ -510,21 +459,8 @@ def test_one_input_gives_its_files_once_however_many_its_sounds(quick, tmp_path)
     )
 
 
-def test_each_input_is_read_once(quick, tmp_path, monkeypatch):
-    hums = [write_hum(tmp_path / f"{name}.wav") for name in "abc"]
-    heard = []
-
-    def hear(source, *arguments):
-        heard.append(source.name)
-        return generation_inputs.hear(source, *arguments)
-
-    monkeypatch.setattr(mode, "hear", hear)
-    quick(hums, tmp_path / "out", variations=4, temperature=1.0)
-    assert heard == [str(path) for path in hums]
-
-
 def test_an_interpolation_runs_from_one_mean_to_the_other(run, data_set, tmp_path, monkeypatch):
-    monkeypatch.setattr(mode, "BATCH_SIZE", 1)
+    monkeypatch.setattr(sounds, "BATCH_SIZE", 1)
     workdir, folder = run
     hums = [str(path) for path in (imitations(data_set)[0], imitations(data_set)[2])]
     generate(workdir=str(workdir), inputs=hums, output_dir=tmp_path, interpolate=5)
@@ -563,7 +499,7 @@ def test_the_prior_needs_no_imitation(quick, tmp_path):
 
 
 def test_the_split_of_a_run_is_its_input(frozen_run, data_set, tmp_path, monkeypatch):
-    monkeypatch.setattr(mode, "BATCH_SIZE", 3)
+    monkeypatch.setattr(sounds, "BATCH_SIZE", 3)
     parts = {}
     for part in ("train", "interpolation", "extrapolation"):
         place = tmp_path / part
@@ -720,7 +656,7 @@ def test_standard_input_that_is_no_sound(quick, tmp_path, monkeypatch, content):
 def test_a_leading_dash(quick, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     write_hum(Path("-x y.wav"))
-    [entry] = quick(split_inputs("-x y.wav"), tmp_path / "out")
+    [entry] = quick(["-x y.wav"], tmp_path / "out")
     assert entry["generated"] == "01_-x y_generated.wav"
 
 
@@ -758,19 +694,6 @@ def test_the_finish_is_written_and_recorded(quick, tmp_path):
 # --- The Python interface
 
 
-def test_the_docstring_example(frozen_run, tmp_path, monkeypatch):
-    (tmp_path / "runs").mkdir()
-    (tmp_path / "runs" / "first").symlink_to(frozen_run)
-    monkeypatch.chdir(tmp_path)
-    result = doctest.testmod(qvae_jax)
-    assert result.attempted == 5 and result.failed == 0
-
-
-def test_importing_the_package_loads_no_jax():
-    code = "import sys, qvae_jax; sys.exit('jax' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY).returncode == 0
-
-
 def test_the_interface_agrees_with_the_command(run, data_set):
     model = qvae_jax.load(run[0])
     entry = outputs(run[1] / "0.0")[1]
@@ -779,48 +702,3 @@ def test_the_interface_agrees_with_the_command(run, data_set):
     np.testing.assert_allclose(model.generate(samples, rate_hz), found, atol=1e-5)
     stereo = np.stack([samples, samples], axis=1)
     np.testing.assert_allclose(model.generate(stereo, rate_hz), found, atol=1e-5)
-
-
-@pytest.mark.parametrize(
-    ("imitation", "options", "message"),
-    [
-        (np.zeros(0), {}, "at least one sample"),
-        (np.zeros((2, 2, 2)), {}, "shape"),
-        (np.full(9, np.inf), {}, "not finite"),
-        (np.zeros(9), {"sample_rate_hz": 0}, "sample_rate_hz is 0"),
-        (np.zeros(9), {"temperature": -1.0}, "--temperature is"),
-    ],
-    ids=["empty", "three dimensions", "infinite", "rate", "temperature"],
-)
-def test_the_interface_refuses_in_one_line(frozen_run, imitation, options, message):
-    with pytest.raises(UserError, match=message) as raised:
-        qvae_jax.load(frozen_run).generate(imitation, **{"sample_rate_hz": 16_000, **options})
-    assert "\n" not in str(raised.value)
-
-
-def test_loading_what_is_no_model(tmp_path):
-    with pytest.raises(UserError, match="holds no config.json, so it is no model"):
-        qvae_jax.load(tmp_path)
-
-
-# --- Commas in --inputs
-
-
-def test_commas_separate_inputs_unless_a_file_is_named_so(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    for name in ("a.wav", "x,y.wav", "x,y.wav,z.wav", "d,e"):
-        (tmp_path / name).write_text("")
-    assert split_inputs("a.wav") == ["a.wav"]
-    assert split_inputs("a.wav,b.wav") == ["a.wav", "b.wav"]
-    assert split_inputs("x,y.wav") == ["x,y.wav"]
-    assert split_inputs("a.wav,x,y.wav,c.wav") == ["a.wav", "x,y.wav", "c.wav"]
-    assert split_inputs("x,y.wav,z.wav") == ["x,y.wav,z.wav"], "the longest name wins"
-    assert split_inputs("a.wav, x,y.wav , d,e") == ["a.wav", "x,y.wav", "d,e"]
-    assert split_inputs("a.wav,,") == ["a.wav", "", ""] and split_inputs("") == [""]
-
-
-@settings(derandomize=True, deadline=None, max_examples=60)
-@given(st.lists(st.text("ab,.", min_size=1, max_size=6), min_size=1, max_size=80))
-def test_nothing_of_the_inputs_is_lost(names):
-    text = "/absent/" + ",/absent/".join(names)
-    assert ",".join(split_inputs(text)) == text

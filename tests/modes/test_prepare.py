@@ -15,6 +15,7 @@ import small_run
 from qvae_jax.audio.files import read_audio
 from qvae_jax.data import loading, recipes
 from qvae_jax.modes.prepare import prepare
+from qvae_jax.modes.requests import PrepareRequest
 from qvae_jax.system.errors import UserError
 
 REPOSITORY = pathlib.Path(__file__).parents[2]
@@ -42,18 +43,18 @@ def reads(monkeypatch) -> list[str]:
 
 @pytest.mark.parametrize("encoder", ["frozen", "fine_tuned"])
 def test_the_mode_prepares_what_training_reads(own_data_set, tmp_path, capsys, reads, encoder):
-    prepare(small_run.config(own_data_set, encoder))
+    prepare(small_run.config(own_data_set, encoder), PrepareRequest())
     told = capsys.readouterr().out
     assert "6 train, 3 interpolation, 3 extrapolation" in told
     assert str(tmp_path / "cache") in told and len(reads) == 16
     reads.clear()
-    prepare(small_run.config(own_data_set, encoder))
+    prepare(small_run.config(own_data_set, encoder), PrepareRequest())
     assert reads == []
 
 
 def test_the_mode_refuses_a_config_that_makes_no_sense(own_data_set):
     with pytest.raises(UserError, match="training.batch_size is 0"):
-        prepare(small_run.config(own_data_set, **{"training.batch_size": 0}))
+        prepare(small_run.config(own_data_set, **{"training.batch_size": 0}), PrepareRequest())
 
 
 @pytest.mark.slow
@@ -77,8 +78,9 @@ def test_killed_again_and_again_it_ends_with_the_same_bytes(own_data_set, tmp_pa
         }
         flags = [f"--config.{name}={value}" for name, value in settings.items()]
         code = (
-            "import sys; from absl import app; import main; from qvae_jax.data import cache; "
-            "cache.COMMIT_INTERVAL_S = 0.05; app.run(main.main, flags_parser=main.parse_flags)"
+            "from absl import app; from qvae_jax import command_line as c; "
+            "from qvae_jax.data import cache; cache.COMMIT_INTERVAL_S = 0.05; "
+            "app.run(c.main, flags_parser=c.parse_flags)"
         )
         command = [sys.executable, "-c", code, "--mode=prepare", "--config=configs/vimsketch.py"]
         return subprocess.Popen(command + flags, cwd=REPOSITORY, stdout=subprocess.DEVNULL)

@@ -13,7 +13,7 @@ import soundfile
 
 import killed_run
 import small_run
-from qvae_jax import configuration, losses
+from qvae_jax import configuration, losses, runs
 from qvae_jax.data import batches
 from qvae_jax.data.split_record import SPLIT_FILE
 from qvae_jax.generation.model import load_model
@@ -344,7 +344,7 @@ def test_a_change_of_a_training_setting_is_recorded(data_set, frozen_run, tmp_pa
     small_run.trained(data_set, workdir, **{"optimizer.clip_norm": 1.0})
     changed = {"optimizer.clip_norm": {"was": 2.0, "is": 1.0}}
     assert environment.read_history(workdir) == [{"step": 6, "changed": changed}]
-    assert (workdir / environment.ENVIRONMENT_FILE).exists()
+    assert (workdir / runs.ENVIRONMENT_FILE).exists()
 
 
 def test_a_reset_keeps_the_weights_and_starts_anew(data_set, frozen_run, tmp_path, capsys):
@@ -353,7 +353,7 @@ def test_a_reset_keeps_the_weights_and_starts_anew(data_set, frozen_run, tmp_pat
         train(
             small_run.config(data_set, **{"model.latent_dim": 5}), asked(workdir, reset_epoch=True)
         )
-    assert not (workdir / start.START_FOLDER).exists()
+    assert not (workdir / runs.START).exists()
     train(small_run.config(data_set), asked(workdir, reset_epoch=True))
     assert "starting anew from the weights of step 6" in capsys.readouterr().out
     before, expected = saved(frozen_run), saved(workdir / "before_reset_1")

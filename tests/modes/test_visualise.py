@@ -6,26 +6,26 @@ import pathlib
 import re
 import shutil
 
-import jax
 import numpy as np
 import pytest
 from absl import flags
 from absl.testing import flagsaver
 from matplotlib import image
 
-import main
 import small_run
-from qvae_jax import configuration
+from qvae_jax import command_line, configuration
 from qvae_jax.audio.files import read_audio, write_wav
 from qvae_jax.evaluation import report
 from qvae_jax.evaluation.embedding import Embedder
 from qvae_jax.evaluation.statistics import Estimate
+from qvae_jax.generation.inputs import pair_sources
+from qvae_jax.generation.model import load_model
 from qvae_jax.modes import visualise as mode
+from qvae_jax.modes.requests import VisualiseRequest
 from qvae_jax.modes.visualise import visualise
-from qvae_jax.runs import run_sources_by_part
+from qvae_jax.runs import METRICS_FILE, SPLIT_FILE, open_run, read_metrics
 from qvae_jax.system import files
 from qvae_jax.system.errors import UserError
-from qvae_jax.training.metrics_log import METRICS_FILE, checked_metrics
 from qvae_jax.visualisation import figures, page
 
 KEYS = [
@@ -47,27 +47,38 @@ def run(frozen_run, tmp_path_factory) -> pathlib.Path:
     rate_hz = small_run.SAMPLE_RATE_HZ
     noise = np.random.default_rng(0).standard_normal(4 * rate_hz)
     for path in sorted(data_set.glob("*/*")):
-        number, key = path.name.split("_", 1)
-        path.rename(path.with_name(f"{number}_{KEYS[int(key.split()[1][0])]}"))
+        path.rename(path.with_name(awkward(path.name)))
     odd = [0.1 * noise, np.zeros(rate_hz), 3.0 * noise[:rate_hz], noise[:3]]
     for path in (data_set / "vocal_imitations").iterdir():
         write_wav(path, odd[int(path.name[:5]) % 4], rate_hz)
     workdir = shutil.copytree(frozen_run, folder / "run é <b>")
-    config = small_run.config(data_set)
-    configuration.record(config, workdir)
+    configuration.record(small_run.config(data_set), workdir)
+    record = files.read_json(workdir / SPLIT_FILE)
+    record["parts"] = {
+        part: {awkward(imitation): awkward(reference) for imitation, reference in names.items()}
+        for part, names in record["parts"].items()
+    }
+    files.write_json(workdir / SPLIT_FILE, record)
     return workdir
+
+
+def awkward(name: str) -> str:
+    """What a file of the small data set is called here."""
+    number, key = name.split("_", 1)
+    return f"{number}_{KEYS[int(key.split()[1][0])]}"
 
 
 @pytest.fixture(scope="module")
 def shown(run) -> pathlib.Path:
     """The folder that the run is shown in."""
-    visualise(run, num_samples=2)
+    visualise(VisualiseRequest(run, num_samples=2))
     return run / "visualise"
 
 
 def sources(run) -> list:
     """The samples shown, in the page's order."""
-    by_part = run_sources_by_part(str(run))
+    opened = open_run(run)
+    by_part = {part: pair_sources(opened.index, opened.pairs(part)) for part in PARTS}
     return [by_part[part][place] for part in PARTS for place in (0, len(by_part[part]) - 1)]
 
 
@@ -82,7 +93,7 @@ def test_the_folder_has_a_page_and_a_picture_of_each_sample_and_part(shown):
 
 def test_the_same_run_gives_the_same_bytes(run, shown, tmp_path, capsys):
     again = tmp_path / "again"
-    visualise(run, from_split="extrapolation", num_samples=1, output_dir=again)
+    visualise(VisualiseRequest(run, "extrapolation", num_samples=1, output_dir=again))
     size_mb = (again / "index.html").stat().st_size / 1e6
     told = f"1 samples: {again / 'index.html'} ({size_mb:.1f} MB)"
     assert told in capsys.readouterr().out
@@ -95,21 +106,6 @@ def test_the_same_run_gives_the_same_bytes(run, shown, tmp_path, capsys):
 def sources_in(path: pathlib.Path) -> list[str]:
     """The sounds and pictures that a page holds."""
     return re.findall(r'src="(data:[^"]*)"', path.read_text("utf-8"))
-
-
-@pytest.mark.parametrize(
-    ("length", "count", "expected"),
-    [
-        (10, 3, [0, 4, 9]),
-        (9, 3, [0, 4, 8]),
-        (3, 8, [0, 1, 2]),
-        (3, 3, [0, 1, 2]),
-        (5, 1, [0]),
-        (1, 2, [0]),
-    ],
-)
-def test_samples_are_spread_over_a_part(length, count, expected):
-    assert mode._spread(range(length), count) == expected
 
 
 # --- In a browser
@@ -300,9 +296,7 @@ def test_the_page_is_about_the_runs_checkpoint(run, at_the_page):
     assert (run / "checkpoints" / str(step)).is_dir()
     [caption] = of_each(at_the_page, "caption", "it.innerText")
     assert caption == f"losses at step {step}"
-    [logged] = [
-        e for e in checked_metrics(run) if (e["step"], e["part"]) == (step, "extrapolation")
-    ]
+    [logged] = [e for e in read_metrics(run) if (e["step"], e["part"]) == (step, "extrapolation")]
     cells = of_each(at_the_page, "tr", "[...it.cells].map(cell => cell.innerText)")
     assert cells[0] == ["measure", "interpolation", "extrapolation"]
     assert cells[1][2] == f"{logged['total']:.3f}"
@@ -345,7 +339,7 @@ def test_results_of_an_evaluation_are_shown_where_there_are_any(run, tmp_path, q
     workdir = shutil.copytree(run, tmp_path / "run", ignore=shutil.ignore_patterns("visualise"))
     step = mode.load_model(workdir=str(run)).source["step"]
     evaluated(workdir, measured_at or step)
-    visualise(workdir, from_split="extrapolation", num_samples=1)
+    visualise(VisualiseRequest(workdir, from_split="extrapolation", num_samples=1))
     [shown] = quick
     [table] = shown.tables
     assert table.caption == f"extrapolation, step {measured_at or step}: 3 pairs, 2 references"
@@ -360,7 +354,7 @@ def test_a_run_without_a_validation_says_so(run, tmp_path, quick):
     workdir = shutil.copytree(run, tmp_path / "my run", ignore=shutil.ignore_patterns("visualise"))
     lines = (workdir / METRICS_FILE).read_text("utf-8").splitlines(keepends=True)
     (workdir / METRICS_FILE).write_text("".join(x for x in lines if '"train"' in x), "utf-8")
-    visualise(workdir, from_split="train", num_samples=1)
+    visualise(VisualiseRequest(workdir, from_split="train", num_samples=1))
     [shown] = quick
     assert shown.tables == [] and "has not been validated" in shown.about_tables
     assert shown.command == f"python3 main.py --mode=evaluate --workdir='{workdir}'"
@@ -369,14 +363,13 @@ def test_a_run_without_a_validation_says_so(run, tmp_path, quick):
 def test_the_command_line_gives_its_flags(run, tmp_path, quick):
     flags.FLAGS.mark_as_parsed()
     with flagsaver.flagsaver(
-        mode="visualise",
         workdir=str(run),
         output_dir=str(tmp_path / "out"),
         from_split="train",
         num_samples=3,
         compilation_cache=False,
     ):
-        main._run_mode()
+        command_line.run_mode("visualise")
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
         "train.png",
         *(f"train_{number:02d}.png" for number in (1, 2, 3)),
@@ -402,7 +395,7 @@ def broken(workdir: pathlib.Path, how: str) -> dict:
         data_set = shutil.copytree(config["data"]["dataset_dir"], workdir.parent / "data")
         config["data"]["dataset_dir"] = str(data_set)
         files.write_json(workdir / "config.json", config)
-        source = run_sources_by_part(str(workdir))["train"][0]
+        source = sources(workdir)[0]
         (source.path if how == "missing imitation" else source.reference).write_bytes(b"")
     elif how == "missing data set":
         config = json.loads((workdir / "config.json").read_text("utf-8"))
@@ -447,7 +440,7 @@ def test_what_cannot_be_shown_is_one_line_and_leaves_nothing(run, tmp_path, how,
     given = broken(workdir, how)
     before = sorted(os.walk(workdir))
     with pytest.raises(UserError, match=message) as raised:
-        visualise(workdir, **given)
+        visualise(VisualiseRequest(workdir, **given))
     assert "\n" not in str(raised.value)
     assert sorted(os.walk(workdir)) == before
 
@@ -455,8 +448,10 @@ def test_what_cannot_be_shown_is_one_line_and_leaves_nothing(run, tmp_path, how,
 def test_a_failure_half_way_leaves_the_earlier_page(run, tmp_path, quick, monkeypatch):
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "index.html").write_text("earlier")
-    monkeypatch.setattr(mode.Model, "decode", lambda self, z: np.full((8, 59_049), jax.numpy.nan))
+    model = load_model(workdir=str(run))
+    monkeypatch.setattr(model, "_decode", lambda given, z: np.full((len(z), 59_049), np.nan))
+    monkeypatch.setattr(mode, "load_model", lambda **_: model)
     with pytest.raises(UserError, match="not finite of .*wav: its weights are damaged"):
-        visualise(run, num_samples=1, output_dir=tmp_path / "out")
+        visualise(VisualiseRequest(run, num_samples=1, output_dir=tmp_path / "out"))
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["index.html"]
     assert (tmp_path / "out" / "index.html").read_text() == "earlier"

@@ -7,8 +7,8 @@ import tempfile
 from typing import NamedTuple
 from unittest import mock
 
+from qvae_jax.models import stored
 from qvae_jax.system import files
-from qvae_jax.training import checkpoints
 from weight_port.__main__ import main
 
 NAME = "mutated.pt"
@@ -56,7 +56,7 @@ def ported(content: bytes) -> Outcome:
         tempfile.TemporaryDirectory() as folder,
         contextlib.redirect_stdout(io.StringIO()),
         contextlib.redirect_stderr(err),
-        mock.patch.object(checkpoints, "save_model", keep),
+        mock.patch.object(stored, "save_model", keep),
     ):
         path = pathlib.Path(folder) / NAME
         path.write_bytes(content)

@@ -9,7 +9,7 @@ from configs import vimsketch
 from qvae_jax.audio.files import write_wav
 from qvae_jax.modes import train
 from qvae_jax.modes.requests import TrainRequest
-from qvae_jax.training.metrics_log import read_metrics
+from qvae_jax.runs import read_metrics
 
 NUM_SOUNDS, NUM_IMITATIONS = 4, 3
 SAMPLE_RATE_HZ = 16_000

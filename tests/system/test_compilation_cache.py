@@ -13,7 +13,7 @@ from qvae_jax.system import compilation_cache
 REPOSITORY = pathlib.Path(__file__).parents[2]
 PROGRAM = """
 import jax
-from qvae_jax.training.compilation_cache import use_compilation_cache
+from qvae_jax.system.compilation_cache import use_compilation_cache
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
 use_compilation_cache()
 print(jax.jit(lambda x: 3 * x + 1)(2.0))

@@ -11,11 +11,11 @@ import threading
 import pytest
 
 import small_run
+from qvae_jax import runs
 from qvae_jax.modes.requests import TrainRequest
 from qvae_jax.modes.train import train
 from qvae_jax.system import locks
 from qvae_jax.system.errors import UserError
-from qvae_jax.training import start
 
 fcntl = pytest.importorskip("fcntl")
 
@@ -89,4 +89,4 @@ def test_a_second_run_in_a_workdir_is_refused(data_set, tmp_path, holder):
     with pytest.raises(UserError, match=where) as raised:
         train(small_run.config(data_set), TrainRequest(workdir=str(tmp_path)))
     assert "\n" not in str(raised.value)
-    assert os.listdir(tmp_path) == [start.LOCK_FILE]
+    assert os.listdir(tmp_path) == [runs.LOCK_FILE]

@@ -5,6 +5,7 @@ import subprocess
 import numpy as np
 from flax import nnx
 
+from qvae_jax import runs
 from qvae_jax.models import layers, variables
 from qvae_jax.models.qvae import QVAE, QVAEConfig
 from qvae_jax.system import files
@@ -14,7 +15,7 @@ from qvae_jax.training.environment import ALL_PARTS, Count
 
 def test_the_environment_names_versions_commit_and_devices(tmp_path):
     environment.record_environment(tmp_path)
-    found = files.read_json(tmp_path / environment.ENVIRONMENT_FILE)
+    found = files.read_json(tmp_path / runs.ENVIRONMENT_FILE)
     assert {"jax", "flax", "orbax-checkpoint", "numpy"} <= found["packages"].keys()
     assert all(version for version in found["packages"].values())
     assert found["processes"] == 1 and "cpu" in found["devices"]

@@ -21,7 +21,6 @@ from qvae_jax.training.metrics_log import (
     Logs,
     MetricsLog,
     TensorBoardLog,
-    checked_metrics,
     read_metrics,
 )
 
@@ -197,63 +196,6 @@ def test_a_tensorboard_that_cannot_be_opened_ends_nothing(tmp_path, capsys):
     told = capsys.readouterr().out
     assert told.count("\n") == 1 and "TensorBoard failed (" in told
     assert len(read_metrics(tmp_path)) == 3
-
-
-GOOD_LINE = '{"step": 1, "part": "train", "epoch": 1, "total": 3.5}\n'
-
-
-def written(folder, content: bytes):
-    (folder / METRICS_FILE).write_bytes(content)
-    return folder
-
-
-def test_a_runs_metrics_pass_the_check(tmp_path):
-    write_steps(tmp_path, 1, 4)
-    assert checked_metrics(tmp_path) == read_metrics(tmp_path)
-
-
-def test_a_last_line_cut_short_is_left_out(tmp_path):
-    whole = GOOD_LINE.encode()
-    for length in range(1, len(whole) - 1):
-        assert len(checked_metrics(written(tmp_path, whole + whole[:length]))) == 1
-    assert len(checked_metrics(written(tmp_path, whole + whole[:-1]))) == 2
-
-
-@pytest.mark.parametrize(
-    "line",
-    [
-        "",
-        "nonsense",
-        "3",
-        "[" * 100_000,
-        '{"part": "train"}',
-        '{"step": -1, "part": "train"}',
-        '{"step": 1.5, "part": "train"}',
-        '{"step": true, "part": "train"}',
-        '{"step": 1, "part": 3}',
-        '{"step": 1, "part": "train", "epoch": "one"}',
-        '{"step": 1, "part": "train", "total": "low"}',
-        '{"step": 1, "part": "train", "total": null}',
-        '{"step": 1, "part": "train", "total": 1' + 400 * "0" + "}",
-    ],
-    ids=lambda line: line[:50],
-)
-def test_another_damaged_line_is_named(tmp_path, line):
-    written(tmp_path, f"{GOOD_LINE}{line}\n{GOOD_LINE}".encode())
-    with pytest.raises(UserError, match=r"metrics.jsonl is damaged: line 2 ") as raised:
-        checked_metrics(tmp_path)
-    assert "\n" not in str(raised.value)
-
-
-@given(
-    content=st.binary() | st.text().map(str.encode) | st.from_regex(r"({.{9}}\n)+").map(str.encode)
-)
-def test_whatever_the_file_holds_there_are_entries_or_one_line(tmp_path_factory, content):
-    folder = written(tmp_path_factory.mktemp("run"), content)
-    try:
-        assert all({"step", "part"} <= entry.keys() for entry in checked_metrics(folder))
-    except UserError as error:
-        assert str(folder / METRICS_FILE) in str(error)
 
 
 def test_torch_is_not_imported(tmp_path):

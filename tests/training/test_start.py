@@ -5,6 +5,7 @@ import os
 import numpy as np
 import pytest
 
+from qvae_jax import runs
 from qvae_jax.models.variables import Variables
 from qvae_jax.system import files
 from qvae_jax.system.errors import UserError
@@ -28,7 +29,7 @@ def workdir(tmp_path):
 
 
 def assert_reset(workdir) -> None:
-    assert not (workdir / start.PENDING_FOLDER).exists()
+    assert not (workdir / runs.RESET_PENDING).exists()
     moved = workdir / "before_reset_1"
     assert sorted(os.listdir(moved)) == sorted(WRITTEN)
     for name in WRITTEN:
@@ -63,7 +64,7 @@ def test_a_reset_that_is_interrupted_is_brought_to_its_end(workdir, monkeypatch,
         patch.setattr(os, "replace", dying)
         with pytest.raises(KeyboardInterrupt):
             start.begin_reset(workdir, 7, WEIGHTS)
-    if not (workdir / start.PENDING_FOLDER).exists():
+    if not (workdir / runs.RESET_PENDING).exists():
         # Before the weights were safe nothing has happened.
         assert not start.finish_reset(workdir)
         assert sorted(os.listdir(workdir)) == sorted([*WRITTEN, "config.json"])
@@ -84,6 +85,6 @@ def test_a_second_reset_keeps_what_the_first_has_moved(workdir):
 
 
 def test_a_history_that_is_damaged_is_named(tmp_path):
-    files.write_json(tmp_path / environment.HISTORY_FILE, {"step": 1})
+    files.write_json(tmp_path / runs.HISTORY_FILE, {"step": 1})
     with pytest.raises(UserError, match="history.json is not the history"):
         environment.read_history(tmp_path)

@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 
 import small_run
+from qvae_jax.runs import WANDB_FILE
 from qvae_jax.system.errors import UserError
 from qvae_jax.training import wandb_log
 from qvae_jax.training.metrics_log import Logs, open_log, read_metrics
-from qvae_jax.training.wandb_log import RUN_FILE, WandbLog
+from qvae_jax.training.wandb_log import WandbLog
 
 
 class Run:
@@ -90,12 +91,15 @@ def test_a_resumed_run_goes_on_in_the_same_wandb_run_and_repeats_nothing(tmp_pat
     "recorded", ["[]", "{}", '{"project": "sounds"}', '{"project": "sounds", "id": 3}']
 )
 def test_another_project_or_a_record_of_something_else_gets_a_new_run(tmp_path, fake, recorded):
-    (tmp_path / RUN_FILE).write_text(recorded)
+    (tmp_path / WANDB_FILE).write_text(recorded)
     opened(tmp_path)
     opened(tmp_path, "other")
     first, second = fake.inits
     assert first["id"] and second["id"] and first["id"] != second["id"]
-    assert json.loads((tmp_path / RUN_FILE).read_text()) == {"project": "other", "id": second["id"]}
+    assert json.loads((tmp_path / WANDB_FILE).read_text()) == {
+        "project": "other",
+        "id": second["id"],
+    }
 
 
 @pytest.mark.parametrize("failing", ["init", "log", "finish"])
@@ -117,7 +121,7 @@ def test_the_log_of_a_run_writes_to_wandb_where_the_config_says_so(tmp_path, fak
     log.close()
     assert len(read_metrics(tmp_path)) == 2 and os.path.exists(tmp_path / "tensorboard")
     assert len(fake.inits) == count and len(fake.run.logged) == 3 * count
-    assert os.path.exists(tmp_path / RUN_FILE) == bool(count)
+    assert os.path.exists(tmp_path / WANDB_FILE) == bool(count)
 
 
 def test_a_process_that_does_not_write_opens_nothing(tmp_path, fake, monkeypatch):
@@ -157,7 +161,7 @@ def test_offline_runs_lie_in_the_workdir_under_one_id(tmp_path, wandb, capfd):
         log.close()
     told = capfd.readouterr()
     assert (told.out, told.err) == ("", "")
-    run_id = json.loads((tmp_path / RUN_FILE).read_text())["id"]
+    run_id = json.loads((tmp_path / WANDB_FILE).read_text())["id"]
     files = list((tmp_path / "wandb").glob(f"offline-run-*-{run_id}/run-{run_id}.wandb"))
     assert files and all(b"train/total" in path.read_bytes() for path in files)
     assert len(list((tmp_path / "wandb").rglob("*.wav"))) >= 1

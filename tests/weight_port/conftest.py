@@ -145,6 +145,35 @@ def mn01_file(mn01_arrays, tmp_path) -> pathlib.Path:
     return path
 
 
+@pytest.fixture(scope="session")
+def convolutional_arrays() -> dict[str, np.ndarray]:
+    """A filled state dict of width 0.1 with a convolutional head of 10 classes."""
+    module = mobilenet.MobileNetV3(0.1, head="fully_convolutional", num_classes=10, rng=None)
+    expected = variables.split(module)[1]
+    ours = expected.params | expected.batch_stats
+    return {
+        key: golden_rules.filled(key, _torch_shape(ours[name].shape))
+        for key, name in names.mobilenet(0.1, "fully_convolutional").items()
+    }
+
+
+@pytest.fixture
+def odd(monkeypatch) -> str:
+    """The name of a published model in which everything is unlike mn10_as: the file odd.pt."""
+    from weight_port import published
+
+    entry = published.Published(
+        "odd.pt",
+        0.1,
+        head="fully_convolutional",
+        strides=(2, 2, 1, 1),
+        hop_length=800,
+        num_mels=40,
+    )
+    monkeypatch.setitem(published.PUBLISHED, "mn01_odd", entry)
+    return "mn01_odd"
+
+
 def _torch_shape(shape: tuple[int, ...]) -> tuple[int, ...]:
     """[…taps, in, out] -> [out, in, …taps]; vectors stay as they are."""
     return shape if len(shape) < 2 else (shape[-1], shape[-2], *shape[:-2])

@@ -13,7 +13,6 @@ from filled import golden_layout
 from qvae_jax.audio.logmel import FrontEnd, log_mel
 from qvae_jax.models import mobilenet, qvae, stored, variables
 from qvae_jax.system.errors import UserError
-from qvae_jax.training import checkpoints
 
 torch = pytest.importorskip("torch", reason="reads and writes PyTorch checkpoints")
 
@@ -287,7 +286,7 @@ def test_a_single_head_of_odd_length_is_refused(qvae_arrays, qvae_source):
     arrays = {k: a for k, a in qvae_arrays.items() if "mu_head" not in k and "logvar" not in k}
     arrays["encoder.vae_head.weight"] = np.zeros((33, 96), np.float32)
     arrays["encoder.vae_head.bias"] = np.zeros(33, np.float32)
-    with pytest.raises(UserError, match="vae_head.weight has shape .*no two halves"):
+    with pytest.raises(UserError, match="vae_head.weight has shape .*cannot be halved"):
         port.port(dataclasses.replace(qvae_source, arrays=arrays))
 
 
@@ -348,7 +347,7 @@ def test_a_disk_too_small_for_the_arrays_is_found_before_orbax_starts(
     tmp_path, encoder_source, monkeypatch
 ):
     started = []
-    monkeypatch.setattr(checkpoints, "save_model", lambda *_: started.append(True))
+    monkeypatch.setattr(stored, "save_model", lambda *_: started.append(True))
     monkeypatch.setattr(port.np, "save", _fail_with(OSError(28, "No space left on device")))
     with pytest.raises(UserError, match="model cannot be written .No space left on device."):
         port.write(port.port(encoder_source), tmp_path / "model")
@@ -465,3 +464,60 @@ def test_both_encoders_of_a_qvim_checkpoint_hear_what_the_original_hears(
 def test_porting_takes_seconds_and_little_memory(ported_qvae):
     assert ported_qvae.seconds < 15
     assert ported_qvae.peak_bytes < 1e9
+
+
+# --- published variants
+
+
+def _file(name: str, arrays: dict) -> Source:
+    return dataclasses.replace(_source(EFFICIENTAT, arrays), path=pathlib.Path(name))
+
+
+def test_what_no_tensor_tells_is_known_by_the_published_name(odd, convolutional_arrays):
+    ported = port.port(_file("odd.pt", convolutional_arrays))
+    assert ported.notes == ()
+    model = qvae.QVAEConfig.from_dict(ported.description["model"])
+    assert (model.encoder_head, model.encoder_classes) == ("fully_convolutional", 10)
+    assert model.encoder_strides == (2, 2, 1, 1)
+    assert model.front_end == FrontEnd(hop_length=800, num_mels=40)
+
+
+def test_a_renamed_file_is_taken_as_mn10_as_and_says_so(mn01_arrays):
+    ported = port.port(_file("renamed.pt", mn01_arrays))
+    assert ported.description["model"]["encoder_strides"] == (2, 2, 2, 2)
+    assert len(ported.notes) == 1
+    assert (
+        "renamed.pt is not a published file's name: taken to be those of mn10_as" in ported.notes[0]
+    )
+
+
+def test_a_renamed_file_may_be_called_by_its_published_name(odd, convolutional_arrays):
+    ported = port.port(_file("renamed.pt", convolutional_arrays), published_as="mn01_odd")
+    assert ported.notes == ()
+    assert tuple(ported.description["model"]["encoder_strides"]) == (2, 2, 1, 1)
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("mn10_as", "renamed.pt cannot be mn10_as, whose width is 1.0: its tensors have width 0.1"),
+        ("mn01_odd", "cannot be mn01_odd, whose head is fully_convolutional: .* have head mlp"),
+    ],
+)
+def test_a_published_name_that_does_not_fit_the_tensors_is_refused(odd, mn01_arrays, name, message):
+    with pytest.raises(UserError, match=message):
+        port.port(_file("renamed.pt", mn01_arrays), published_as=name)
+
+
+def test_a_published_name_is_for_efficientat_alone(mn01_arrays):
+    arrays = {f"encoder.backbone.{key}": array for key, array in mn01_arrays.items()}
+    with pytest.raises(UserError, match="--published_as=mn10_as is for an EfficientAT state dict"):
+        port.port(_source(QVAE, arrays), published_as="mn10_as")
+
+
+def test_another_number_of_classes_is_read_from_the_tensors(mn01_arrays):
+    arrays = dict(mn01_arrays)
+    for leaf in ("weight", "bias"):
+        arrays[f"classifier.5.{leaf}"] = np.concatenate([arrays[f"classifier.5.{leaf}"]] * 2)
+    ported = port.port(_file("mn01_im.pt", arrays))
+    assert ported.description["model"]["encoder_classes"] == 1054 and ported.notes == ()

@@ -1,11 +1,15 @@
-"""Fetching published checkpoints, from a server on this machine that behaves well or badly."""
+"""What is published, and fetching it from a server on this machine that behaves well or badly."""
 
+import dataclasses
 import hashlib
+import pathlib
 import socket
 
 import pytest
 
 import local_server
+from qvae_jax.models import mobilenet, variables
+from qvae_jax.models.qvae import QVAEConfig, encoder_network
 from qvae_jax.system.errors import UserError
 
 torch = pytest.importorskip("torch", reason="weight_port.source imports it")
@@ -116,3 +120,52 @@ def test_the_released_file_has_the_digest_known_here(shared_dir):
     if not path.is_file():
         pytest.skip(f"needs {path}")
     assert hashlib.sha256(path.read_bytes()).hexdigest() == entry.sha256
+
+
+# --- what is published
+
+
+def test_a_renamed_file_of_a_known_digest_is_recognised():
+    digest = published.PUBLISHED["mn10_as"].sha256
+    assert published.name_of("renamed.pt", digest) == "mn10_as"
+    assert published.name_of("renamed.pt", "0" * 64) is None
+
+
+def test_every_published_name_tells_its_width_and_its_precision():
+    assert len(published.PUBLISHED) == 35
+    for name, entry in published.PUBLISHED.items():
+        assert entry.width == int(name[2:4]) / 10
+        assert published.name_of(entry.file, "0" * 64) == name
+        assert (entry.mean_average_precision is None) == ("_im" in name and "_as" not in name)
+        if entry.mean_average_precision is not None:
+            assert f"_mAP_{entry.mean_average_precision * 1000:.0f}" in entry.file
+        told = [entry.hop_length != 320, entry.num_mels != 128, entry.strides != (2, 2, 2, 2)]
+        assert told == ["_hop_" in name, "_mels_" in name, "_s2" in name]
+        assert (entry.head == "fully_convolutional") == ("_fc" in name)
+
+
+def test_the_table_in_the_documentation_is_that_of_the_code():
+    """Parameters are those of 527 classes, counted on the networks themselves."""
+    text = (pathlib.Path(published.__file__).parent / "README.md").read_text()
+    rows = [
+        [cell.strip(" `") for cell in line.strip("|").split("|")]
+        for line in text.splitlines()
+        if line.startswith("| `mn")
+    ]
+    assert [row[0] for row in rows] == list(published.PUBLISHED)
+    for name, file, width, parameters, embedding, precision, remarks in rows:
+        entry = published.PUBLISHED[name]
+        assert (file, float(width)) == (entry.file, entry.width)
+        assert parameters == f"{_num_parameters(entry.width, entry.head):,}"
+        assert int(embedding) == mobilenet.embedding_size(entry.width)
+        known = entry.mean_average_precision
+        assert precision == ("–" if known is None else f"{known:.3f}")
+        assert ("hop" in remarks) == (entry.hop_length != 320)
+        assert (f"{entry.num_mels} mel bands" in remarks) == (entry.num_mels != 128)
+
+
+def _num_parameters(width: float, head: str) -> int:
+    module = encoder_network(
+        dataclasses.replace(QVAEConfig(), encoder_width=width, encoder_head=head), rng=None
+    )
+    return sum(array.size for array in variables.split(module)[1].params.values())

@@ -285,7 +285,7 @@ def test_a_single_flipped_bit_in_a_tensor_is_found(tmp_path):
     path.write_bytes(content)
     # torch itself reads it without a word, hence our own comparison of the checksums.
     assert not np.array_equal(torch.load(path, weights_only=True)[KEY].numpy(), WEIGHT)
-    with pytest.raises(UserError, match="the checksum of .*data/0 .* does not fit"):
+    with pytest.raises(UserError, match="the checksum of .*data/0 .* does not match"):
         read_source(path)
 
 

@@ -8,7 +8,9 @@ from flax import nnx
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from qvae_jax.models import by_sample, decoders, initializers, layers, variables
+from qvae_jax.models import decoders, initializers, layers, variables
+from qvae_jax.models.activations import leaky_relu
+from qvae_jax.models.cpu import stages
 
 KINDS = ("same length", "upsampled", "transposed")
 
@@ -47,7 +49,7 @@ def _compare(ours, theirs, bound: float) -> None:
 
 def _plainly(before, norm, slope, conv):
     x = norm(before.values, train=True)
-    return by_sample.unnormalised(conv(layers.leaky_relu(x, slope)))
+    return stages.unnormalised(conv(leaky_relu(x, slope)))
 
 
 @settings(max_examples=6, deadline=None, derandomize=True)
@@ -74,13 +76,13 @@ def test_every_gradient_is_the_plain_forms(kind, batch, time, num_in, num_out, t
     def weighed(form):
         def total(values, params):
             pair = variables.merge(structure, drawn._replace(params=params))
-            after = form(by_sample.unnormalised(values), pair.norm, slope, pair.conv)
+            after = form(stages.unnormalised(values), pair.norm, slope, pair.conv)
             weighed = sum(jnp.sum(w * got) for w, got in zip(weights, after, strict=True))
             return weighed, (after, variables.batch_stats(pair))
 
         return jax.jit(jax.grad(total, argnums=(0, 1), has_aux=True))
 
-    ours, theirs = (weighed(form)(values, drawn.params) for form in (by_sample.convolve, _plainly))
+    ours, theirs = (weighed(form)(values, drawn.params) for form in (stages.convolve, _plainly))
     _compare(ours, theirs, 1e-5)
 
 
@@ -113,10 +115,10 @@ def test_a_decoder_trains_as_its_layers_one_by_one(decoder_type):
     by_its_samples = []
     with jax.enable_x64(True):
         drawn = jax.tree.map(lambda array: np.asarray(array, np.float64), drawn)
-        watched = by_sample.convolve
+        watched = stages.convolve
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(
-                by_sample, "convolve", lambda *rest: by_its_samples.append(1) or watched(*rest)
+                stages, "convolve", lambda *rest: by_its_samples.append(1) or watched(*rest)
             )
             ours = trained(lambda model, z: model(z, train=True))(drawn.params, z)
         assert by_its_samples
@@ -125,8 +127,8 @@ def test_a_decoder_trains_as_its_layers_one_by_one(decoder_type):
 
 
 def test_several_devices_are_given_the_plain_form(monkeypatch):
-    monkeypatch.setattr(jax, "device_count", lambda: 2)
-    monkeypatch.setattr(by_sample, "convolve", None)
+    monkeypatch.setattr(jax, "device_count", lambda backend=None: 2)
+    monkeypatch.setattr(stages, "convolve", None)
     structure, drawn = variables.split(
         decoders.DECODERS["original"](
             4, width=0.02, kernel_init=_normal, rng=np.random.default_rng(0)

@@ -1,61 +1,69 @@
-"""Linear ×3 upsampling in time, and a convolution after it that is computed before it."""
+"""Linear ×3 upsampling and a convolution after it, which is computed before it.
+
+Upsampling mixes neighbouring samples, and the product by a tap may come before the mixing as well
+as after it. So each tap is multiplied once per input sample, not once for each of the three that it
+becomes, and the products are mixed. With three taps, for the last of the three samples that x[t]
+becomes:
+
+    upsampled       3t + 1      3t + 2                    3t + 3
+    is made of      x[t]        2/3 x[t] + 1/3 x[t+1]     1/3 x[t] + 2/3 x[t+1]
+                      |                 |                         |
+    y[3t + 2]  =    tap 0      +      tap 1            +        tap 2
+
+               =    (tap 0 + 2/3 tap 1 + 1/3 tap 2) · x[t]  +  (1/3 tap 1 + 2/3 tap 2) · x[t+1]
+
+The edges are different: beyond them the upsampled sound is silence, where mixing would go on with
+the first or the last sample. The few outputs there are computed the plain way.
+"""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from qvae_jax.models import convolutions
-from qvae_jax.system import platforms
+from qvae_jax.models.cpu import convolutions, tap_products
 
 # What an upsampled sample 3t + phase is made of: (shift, weight) of input samples t + shift.
 MIXES = (((-1, 1 / 3), (0, 2 / 3)), ((0, 1.0),), ((0, 2 / 3), (1, 1 / 3)))
 
 
-def upsample3_linear(x: jax.Array) -> jax.Array:
-    """Linear ×3 upsampling with half-pixel centres: [batch, time, C] -> [batch, 3·time, C].
+def upsample3_linear_conv1d(x: jax.Array, kernel: jax.Array) -> jax.Array:
+    """plain.upsample3_linear_conv1d, with a third of its products where x is long enough."""
+    if x.shape[1] >= 2 * _at_edge(kernel):
+        return convolved_before(x, kernel)
+    return convolved_after(x, kernel)
 
-    Each sample stays in the middle of its three; its neighbours mix 2 : 1 with the next sample,
-    and the edges repeat (torch's interpolate, mode "linear", align_corners false).
-    """
+
+def convolved_after(x: jax.Array, kernel: jax.Array) -> jax.Array:
+    """Upsampling first, then the convolution."""
+    return convolutions.conv1d(upsample3_linear(x), kernel)
+
+
+def upsample3_linear(x: jax.Array) -> jax.Array:
+    """plain.upsample3_linear."""
     before = jnp.concatenate([x[:, :1], x[:, :-1]], axis=1)
     after = jnp.concatenate([x[:, 1:], x[:, -1:]], axis=1)
     return _interleaved([(before + 2.0 * x) / 3.0, x, (2.0 * x + after) / 3.0])
 
 
-def upsampled_conv1d_plainly(x: jax.Array, kernel: jax.Array) -> jax.Array:
-    """upsample3_linear, then conv1d: [batch, time, in] -> [batch, 3·time, out]."""
-    return convolutions.conv1d(upsample3_linear(x), kernel)
-
-
-def upsampled_conv1d(x: jax.Array, kernel: jax.Array) -> jax.Array:
-    """upsampled_conv1d_plainly, on CPU with a third of its products."""
-    if platforms.on_cpu() and x.shape[1] >= 2 * _at_edge(kernel):
-        return convolved_before(x, kernel)
-    return upsampled_conv1d_plainly(x, kernel)
-
-
 @jax.custom_vjp
 def convolved_before(x: jax.Array, kernel: jax.Array) -> jax.Array:
-    """upsampled_conv1d_plainly of at least twice as many samples as decide the outputs at an edge.
+    """convolved_after, given at least twice as many samples as decide the outputs at an edge.
 
-    Upsampling commutes with the product of a single tap, so each tap is multiplied once per input
-    sample and the products are mixed, as in convolutions.upsample3_conv1d. The gradient is the
-    plain form's; it keeps the input, not the upsampled one.
+    The gradient is convolved_after's; it keeps the input, not the upsampled one.
     """
     half, at_edge = len(kernel) // 2, _at_edge(kernel)
     y = _mixed_products(x, kernel, _reads(len(kernel)))
     if half == 0:
         return y
-    # Beyond its edges the upsampled sound is silence, not its last sample once more.
-    first = upsampled_conv1d_plainly(x[:, :at_edge], kernel)[:, :half]
-    last = upsampled_conv1d_plainly(x[:, -at_edge:], kernel)[:, -half:]
+    first = convolved_after(x[:, :at_edge], kernel)[:, :half]
+    last = convolved_after(x[:, -at_edge:], kernel)[:, -half:]
     return y.at[:, :half].set(first).at[:, -half:].set(last)
 
 
 convolved_before.defvjp(
     lambda x, kernel: (convolved_before(x, kernel), (x, kernel)),
-    lambda saved, cotangent: jax.vjp(upsampled_conv1d_plainly, *saved)[1](cotangent),
+    lambda saved, cotangent: jax.vjp(convolved_after, *saved)[1](cotangent),
 )
 
 
@@ -84,7 +92,7 @@ def _mixed_products(x: jax.Array, kernel: jax.Array, reads) -> jax.Array:
     time, num_out = x.shape[1], kernel.shape[-1]
     reach = max(abs(shift) for phase in reads for _, shift, _ in phase)
     padded = jnp.pad(x, [(0, 0), (reach, reach), (0, 0)], mode="edge")
-    products = padded @ convolutions.side_by_side(kernel)
+    products = padded @ tap_products.side_by_side(kernel)
     phases = [
         sum(
             weight

@@ -1,0 +1,157 @@
+"""A report on a data set's health: its files, what is wrong with them, and what that leads to."""
+
+import collections
+import dataclasses
+import os
+import pathlib
+from collections.abc import Iterable, Mapping
+
+import numpy as np
+
+from qvae_jax.data.examine import Examination, examine_all
+from qvae_jax.data.problems import PROBLEMS, duplicate_groups, find_problems
+from qvae_jax.data.vimsketch import (
+    IMITATIONS_FOLDER,
+    REFERENCES_FOLDER,
+    Contents,
+    read_contents,
+    read_index,
+)
+from qvae_jax.models import decoders
+from qvae_jax.system.errors import UserError
+from qvae_jax.system.progress import progress_bar
+
+PERCENTILES = (0, 1, 10, 50, 90, 99, 100)
+NUM_NAMES_SHOWN = 3
+
+
+def report_on(dataset_dir: str | os.PathLike, input_duration_s: float) -> dict:
+    """Reads every file of a data set to its end and says what was found; changes nothing.
+
+    Args:
+        dataset_dir: the data set's folder.
+        input_duration_s: how much of an imitation the encoder hears.
+
+    Returns:
+        JSON values: dataset_dir; verdict, whether prepare can begin; problems, each with its
+        meaning, its consequence and its files as FOLDER/NAME; duplicates, in groups; parts, the
+        counts and durations of each folder; files, the Examination of each.
+
+    Raises:
+        UserError: what read_contents raises.
+    """
+    folder = pathlib.Path(dataset_dir)
+    contents = read_contents(folder)
+    examined = _examined(folder, contents)
+    found = find_problems(contents, examined)
+    return {
+        "dataset_dir": str(folder),
+        "verdict": _verdict(folder, found),
+        "problems": {
+            problem: {"meaning": meaning, "consequence": consequence, "files": found[problem]}
+            for problem, (meaning, consequence) in PROBLEMS.items()
+        },
+        "duplicates": duplicate_groups(examined),
+        "parts": parts_of(examined, input_duration_s),
+        "files": {path: dataclasses.asdict(each) for path, each in examined.items()},
+    }
+
+
+def parts_of(examined: Mapping[str, Examination], input_duration_s: float) -> dict[str, dict]:
+    """Counts and durations of the readable files of each folder, as JSON values.
+
+    Args:
+        examined: what reading each file showed, by FOLDER/NAME.
+        input_duration_s: how much of an imitation the encoder hears.
+    """
+    target_s = decoders.NUM_SAMPLES / decoders.SAMPLE_RATE_HZ
+    parts = {}
+    for folder, limit_s in ((REFERENCES_FOLDER, target_s), (IMITATIONS_FOLDER, input_duration_s)):
+        readable = [
+            each
+            for path, each in examined.items()
+            if path.startswith(f"{folder}/") and each.fault is None
+        ]
+        durations_s = np.array([each.duration_s for each in readable])
+        percentiles_s = np.percentile(durations_s, PERCENTILES) if readable else []
+        parts[folder] = {
+            "num_files": len(readable),
+            "total_duration_s": float(durations_s.sum()),
+            "duration_percentiles_s": {
+                str(percent): float(value)
+                for percent, value in zip(PERCENTILES, percentiles_s, strict=False)
+            },
+            "cut_at_s": limit_s,
+            "cut_share": float((durations_s > limit_s).mean()) if readable else 0.0,
+            "sample_rates_hz": _counts(each.sample_rate_hz for each in readable),
+            "channels": _counts(each.num_channels for each in readable),
+            "encodings": _counts(each.encoding for each in readable),
+        }
+    return parts
+
+
+def lines_of(report: Mapping) -> list[str]:
+    """The report in lines to print: the folders, each problem with its first files, the verdict."""
+    lines = []
+    for folder, part in report["parts"].items():
+        lines += _lines_of_part(folder, part)
+    for problem, entry in report["problems"].items():
+        lines += _lines_of_problem(problem, entry, report["files"])
+    return [*lines, report["verdict"]]
+
+
+def _examined(directory: pathlib.Path, contents: Contents) -> dict[str, Examination]:
+    """What reading each file shows, by FOLDER/NAME; each file once, absent ones left out."""
+    paths = [
+        f"{folder}/{name}"
+        for folder, names in contents.names().items()
+        for name in dict.fromkeys(names)
+        if name in contents.present[folder]
+    ]
+    results = examine_all([directory / path for path in paths])
+    shown = progress_bar("reading", total=len(paths), unit="file", over=results)
+    return dict(zip(paths, shown, strict=True))
+
+
+def _verdict(folder: pathlib.Path, found: Mapping[str, list[str]]) -> str:
+    try:
+        index = read_index(folder)
+    except UserError as error:
+        return f"prepare stops: {error}"
+    num_bad = len(found["unreadable"]) + len(found["not_finite"])
+    if num_bad:
+        return (
+            f"prepare stops at {num_bad} files: replace them, or leave them out with "
+            "--config.data.on_bad_file=report."
+        )
+    return f"prepare can begin: {len(index.pairs)} pairs of {len(index.references)} sounds."
+
+
+def _counts(values: Iterable) -> dict[str, int]:
+    """How often each value occurs, the most frequent first."""
+    return {str(value): count for value, count in collections.Counter(values).most_common()}
+
+
+def _lines_of_part(folder: str, part: Mapping) -> list[str]:
+    percentiles = part["duration_percentiles_s"].items()
+    durations = ", ".join(f"{percent} %: {value:.2f}" for percent, value in percentiles)
+    counts = {
+        name: ", ".join(f"{value}: {count}" for value, count in part[name].items())
+        for name in ("sample_rates_hz", "channels", "encodings")
+    }
+    return [
+        f"{folder}: {part['num_files']} readable files, {part['total_duration_s'] / 3600:.2f} h",
+        *(f"  {name:<16} {count}" for name, count in counts.items()),
+        f"  durations (s)    {durations}",
+        f"  {part['cut_share']:.1%} are longer than {part['cut_at_s']:.2f} s and will be cut",
+    ]
+
+
+def _lines_of_problem(problem: str, entry: Mapping, files: Mapping[str, Mapping]) -> list[str]:
+    paths = entry["files"]
+    consequence = f": {entry['consequence']}" if paths else ""
+    return [
+        f"{len(paths):>6} {problem:<18} {entry['meaning']}{consequence}",
+        *(f"         {files.get(p, {}).get('fault') or p}" for p in paths[:NUM_NAMES_SHOWN]),
+        *(["         …"] if len(paths) > NUM_NAMES_SHOWN else []),
+    ]

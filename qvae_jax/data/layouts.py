@@ -1,0 +1,27 @@
+"""The one door to data sets on disk: what a folder holds, whichever layout it has.
+
+A further layout is a file beside vimsketch.py, and a choice here.
+"""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from qvae_jax.data import vimsketch
+from qvae_jax.data.index import Index
+
+
+def read_index(dataset_dir: str | os.PathLike) -> Index:
+    """What a data set holds; UserError where the folder has no known layout, or is damaged."""
+    return vimsketch.read_index(dataset_dir)
+
+
+def find_references(
+    paths: Sequence[Path], dataset_dir: str | os.PathLike | None = None
+) -> list[Path | None]:
+    """The sound that each of some audio files imitates, None where no data set says so.
+
+    It is looked for in the data set that the file lies in, then in dataset_dir, where a file of
+    the same name is that imitation.
+    """
+    return vimsketch.find_references(paths, dataset_dir)

@@ -1,0 +1,118 @@
+"""What may be wrong with a data set: a table of problems, and which files have each."""
+
+import collections
+from collections.abc import Callable, Mapping
+
+from qvae_jax.data.examine import Examination
+from qvae_jax.data.vimsketch import (
+    IMITATIONS_FOLDER,
+    REFERENCES_FOLDER,
+    Contents,
+    pairing_key,
+)
+
+# The loss's silence threshold: 80 dB below full scale. No sample of such a sound counts there.
+SILENT_PEAK = 1e-4
+SHORTEST_S = 0.1  # ten frames of the log-mel; a voice needs more to imitate anything
+CLIPPED_SHARE = 1e-3  # every other recording has a few flat peaks; above this share they are heard
+COMMON_RATES_HZ = (
+    8_000, 11_025, 16_000, 22_050, 24_000, 32_000, 44_100, 48_000, 88_200, 96_000, 176_400, 192_000,
+)  # fmt: skip
+
+# What a problem leads to: training cannot begin, the file is left out, or it takes part.
+STOPS = "prepare stops"
+STOPS_UNLESS = "prepare stops, or leaves them out with --config.data.on_bad_file=report"
+LEFT_OUT = "left out"
+USED = "used as they are"
+# What each problem means and what it leads to, in the order of the report.
+PROBLEMS = {
+    "unreadable": ("cannot be decoded to their end", STOPS_UNLESS),
+    "not_finite": ("hold NaN, infinite or absurdly large samples", STOPS_UNLESS),
+    "absent": ("listed, but not in their folder", STOPS),
+    "listed_twice": ("imitations listed more than once", STOPS),
+    "without_key": ("nothing after the name's first underscore to pair them by", STOPS),
+    "same_key": ("references with one key, so that imitations fit several", STOPS),
+    "unlisted": ("in the folder, but not listed", LEFT_OUT),
+    "without_reference": ("imitations of no sound that is here", LEFT_OUT),
+    "without_imitation": ("references that nobody imitates", LEFT_OUT),
+    "silent": (f"no sample above {SILENT_PEAK:g}", USED),
+    "short": (f"shorter than {SHORTEST_S:g} s", USED),
+    "clipped": (f"more than {CLIPPED_SHARE:.1%} of samples flat at full scale", USED),
+    "multichannel": ("stereo or more: channels are averaged", USED),
+    "odd_rate": ("sample rates that no device uses", USED),
+    "duplicates": ("the same sound, sample for sample, as another file", USED),
+}
+
+
+def find_problems(contents: Contents, examined: Mapping[str, Examination]) -> dict[str, list[str]]:
+    """The files, as FOLDER/NAME, that have each problem of PROBLEMS; empty lists where none has.
+
+    Args:
+        contents: what the data set lists and holds.
+        examined: what reading each file showed, by FOLDER/NAME.
+    """
+    return _list_problems(contents) | _pairing_problems(contents) | _sound_problems(examined)
+
+
+def duplicate_groups(examined: Mapping[str, Examination]) -> list[list[str]]:
+    """Groups of files with the same decoded sound, in the order of `examined`."""
+    groups = collections.defaultdict(list)
+    for path, each in examined.items():
+        if each.fault is None:
+            groups[each.sound_digest].append(path)
+    return [group for group in groups.values() if len(group) > 1]
+
+
+def _list_problems(contents: Contents) -> dict[str, list[str]]:
+    problems = {"absent": [], "unlisted": [], "listed_twice": []}
+    if contents.listed is None:
+        return problems
+    for folder, listed in contents.listed.items():
+        present = contents.present[folder]
+        visible = sorted(name for name in present if not name.startswith("."))
+        named = set(listed)
+        problems["absent"] += [f"{folder}/{name}" for name in listed if name not in present]
+        problems["unlisted"] += [f"{folder}/{name}" for name in visible if name not in named]
+    counts = collections.Counter(contents.listed[IMITATIONS_FOLDER])
+    problems["listed_twice"] += [
+        f"{IMITATIONS_FOLDER}/{name}" for name, count in counts.items() if count > 1
+    ]
+    return problems
+
+
+def _pairing_problems(contents: Contents) -> dict[str, list[str]]:
+    names = contents.names()
+    keys = {folder: list(map(pairing_key, folder_names)) for folder, folder_names in names.items()}
+    num_references = collections.Counter(keys[REFERENCES_FOLDER])
+    imitated = set(keys[IMITATIONS_FOLDER])
+
+    def matching(folder: str, is_meant: Callable[[str], bool]) -> list[str]:
+        pairs = zip(names[folder], keys[folder], strict=True)
+        return [f"{folder}/{name}" for name, key in pairs if is_meant(key)]
+
+    return {
+        "without_key": [path for folder in names for path in matching(folder, lambda key: not key)],
+        "same_key": matching(REFERENCES_FOLDER, lambda key: key and num_references[key] > 1),
+        "without_reference": matching(
+            IMITATIONS_FOLDER, lambda key: key and key not in num_references
+        ),
+        "without_imitation": matching(REFERENCES_FOLDER, lambda key: key and key not in imitated),
+    }
+
+
+def _sound_problems(examined: Mapping[str, Examination]) -> dict[str, list[str]]:
+    readable = {path: each for path, each in examined.items() if each.fault is None}
+
+    def matching(is_meant: Callable[[Examination], bool]) -> list[str]:
+        return [path for path, each in readable.items() if is_meant(each)]
+
+    return {
+        "unreadable": [path for path in examined if path not in readable],
+        "not_finite": matching(lambda each: not each.is_finite),
+        "silent": matching(lambda each: each.is_finite and each.peak <= SILENT_PEAK),
+        "short": matching(lambda each: each.duration_s < SHORTEST_S),
+        "clipped": matching(lambda each: each.clipped_share > CLIPPED_SHARE),
+        "multichannel": matching(lambda each: each.num_channels > 1),
+        "odd_rate": matching(lambda each: each.sample_rate_hz not in COMMON_RATES_HZ),
+        "duplicates": [path for group in duplicate_groups(examined) for path in group[1:]],
+    }

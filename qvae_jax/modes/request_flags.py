@@ -1,0 +1,105 @@
+"""Flags made from the fields of the modes' requests, and requests filled from the flags given.
+
+A flag belongs to the modes that ask for it; any other mode refuses it.
+"""
+
+import dataclasses
+import textwrap
+import typing
+
+from absl import flags
+
+from qvae_jax.generation.requests import asked
+from qvae_jax.modes.requests import REQUESTS
+from qvae_jax.system.errors import UserError
+
+CONFIG = "config"  # the flag of modes that take a config; the command line defines it
+CONFIG_HELP = (
+    "A config that comes along, such as quickstart, or a file of your own. Change any setting of "
+    "it with --config.SETTING=VALUE."
+)
+DEFINE = {
+    str: flags.DEFINE_string,
+    int: flags.DEFINE_integer,
+    float: flags.DEFINE_float,
+    bool: flags.DEFINE_bool,
+}
+
+
+def _flags_of(request: type) -> dict[str, dataclasses.Field]:
+    """The fields of a request, and of those nested in it, by the names of their flags."""
+    takes_config = getattr(request, "takes_config", False)
+    found = {CONFIG: asked(CONFIG_HELP, required=True)} if takes_config else {}
+    for field in dataclasses.fields(request):
+        nested = dataclasses.is_dataclass(field.type)
+        found |= _flags_of(field.type) if nested else {_flag_of(field): field}
+    return found
+
+
+def _flag_of(field: dataclasses.Field) -> str:
+    return field.metadata.get("flag", field.name)
+
+
+FLAGS = {mode: _flags_of(request) for mode, request in REQUESTS.items()}
+MODES = {name: [m for m in FLAGS if name in FLAGS[m]] for each in FLAGS.values() for name in each}
+
+
+def define() -> None:
+    """Defines all of them but --config. Unset, they are None: the request has the default."""
+    for name in MODES.keys() - {CONFIG}:
+        field = FLAGS[MODES[name][0]][name]
+        kind, *_ = typing.get_args(field.type) or (field.type,)  # of `X | None`, X
+        DEFINE[kind](name, None, field.metadata["help"])
+
+
+def check(mode: str) -> None:
+    """Raises UserError for flags that the mode does not take, or else for those that it lacks."""
+    given = {name: flags.FLAGS[name].value for name in MODES}
+    foreign = [
+        f"--{name} (a flag of {', '.join(modes)})"
+        for name, modes in MODES.items()
+        if given[name] is not None and mode not in modes
+    ]
+    if foreign:
+        raise UserError(
+            f"--mode={mode} does not take {' and '.join(foreign)}: leave that out, or change the "
+            "mode."
+        )
+    missing = [
+        f"--{name}"
+        for name, field in FLAGS[mode].items()
+        if field.metadata.get("required")
+        and given[name] in (None, "")
+        and all(given[other] is None for other in field.metadata.get("instead", ()))
+    ]
+    if missing:
+        raise UserError(f"--mode={mode} needs {' and '.join(missing)}.")
+
+
+def request_of(mode: str):
+    """The mode's request, as the flags say."""
+    return _filled(REQUESTS[mode])
+
+
+def _filled(request: type):
+    said = {}
+    for field in dataclasses.fields(request):
+        nested = dataclasses.is_dataclass(field.type)
+        value = _filled(field.type) if nested else flags.FLAGS[_flag_of(field)].value
+        if value is not None:
+            said[field.name] = value
+    return request(**said)
+
+
+def help_of(mode: str) -> str:
+    """What the mode is asked for, and what each of its flags means and is by default."""
+    lines = [f"--mode={mode}: {REQUESTS[mode].__doc__}"]
+    for name, field in FLAGS[mode].items():
+        default = "" if field.default in (None, False) else f" By default {field.default}."
+        lines.append(described(name, field.metadata["help"] + default))
+    return "\n".join(lines)
+
+
+def described(flag: str, meaning: str) -> str:
+    """A flag and its meaning, as --help shows them."""
+    return textwrap.fill(f"--{flag}: {meaning}", 100, initial_indent="  ", subsequent_indent="    ")

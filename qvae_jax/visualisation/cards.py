@@ -1,0 +1,94 @@
+"""The samples of a part as pictures, and as cards of the page with their sounds to play."""
+
+import pathlib
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+
+from qvae_jax.evaluation import metrics
+from qvae_jax.generation import finishing
+from qvae_jax.generation.requests import Finish
+from qvae_jax.models.decoders import SAMPLE_RATE_HZ
+from qvae_jax.visualisation import figures
+from qvae_jax.visualisation.page import Card, Picture, Player
+from qvae_jax.visualisation.samples import Sample
+
+
+def draw_part(name: str, samples: Iterable[Sample], folder: pathlib.Path, step: int) -> list[Card]:
+    """Draws the samples of a part, each by itself and all together, and gives their cards.
+
+    Writes NAME_01.png, NAME_02.png, … and NAME.png into folder; step stands above the last.
+    """
+    cards, rows = [], []
+    for number, sample in enumerate(samples, start=1):
+        title = f"{name} {number}: {sample.source.path.name}"
+        path = folder / f"{name}_{number:02d}.png"
+        players = _players(sample)
+        figures.save_sample(path, _drawn(sample, players), title)
+        description = (
+            "Waveform, STFT and mel spectrogram of imitation, reference and generated sound: "
+            f"{title}"
+        )
+        cards.append(Card(title, players, Picture(path, description)))
+        rows.append(
+            [
+                figures.Sound(
+                    player_samples, SAMPLE_RATE_HZ, f"{player.role} {player.name}".strip()
+                )
+                for player, player_samples in zip(players, _waveforms(sample))
+            ]
+        )
+    figures.save_comparison(folder / f"{name}.png", rows, f"{name}, step {step}")
+    return cards
+
+
+def _waveforms(sample: Sample) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    return sample.imitation, sample.reference, sample.generated
+
+
+def _drawn(sample: Sample, players: Sequence[Player]) -> list[figures.Sound]:
+    """The sounds of a sample's own picture."""
+    return [
+        figures.Sound(waveform, SAMPLE_RATE_HZ, f"{player.role}\n{player.notes[0]}")
+        for player, waveform in zip(players, _waveforms(sample))
+    ]
+
+
+def _players(sample: Sample) -> list[Player]:
+    source, heard = sample.source, sample.heard
+    heard_s = len(sample.imitation) / SAMPLE_RATE_HZ
+    cut = [f"the first {heard_s:.1f} s of {heard.file_duration_s:.1f} s, as the model heard it"]
+    return [
+        _player(
+            "imitation",
+            source.path.name,
+            sample.imitation,
+            cut if heard.file_duration_s > heard_s + 0.01 else [],
+        ),
+        _player("reference", source.reference.name, sample.reference),
+        _player("generated", "", sample.generated),
+    ]
+
+
+def _player(role: str, name: str, samples: np.ndarray, notes: Sequence[str] = ()) -> Player:
+    finish = finishing.checked(Finish(format="flac", subtype="PCM_16"))
+    finished, done = finishing.finished(samples, finish)
+    if done["gain_db"]:
+        notes = [*notes, f"played {-done['gain_db']:.1f} dB quieter, since it would clip"]
+    return Player(
+        role,
+        name,
+        len(samples) / SAMPLE_RATE_HZ,
+        [_description(samples), *notes],
+        finishing.encoded(finished, finish),
+    )
+
+
+def _description(samples: np.ndarray) -> str:
+    found = metrics.describe(samples, SAMPLE_RATE_HZ)
+    if found is None:
+        return "silent"
+    return (
+        f"RMS {found.rms_db:.1f} dBFS, centroid {found.centroid_hz / 1000:.2f} kHz, "
+        f"flatness {found.flatness:.3f}"
+    ).replace("-", "\N{MINUS SIGN}")

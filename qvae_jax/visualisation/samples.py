@@ -1,0 +1,55 @@
+"""The samples of a run that are shown: which ones, and what the model makes of them."""
+
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import soxr
+
+from qvae_jax.audio.files import fit_length
+from qvae_jax.data.prepared import target_audio
+from qvae_jax.generation.inputs import Heard, Source, hear
+from qvae_jax.generation.model import BATCH_SIZE, Model
+from qvae_jax.models.batching import batches
+from qvae_jax.models.decoders import SAMPLE_RATE_HZ
+from qvae_jax.system.progress import progress_bar
+
+
+class Sample(NamedTuple):
+    """One imitation, what the model heard of it, its reference and the sound that was generated.
+
+    Waveforms are [samples] at 22,050 Hz.
+    """
+
+    source: Source
+    heard: Heard
+    imitation: np.ndarray
+    reference: np.ndarray
+    generated: np.ndarray
+
+
+def spread(items: Sequence, count: int) -> list:
+    """So many items, evenly spread from the first to the last; all where there are no more."""
+    places = np.linspace(0, len(items) - 1, min(count, len(items))).round().astype(int)
+    return [items[place] for place in places]
+
+
+def samples(model: Model, part: str, sources: Sequence[Source]) -> Iterator[Sample]:
+    """Yields each imitation as a sample, its sound made at z = μ; part is shown as progress.
+
+    Raises UserError for a file that cannot be read, and for a sound that is not finite.
+    """
+    made = _samples(model, sources)
+    return progress_bar(part, total=len(sources), unit="sample", over=made)
+
+
+def _samples(model: Model, sources: Sequence[Source]) -> Iterator[Sample]:
+    rate_hz, num_samples = model.front_end.sample_rate_hz, model.front_end.num_samples
+    for batch in batches(sources, BATCH_SIZE):
+        heard = [hear(source, model.front_end) for source in batch]
+        waveforms = np.stack([fit_length(one.samples, num_samples) for one in heard])
+        how = {"batch_size": BATCH_SIZE, "names": [source.name for source in batch]}
+        sounds = model.decode(model.posterior(waveforms, **how)[0], **how)
+        for source, one, sound in zip(batch, heard, sounds):
+            imitation = soxr.resample(one.samples, rate_hz, SAMPLE_RATE_HZ, "HQ")
+            yield Sample(source, one, imitation, target_audio(source.reference), sound)

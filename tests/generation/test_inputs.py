@@ -1,0 +1,135 @@
+"""Inputs: which files are meant, what is heard of them, and what is wrong with them."""
+
+import io
+
+import numpy as np
+import pytest
+import soundfile
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from qvae_jax.audio.logmel import FrontEnd
+from qvae_jax.data import layouts
+from qvae_jax.generation import inputs
+from qvae_jax.generation.inputs import Heard, Source, split_inputs
+from qvae_jax.system.errors import UserError
+
+FRONT_END = FrontEnd(duration_s=1.0)
+
+
+def write_sound(path, samples, rate_hz: int = 32_000):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    soundfile.write(path, samples, rate_hz, subtype="FLOAT")
+    return path
+
+
+def source(path) -> Source:
+    return Source(path, str(path), path.stem)
+
+
+# --- Commas in --inputs
+
+
+def test_commas_separate_inputs_unless_a_file_is_named_so(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("a.wav", "x,y.wav", "x,y.wav,z.wav", "d,e"):
+        (tmp_path / name).write_text("")
+    assert split_inputs("a.wav") == ["a.wav"]
+    assert split_inputs("a.wav,b.wav") == ["a.wav", "b.wav"]
+    assert split_inputs("x,y.wav") == ["x,y.wav"]
+    assert split_inputs("a.wav,x,y.wav,c.wav") == ["a.wav", "x,y.wav", "c.wav"]
+    assert split_inputs("x,y.wav,z.wav") == ["x,y.wav,z.wav"], "the longest name wins"
+    assert split_inputs("a.wav, x,y.wav , d,e") == ["a.wav", "x,y.wav", "d,e"]
+    assert split_inputs("a.wav,,") == ["a.wav", "", ""] and split_inputs("") == [""]
+
+
+@settings(derandomize=True, deadline=None, max_examples=60)
+@given(st.lists(st.text("ab,.", min_size=1, max_size=6), min_size=1, max_size=80))
+def test_nothing_of_the_inputs_is_lost(names):
+    text = "/absent/" + ",/absent/".join(names)
+    assert ",".join(split_inputs(text)) == text
+
+
+# --- Which files
+
+
+def test_files_and_folders_are_taken_in_the_order_given(tmp_path):
+    for name in ("in/b.wav", "in/a/z.wav", "in/out/old.wav", "hum.wav"):
+        write_sound(tmp_path / name, np.ones(9))
+    given = [str(tmp_path / "hum.wav"), str(tmp_path / "in")]
+    with inputs.sources(given, tmp_path / "in" / "out", None) as found:
+        assert [each.path for each in found] == [
+            tmp_path / name for name in ("hum.wav", "in/a/z.wav", "in/b.wav")
+        ]
+        assert all(each.name == str(each.path) and each.reference is None for each in found)
+
+
+def test_an_imitation_of_the_runs_data_set_has_its_reference(data_set, tmp_path):
+    name = sorted(path.name for path in (data_set / "vocal_imitations").iterdir())[4]
+    write_sound(tmp_path / name, np.ones(9), 16_000)
+    for dataset_dir, expected in [
+        (data_set, data_set / "references" / "001_sound 1, a_tone.wav"),
+        (None, None),
+    ]:
+        with inputs.sources([str(tmp_path / name)], tmp_path / "out", dataset_dir) as found:
+            assert [each.reference for each in found] == [expected]
+
+
+def test_standard_input_is_there_until_the_block_ends(monkeypatch):
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"sound")))
+    with inputs.sources(["-"], None, None) as [piped]:
+        assert (piped.name, piped.stem, piped.path.read_bytes()) == ("-", "stdin", b"sound")
+    assert not piped.path.exists()
+
+
+def test_the_imitations_of_pairs_know_their_references(data_set):
+    index = layouts.read_index(data_set)
+    for pair, found in zip(index.pairs, inputs.pair_sources(index, index.pairs), strict=True):
+        assert found.path == data_set / "vocal_imitations" / pair.imitation
+        assert found.reference == data_set / "references" / pair.reference
+        assert (found.name, found.stem) == (str(found.path), found.path.stem)
+
+
+# --- What is heard
+
+
+@pytest.mark.parametrize(("window", "start_s"), [("first", 0.0), ("loudest", 1.5)])
+def test_a_window_of_a_long_file_is_heard(tmp_path, window, start_s):
+    samples = np.random.default_rng(0).standard_normal(96_000).astype(np.float32) / 100
+    samples[48_000:80_000] *= 10
+    path = write_sound(tmp_path / "x.wav", samples)
+    heard = inputs.hear(source(path), FRONT_END, window)
+    assert (heard.start_s, heard.file_duration_s) == (pytest.approx(start_s), 3.0)
+    first = round(start_s * 32_000)
+    np.testing.assert_array_equal(heard.samples, samples[first : first + 32_000])
+
+
+@pytest.mark.parametrize(("window", "count"), [("first", 8_000), ("loudest", 8_000)])
+def test_a_short_file_is_heard_whole(tmp_path, window, count):
+    path = write_sound(tmp_path / "x.wav", np.ones(count) / 9)
+    heard = inputs.hear(source(path), FRONT_END, window)
+    assert len(heard.samples) == count and heard.start_s == 0
+
+
+@pytest.mark.parametrize(("peak", "silent"), [(0.0, True), (9e-5, True), (2e-4, False)])
+def test_silence_is_told_by_the_peak(peak, silent):
+    assert Heard(np.array([0, -peak], np.float32), 0.0, 1.0).silent is silent
+
+
+# --- What is wrong
+
+
+def test_a_look_finds_a_bad_file_or_reference(tmp_path):
+    good = write_sound(tmp_path / "good.wav", np.ones(99))
+    (tmp_path / "bad.wav").write_bytes(b"words")
+    inputs.probe(Source(good, "good", "good", good), 22_050)
+    for path, reference in [(tmp_path / "bad.wav", None), (good, tmp_path / "bad.wav")]:
+        with pytest.raises(UserError, match="bad.wav cannot be decoded"):
+            inputs.probe(Source(path, str(path), "x", reference), 22_050)
+
+
+def test_a_fault_of_standard_input_does_not_name_a_temporary_file(tmp_path):
+    (tmp_path / "stdin").write_bytes(b"words")
+    with pytest.raises(UserError, match="The file on standard input cannot") as raised:
+        inputs.probe(Source(tmp_path / "stdin", "-", "stdin"), 22_050)
+    assert str(tmp_path) not in str(raised.value)

@@ -1,0 +1,58 @@
+"""Names of the files of generated sounds: none twice, none too long, none of an input."""
+
+import pathlib
+
+import pytest
+
+from qvae_jax.generation import naming
+from qvae_jax.generation.inputs import Source
+from qvae_jax.generation.requests import LatentRequest
+from qvae_jax.system.errors import UserError
+
+
+def sources(*paths) -> list[Source]:
+    return [Source(path, str(path), path.stem) for path in map(pathlib.Path, paths)]
+
+
+def test_a_stem_has_its_place_before_it():
+    assert naming.stems(sources("a/x.wav", "b/x.wav")) == ["01_x", "02_x"]
+    assert naming.stems(sources(*["x.wav"] * 100))[8:10] == ["009_x", "010_x"]
+
+
+@pytest.mark.parametrize("stem", ["a" * 300, "ü" * 120, "犬" * 90])
+def test_a_long_stem_is_cut_between_its_characters(stem):
+    (found,) = naming.stems(sources(f"{stem}.wav"))
+    assert len(found.encode()) <= naming.LONGEST_STEM + 3 and stem.startswith(found[3:])
+
+
+@pytest.mark.parametrize(
+    ("request_", "expected"),
+    [
+        ({}, ["01_x_generated.wav", "02_y_generated.wav"]),
+        (
+            {"variations": 2, "temperature": 1.0},
+            [f"{stem}_variation{n:02d}_generated.wav" for stem in ("01_x", "02_y") for n in (1, 2)],
+        ),
+        ({"interpolate": 2}, [f"interpolation{n:02d}_generated.wav" for n in (1, 2)]),
+        (
+            {"walk_dimension": 9, "walk_steps": 2},
+            [f"{stem}_walk{n:02d}_generated.wav" for stem in ("01_x", "02_y") for n in (1, 2)],
+        ),
+        ({"prior_samples": 1}, ["prior01_generated.wav"]),
+    ],
+    ids=lambda value: str(value)[:30],
+)
+def test_each_sound_is_called_after_what_it_is_made_of(request_, expected):
+    assert naming.sound_names(["01_x", "02_y"], LatentRequest(**request_), "wav") == expected
+
+
+def test_the_format_ends_the_name():
+    assert naming.sound_names(["01_x"], LatentRequest(), "flac") == ["01_x_generated.flac"]
+
+
+@pytest.mark.parametrize("name", ["01_x_generated.wav", "01_x_input.wav", "01_x_reference.wav"])
+def test_an_output_in_an_inputs_place_is_refused(tmp_path, name):
+    arguments = (["01_x"], ["01_x_generated.wav"], tmp_path / "." / "sub" / "..")
+    naming.require_inputs_kept(sources(tmp_path / "x.wav"), *arguments)
+    with pytest.raises(UserError, match=f"{name} is an input and would be overwritten"):
+        naming.require_inputs_kept(sources(tmp_path / name), *arguments)
