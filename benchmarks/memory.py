@@ -126,7 +126,8 @@ def fill_with_noise(folder: pathlib.Path) -> None:
     recipe = dataclasses.replace(recipe, load=lambda path: np.zeros(1), transform=noise)
     cache = prepared.cache_folder(config, folder / "stand_in", None)
     path = cache / f"features-{recipes.digest(recipe.parameters)}.npy"
-    cached_array(path, sorted((folder / "stand_in" / IMITATIONS_FOLDER).iterdir()), recipe)
+    paths = sorted((folder / "stand_in" / IMITATIONS_FOLDER).iterdir())
+    cached_array(path, {source.name: source for source in paths}, recipe)
 
 
 def main() -> None:

@@ -50,7 +50,8 @@ def straightforward(paths: list[pathlib.Path], num_threads: int) -> np.ndarray:
 def ours(paths: list[pathlib.Path], folder: pathlib.Path, num_processes: int) -> np.ndarray:
     """The same rows by our cache, in a new folder."""
     recipe = recipes.logmels(FRONT_END)
-    return cached_array(folder / "logmels.npy", paths, recipe, num_processes=num_processes).array
+    sources = {path.name: path for path in paths}
+    return cached_array(folder / "logmels.npy", sources, recipe, num_processes=num_processes).array
 
 
 def main() -> None:

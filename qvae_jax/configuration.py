@@ -34,6 +34,7 @@ FIXED_IN_A_RUN = (
 # Settings that came after the first runs, each with the value that means what was done before it.
 # A run's config that lacks one is read with that value.
 AS_BEFORE = {
+    **{f"loss.{name}": 0.0 for name in losses.WEIGHTED},  # a term that there was not had no weight
     "data.cache_trunk": False,
     "data.fold": 0,
     "data.folds_dir": "",

@@ -16,6 +16,7 @@ from qvae_jax.models.qvae import QVAE, QVAEConfig
 from qvae_jax.system import platforms
 from qvae_jax.training import optimizer
 from qvae_jax.training import state as training_state
+from qvae_jax.training.qvae_loss import QVAELoss
 from qvae_jax.training.step import StepOptions, make_train_step
 
 ROOM = pathlib.Path(qvae_jax.__file__).parent
@@ -49,15 +50,15 @@ def _training_step(layers: frozenset[int] | None):
     structure, given = _model(config)
     rate = optax.constant_schedule(1e-3)
     rule = optimizer.adamw(rate, rate, beta1=0.9, beta2=0.99, weight_decay=1e-4, clip_norm=1.0)
-    options = StepOptions(
-        loss_weights=losses.LossWeights(),
+    loss = QVAELoss(
+        graphdef=structure,
+        weights=losses.LossWeights(),
         beta=rate,
-        learning_rate=rate,
         precomputed_features=layers is None,
         train_layers=layers or frozenset(),
         temperature=1.0,
-        seed=0,
     )
+    options = StepOptions(learning_rate=rate, seed=0)
     front_end = config.front_end
     logmel = (front_end.num_mels, front_end.num_frames)
     inputs = (BATCH_SIZE, config.feature_dim()) if layers is None else (BATCH_SIZE, *logmel)
@@ -66,7 +67,7 @@ def _training_step(layers: frozenset[int] | None):
         "targets": np.zeros((BATCH_SIZE, decoders.NUM_SAMPLES), np.float32),
     }
     first = training_state.new_state(given, layers or frozenset(), rule)
-    return make_train_step(structure, rule, options), (first, batch)
+    return make_train_step(loss, rule, options), (first, batch)
 
 
 def _generation(decoder_type: str):

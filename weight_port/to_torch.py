@@ -65,6 +65,11 @@ def _load(directory: pathlib.Path) -> tuple[str, QVAEConfig, Variables]:
         return "encoder", QVAEConfig.from_dict(description), arrays
     else:
         config, arrays = stored.load_qvae(directory)
+    if config.decoder_type not in names.DECODERS:
+        raise UserError(
+            f"{directory} has a decoder of type {config.decoder_type!r}, which the original does not "
+            f"have: only those can go back ({', '.join(names.DECODERS)})."
+        )
     if config.decoder_width != 1.0:
         raise UserError(
             f"{directory} has a decoder of width {config.decoder_width}, which the original cannot "

@@ -20,7 +20,7 @@ import math
 import os
 import pathlib
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
 
@@ -81,7 +81,7 @@ class CachedArray:
 
 def cached_array(
     path: pathlib.Path,
-    sources: Sequence[pathlib.Path],
+    sources: Mapping[str, pathlib.Path],
     recipe: Recipe,
     *,
     stop_on_bad_file: bool = True,
@@ -91,7 +91,7 @@ def cached_array(
 
     Args:
         path: the .npy file; its manifest lies beside it.
-        sources: audio files, all of different names.
+        sources: audio files, by the names that the rows are to have.
         recipe: how a row is made.
         stop_on_bad_file: whether a file that cannot be read ends this, the rows before it kept, or
             is left out and listed in `bad`.
@@ -101,7 +101,7 @@ def cached_array(
         UserError: a file cannot be read, with stop_on_bad_file; no file can be read; the folder
             cannot be written.
     """
-    wanted = {source.name: _fingerprint(source) for source in sources}
+    wanted = {name: _fingerprint(source) for name, source in sources.items()}
     finished, bad = _finished_rows(path, recipe), {}
     if _places(wanted, finished):
         with _locked(path.parent), files.explaining_write_errors(path):
@@ -109,10 +109,9 @@ def cached_array(
             finished = _finished_rows(path, recipe)
             places = _places(wanted, finished)
             _make_room(path, recipe, finished, places)
-            unread = [source for source in sources if source.name in places]
-            loaded = reading.read_all(recipe.load, unread, num_processes)
+            loaded = reading.read_all(recipe.load, [sources[n] for n in places], num_processes)
             with contextlib.closing(loaded), _kept(path, recipe, finished) as keep:
-                for names, rows, reasons in _batches(path.stem, unread, loaded, recipe):
+                for names, rows, reasons in _batches(path.stem, list(places), loaded, recipe):
                     if reasons and stop_on_bad_file:
                         raise UserError(next(iter(reasons.values())))
                     bad |= reasons
@@ -205,15 +204,15 @@ def _kept(path: pathlib.Path, recipe: Recipe, finished: Rows) -> Iterator[Callab
 
 def _batches(
     description: str,
-    sources: Sequence[pathlib.Path],
+    names: Sequence[str],
     loaded: Iterator[np.ndarray | UserError],
     recipe: Recipe,
 ) -> Iterator[tuple[list[str], np.ndarray, dict[str, str]]]:
     """For each batch: the names of files, their rows, and why the others could not be read."""
-    with progress_bar(description, total=len(sources), unit="file") as progress:
-        for start in range(0, len(sources), recipe.batch_size):
-            batch = sources[start : start + recipe.batch_size]
-            read = dict(zip([source.name for source in batch], loaded))
+    with progress_bar(description, total=len(names), unit="file") as progress:
+        for start in range(0, len(names), recipe.batch_size):
+            batch = names[start : start + recipe.batch_size]
+            read = dict(zip(batch, loaded))
             reasons = {name: str(e) for name, e in read.items() if isinstance(e, UserError)}
             readable = {name: r for name, r in read.items() if name not in reasons}
             rows = recipe.transform(list(readable.values())) if readable else np.zeros((0,))

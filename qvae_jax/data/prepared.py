@@ -72,8 +72,8 @@ def prepare(
         stop_on_bad_file=config.data.on_bad_file == "stop",
         num_processes=config.data.num_processes or reading.default_num_processes(),
     )
-    references = dict.fromkeys(map(index.reference_path, pairs))
-    targets = cached(folder / "targets.npy", list(references), recipes.targets())
+    references = {pair.reference: index.reference_path(pair) for pair in pairs}
+    targets = cached(folder / "targets.npy", references, recipes.targets())
     first_layer = _first_layer(config, model_config, layers)
     if is_frozen(config):
         name, recipe = "features", recipes.features(model_config, model_variables)
@@ -82,7 +82,8 @@ def prepare(
     else:
         name, recipe = "logmels", recipes.logmels(model_config.front_end)
     path = folder / f"{name}-{recipes.digest(recipe.parameters)}.npy"
-    inputs = cached(path, list(map(index.imitation_path, pairs)), recipe)
+    imitations = {pair.imitation: index.imitation_path(pair) for pair in pairs}
+    inputs = cached(path, imitations, recipe)
     _report(index, inputs, targets)
     examples = {name: _examples(part, inputs, targets) for name, part in parts.items()}
     left_out = inputs.bad | targets.bad
@@ -261,7 +262,7 @@ def _report_added(config: ml_collections.ConfigDict, recorded: SplitRecord, inde
     if added:
         print(
             f"added to {index.directory} after the run began, and taking no part: "
-            f"{folds.first_few(added)} ({len(added)} in all)"
+            f"{first_few(added)} ({len(added)} in all)"
         )
 
 

@@ -29,18 +29,18 @@ def asked(help: str, default=None, **more):
 class LatentRequest:
     """Which latents are to be decoded; None where nothing is said."""
 
-    variations: int = asked("Sounds of each input, drawn from its posterior.", 1)
+    variations: int = asked("The number of sounds of each input, drawn from its posterior.", 1)
     temperature: float | None = asked(
         "Of the latent's noise; 0, the default but for --prior_samples, is z = μ, always the same "
         "sound."
     )
     seed: int = asked("Of the latent's noise.", 0)
     interpolate: int | None = asked(
-        "So many sounds on the way from one of two inputs to the other."
+        "The number of sounds on the way from one of two inputs to the other."
     )
-    walk_dimension: int | None = asked("Dimension of the latent to move from -3 to +3.")
-    walk_steps: int | None = asked("Sounds of a walk, by default 7.")
-    prior_samples: int | None = asked("So many sounds drawn from the prior, without inputs.")
+    walk_dimension: int | None = asked("The dimension of the latent that is moved from -3 to +3.")
+    walk_steps: int | None = asked("The number of sounds of a walk, by default 7.")
+    prior_samples: int | None = asked("The number of sounds drawn from the prior, without inputs.")
 
     @property
     def noise(self) -> float:
@@ -63,7 +63,7 @@ class Finish:
     loudness_db: float | None = asked(
         "Integrated loudness of each sound, LUFS by ITU-R BS.1770-4, such as -23."
     )
-    trim_db: float | None = asked("Cut what lies so many dB below the peak at the end, such as 60.")
+    trim_db: float | None = asked("Cut the end that lies this many dB below the peak, such as 60.")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -15,8 +15,8 @@ from qvae_jax.system.errors import UserError
 
 CONFIG = "config"  # the flag of modes that take a config; the command line defines it
 CONFIG_HELP = (
-    "A config that comes along, such as quickstart, or a file of your own. Change any setting of "
-    "it with --config.SETTING=VALUE."
+    "A config that comes with the package, such as quickstart, or a file of your own. Change any of "
+    "its settings with --config.SETTING=VALUE."
 )
 DEFINE = {
     str: flags.DEFINE_string,

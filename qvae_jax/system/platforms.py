@@ -41,9 +41,9 @@ def samples_apart() -> bool:
 
 
 def with_cpu_form(fast: Callable, *, where: Callable[[], bool] = on_cpu) -> Callable:
-    """Decorates a plain form: where() holds, fast, of the same signature, is computed instead.
+    """Decorates a plain form, in whose place fast, of the same signature, runs if where() holds.
 
-    where is asked at each call, so at each trace.
+    where is asked at each call, which is at each trace.
     """
 
     def decorate(plain: Callable) -> Callable:

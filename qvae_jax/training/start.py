@@ -145,7 +145,7 @@ def _prepared(
     *,
     resumed: bool,
 ) -> Prepared:
-    """The data set, whose split in a run that goes on must be the recorded one; records the run."""
+    """The data set, split as before in a run that goes on; then the run is put on record."""
     # Without a checkpoint nothing has been learnt, and a start that was interrupted begins anew.
     recorded = split_record.recorded_split(workdir) if resumed else None
     with hosts.writer_first("prepare"):

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from qvae_jax.data import cache
-from qvae_jax.data.cache import Recipe, cached_array
+from qvae_jax.data.cache import Recipe
 from qvae_jax.system import files
 from qvae_jax.system.errors import UserError
 
@@ -69,8 +69,22 @@ def rewrite(source: pathlib.Path, text: str) -> None:
     os.utime(source, ns=(0, source.stat().st_mtime_ns + 10**9))
 
 
+def cached_array(path, sources, recipe, **options) -> cache.CachedArray:
+    """The rows of these files, by their own names."""
+    return cache.cached_array(path, {s.name: s for s in sources}, recipe, **options)
+
+
 def values(cached: cache.CachedArray) -> dict[str, float]:
     return {name: float(cached.array[row][0]) for name, row in cached.rows.items()}
+
+
+def test_files_of_one_name_in_two_folders_have_rows_of_their_own(path, sources, recipe, tmp_path):
+    (tmp_path / "other").mkdir()
+    other = tmp_path / "other" / NAMES[0]
+    other.write_text("7")
+    named = {f"sources/{NAMES[0]}": sources[0], f"other/{NAMES[0]}": other}
+    for _ in range(2):  # computed, then read back
+        assert list(values(cache.cached_array(path, named, recipe)).values()) == [0.0, 14.0]
 
 
 def test_each_source_has_its_row(path, sources, recipe):
@@ -368,7 +382,7 @@ folder, path, batch_size = pathlib.Path(sys.argv[1]), pathlib.Path(sys.argv[2]),
 cache.COMMIT_INTERVAL_S = 0.03
 recipe = cache.Recipe(load, transform, (5000,), np.float32, {}, batch_size)
 print("begins", flush=True)
-cached = cache.cached_array(path, sorted(folder.iterdir()), recipe)
+cached = cache.cached_array(path, {s.name: s for s in sorted(folder.iterdir())}, recipe)
 print("done", flush=True)
 """
 

@@ -7,7 +7,7 @@ from absl import flags
 from absl.testing import flagsaver
 
 from qvae_jax import command_line  # noqa: F401  (defines the flags)
-from qvae_jax.generation.requests import Finish, Request
+from qvae_jax.generation.requests import Finish, LatentRequest
 from qvae_jax.modes import request_flags
 from qvae_jax.modes.request_flags import FLAGS, MODES
 from qvae_jax.modes.requests import REQUESTS, GenerateRequest, TrainRequest
@@ -71,7 +71,7 @@ def test_a_request_is_filled_from_the_flags_and_so_are_those_in_it(given):
     assert request_flags.request_of("generate") == GenerateRequest(
         inputs="a.wav,b.wav",
         window="loudest",
-        latents=Request(temperature=0.0),
+        latents=LatentRequest(temperature=0.0),
         finish=Finish(sample_rate_hz=48_000),
     )
     given(workdir="runs/a", reset_epoch=True, process_id=0)

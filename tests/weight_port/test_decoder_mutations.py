@@ -7,7 +7,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from qvae_jax.models import decoders, variables
+from qvae_jax.models import variables
 from qvae_jax.models.qvae import QVAE, QVAEConfig
 from weight_port import names
 
@@ -26,7 +26,7 @@ EXAMPLES = settings(
 )
 
 
-@pytest.fixture(scope="module", params=sorted(decoders.DECODERS))
+@pytest.fixture(scope="module", params=sorted(names.DECODERS))
 def decoder_type(request) -> str:
     return request.param
 
@@ -105,7 +105,7 @@ def test_a_change_of_the_decoder_is_refused(tensors, decoder_type, change, place
 
 def test_another_decoders_type_among_the_hyper_parameters_is_refused(tensors, decoder_type):
     twins = {"original-plus", "original-res"}  # the same tensors, so what is stated is believed
-    for other in sorted(decoders.DECODERS.keys() - {decoder_type}):
+    for other in sorted(names.DECODERS.keys() - {decoder_type}):
         outcome = _ported(tensors, other)
         if {other, decoder_type} == twins:
             assert outcome.status == 0 and outcome.description["model"]["decoder_type"] == other

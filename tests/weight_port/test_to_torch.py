@@ -1,5 +1,6 @@
 """The way back: the original's keys and shapes, and the same arrays when ported again."""
 
+import dataclasses
 import importlib
 import pathlib
 
@@ -8,7 +9,9 @@ import pytest
 
 import golden_rules
 from filled import decoder_state_dict, golden_layout
-from qvae_jax.models import decoders, stored
+from qvae_jax.models import decoders, stored, variables
+from qvae_jax.models.qvae import QVAE, QVAEConfig
+from weight_port import names
 
 pytest.importorskip("torch", reason="weight_port writes PyTorch files")
 torch = importlib.import_module("torch")
@@ -46,7 +49,7 @@ def test_an_encoder_there_and_back_is_the_same_bit_for_bit(mn01_file, run_main, 
     assert all(torch.equal(before[key], after[key]) for key in before)
 
 
-@pytest.mark.parametrize("decoder_type", decoders.DECODERS)
+@pytest.mark.parametrize("decoder_type", names.DECODERS)
 def test_every_decoder_there_and_back_and_verified(
     decoder_type, mn01_arrays, save_lightning, run_main, tmp_path
 ):
@@ -105,6 +108,17 @@ def test_what_cannot_go_back_is_refused(
     assert finished.err.startswith("error: ") and finished.err.count("\n") == 1
     assert message in finished.err
     assert not (tmp_path / "out.pt").exists()
+
+
+def test_a_decoder_that_the_original_lacks_is_refused(run_main, tmp_path, monkeypatch):
+    monkeypatch.setitem(decoders.DECODERS, "other", decoders.DECODERS["light_improved"])
+    config = QVAEConfig(encoder_width=0.1, latent_dim=2, decoder_type="other")
+    description = {"kind": "qvae", "model": dataclasses.asdict(config)}
+    arrays = variables.split(QVAE(config, rng=None))[1]
+    stored.save_model(tmp_path / "model", description, arrays)
+    finished = run_main("--to_torch", tmp_path / "model", tmp_path / "out.pt")
+    assert finished.status == 1 and finished.err.count("\n") == 1
+    assert "decoder of type 'other', which the original does not have" in finished.err
 
 
 def test_a_convolutional_head_goes_back_to_torch_bit_for_bit(convolutional_arrays):

@@ -1,11 +1,11 @@
-"""A decoder's stages in training, from BatchNorm to convolution one sample after the other.
+"""A decoder's stages in training, from BatchNorm to the next convolution sample by sample.
 
-Computed plainly, each operation in a decoder's last layers writes and kind some 100 MB. Here the
+Computed plainly, each operation in a decoder's last layers writes and reads some 100 MB. Here the
 chain is cut elsewhere: what lies between the results of two convolutions, BatchNorm, activation and
 the second convolution, is done for one sample while its numbers are in the processor's cache.
 
-    plain    | convolution, BatchNorm, activation | convolution, BatchNorm, activation | output
-    here       convolution | BatchNorm, activation, convolution | BatchNorm, activation, output
+    plain    convolution, BatchNorm, activation | convolution, BatchNorm, activation | output
+    here     convolution | BatchNorm, activation, convolution | BatchNorm, activation, output
 
 Only the convolutions' results are kept for the gradient: less than half of the memory.
 """
