@@ -5,7 +5,8 @@ import pathlib
 import ml_collections
 
 from qvae_jax.data import vimsketch_archive
-from qvae_jax.data.vimsketch import Index, read_index
+from qvae_jax.data.index import Index
+from qvae_jax.data.vimsketch import read_index
 from qvae_jax.modes.requests import DownloadRequest
 from qvae_jax.system.command import command
 from qvae_jax.system.errors import UserError

@@ -10,7 +10,7 @@ import numpy as np
 from qvae_jax.audio.files import read_audio, write_wav
 from qvae_jax.data import batches
 from qvae_jax.data.batches import Examples
-from qvae_jax.data.vimsketch import Index
+from qvae_jax.data.index import Index
 from qvae_jax.models.decoders import SAMPLE_RATE_HZ
 from qvae_jax.models.variables import Variables
 from qvae_jax.runs import SAMPLES

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from qvae_jax.data import folds
 from qvae_jax.data.folds import FILES, Line, read_lines, split_by_fold
-from qvae_jax.data.vimsketch import Index, index_from_names
+from qvae_jax.data.index import Index
+from qvae_jax.data.vimsketch import index_from_names
 from qvae_jax.system.errors import UserError
 
 PROPERTY = settings(derandomize=True, deadline=None, max_examples=150)

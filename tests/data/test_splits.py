@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from qvae_jax.data.index import Index, Pair
 from qvae_jax.data.splits import draw_pairs, split_pairs
-from qvae_jax.data.vimsketch import Index, Pair, index_from_names
+from qvae_jax.data.vimsketch import index_from_names
 from qvae_jax.system.errors import UserError
 
 GOLDEN_SPLITS = Path(__file__).resolve().parents[1] / "golden" / "splits.json"
