@@ -1,12 +1,16 @@
 """Fixtures that every test may ask for."""
 
 import os
+import shutil
+import warnings
 from pathlib import Path
 
 import jax
 import pytest
 
 import small_run
+from qvae_jax.audio.files import read_audio
+from qvae_jax.data import loading, recipes
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 
@@ -49,3 +53,32 @@ def data_set(tmp_path_factory) -> Path:
 def frozen_run(data_set, tmp_path_factory) -> Path:
     """The workdir of a finished run with a frozen encoder. Copy it before changing anything."""
     return small_run.trained(data_set, tmp_path_factory.mktemp("frozen") / "run")
+
+
+@pytest.fixture
+def own_data_set(data_set, tmp_path):
+    """A copy of the data set that a test may change."""
+    return shutil.copytree(data_set, tmp_path / "own")
+
+
+@pytest.fixture
+def reads(monkeypatch) -> list[str]:
+    """The names of the audio files that are read from now on."""
+    names = []
+
+    def counted(path, *arguments, **options):
+        names.append(path.name)
+        return read_audio(path, *arguments, **options)
+
+    for module in (recipes, loading):
+        monkeypatch.setattr(module, "read_audio", counted)
+    return names
+
+
+@pytest.fixture
+def warnings_are_errors():
+    """Ends a test at the first warning; for modules that name it in usefixtures."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        warnings.simplefilter("ignore", ResourceWarning)  # of what other tests left to be collected
+        yield

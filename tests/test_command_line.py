@@ -19,7 +19,7 @@ from absl.testing import flagsaver
 import small_run
 from qvae_jax import command_line
 from qvae_jax.modes import request_flags
-from qvae_jax.training.metrics_log import read_metrics
+from qvae_jax.runs import read_metrics
 
 REPOSITORY = pathlib.Path(__file__).parents[1]
 QUICKSTART = "--config=configs/quickstart.py"

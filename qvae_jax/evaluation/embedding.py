@@ -13,7 +13,7 @@ from qvae_jax.audio.files import fit_length
 from qvae_jax.audio.logmel import FrontEnd, log_mel
 from qvae_jax.generation.model import BATCH_SIZE, Model
 from qvae_jax.models import stored, variables
-from qvae_jax.models.batching import batches, in_batches
+from qvae_jax.models.batching import in_batches
 from qvae_jax.models.decoders import NUM_SAMPLES, SAMPLE_RATE_HZ
 from qvae_jax.models.qvae import QVAE, QVAEConfig, encoder_network
 from qvae_jax.models.variables import Variables
@@ -82,11 +82,8 @@ def _embedding(
         return fit_length(resampled, front_end.num_samples)
 
     def embed(sounds: np.ndarray) -> np.ndarray:
-        found = []
-        for batch in batches(sounds, BATCH_SIZE):
-            waveforms = np.stack([heard(sound) for sound in batch])
-            found.append(in_batches(functools.partial(pooled, given), waveforms, BATCH_SIZE))
-        embeddings = np.concatenate(found)
+        waveforms = np.stack([heard(sound) for sound in sounds])
+        embeddings = in_batches(functools.partial(pooled, given), waveforms, BATCH_SIZE)
         if not np.isfinite(embeddings).all():
             raise UserError("The embedder gives values that are not finite: use another one.")
         return embeddings

@@ -193,7 +193,8 @@ def _estimates(
 ) -> dict[str, statistics.Estimate]:
     """Every measure but those of the latent, with its interval."""
     embeddings = np.stack(measured.embeddings)
-    right = np.array([references.index(example.reference) for example in examples])
+    place_of = {reference: place for place, reference in enumerate(references)}
+    right = np.array([place_of[example.reference] for example in examples])
     classes = {example.reference: sound_class(example.key) for example in examples}
     class_of = np.array([classes[reference] for reference in references])
     similarity = metrics.cosine_similarity(embeddings, gallery)

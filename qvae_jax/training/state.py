@@ -86,9 +86,9 @@ def from_checkpoint(
 ) -> tuple[TrainState, Progress]:
     """The state and progress that to_checkpoint wrote; UserError where the optimiser's differs."""
     fresh = new_state(Variables(saved["params"], saved["batch_stats"]), layers, optimizer)
-    stored.compare(saved["optimizer"], _flat(fresh.optimizer_state), where=where)
-    structure = jax.tree.structure(fresh.optimizer_state)
     names = _flat(fresh.optimizer_state)
+    stored.compare(saved["optimizer"], names, where=where)
+    structure = jax.tree.structure(fresh.optimizer_state)
     leaves = [jnp.asarray(saved["optimizer"][name]) for name in names]
     state = fresh._replace(
         step=jnp.asarray(step, jnp.int32), optimizer_state=jax.tree.unflatten(structure, leaves)

@@ -13,7 +13,7 @@ import small_run
 from qvae_jax import configuration
 from qvae_jax.audio.files import read_audio
 from qvae_jax.audio.logmel import log_mel
-from qvae_jax.data import folds, loading, recipes
+from qvae_jax.data import folds
 from qvae_jax.data.prepared import cache_folder, prepare
 from qvae_jax.models import variables
 from qvae_jax.models.qvae import QVAE
@@ -21,26 +21,6 @@ from qvae_jax.system.errors import UserError
 
 REPOSITORY = pathlib.Path(__file__).parents[2]
 ONE, TWO = "00000_sound 0, a_tone.wav", "00001_sound 0, a_tone.wav"
-
-
-@pytest.fixture
-def own_data_set(data_set, tmp_path):
-    """A copy of the data set that a test may change."""
-    return shutil.copytree(data_set, tmp_path / "own")
-
-
-@pytest.fixture
-def reads(monkeypatch) -> list[str]:
-    """The names of the audio files that are read from now on."""
-    names = []
-
-    def counted(path, *arguments, **options):
-        names.append(path.name)
-        return read_audio(path, *arguments, **options)
-
-    for module in (recipes, loading):
-        monkeypatch.setattr(module, "read_audio", counted)
-    return names
 
 
 def prepared(data_set, encoder="fine_tuned", workdir=None, **changes):

@@ -1,7 +1,5 @@
 """Pictures of diagnostics: whatever the numbers, there is one, and nothing is warned of."""
 
-import warnings
-
 import numpy as np
 import pytest
 from matplotlib import image
@@ -9,20 +7,14 @@ from matplotlib import image
 from qvae_jax.diagnostics import figures as diagnostics_figures
 from snapshots import snapshot
 
+pytestmark = pytest.mark.usefixtures("warnings_are_errors")
+
 METRICS = [
     {"step": 1, "part": "train", "total": 3.0, "gradient_norm": 1.0},
     {"step": 2, "part": "train", "total": 2.0, "gradient_norm": 0.0},
     {"step": 2, "part": "interpolation", "total": 2.5},
     {"step": 2, "part": "something else"},
 ]
-
-
-@pytest.fixture(autouse=True)
-def warnings_are_errors():
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        warnings.simplefilter("ignore", ResourceWarning)  # of what other tests left to be collected
-        yield
 
 
 @pytest.mark.parametrize(

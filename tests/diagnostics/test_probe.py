@@ -1,15 +1,15 @@
 """The probe's programs on virtual CPU devices, in a process of its own: everywhere the same."""
 
-import os
 import pathlib
 import subprocess
 import sys
 
-import jax
 import numpy as np
 import pytest
 
-REPOSITORY = pathlib.Path(__file__).parents[2]
+import virtual_devices
+
+PROGRAM = pathlib.Path(__file__).parents[1] / "support" / "probed_devices.py"
 ONE = "jit:1:global"
 GLOBAL = ("jit:2:global:step", "jit:4:global", "pmap:2:global")
 PER_DEVICE = ("jit:2:per_device", "pmap:2:per_device")
@@ -29,22 +29,9 @@ def several(tmp_path_factory) -> dict[str, dict[str, np.ndarray]]:
 
 def diagnosed(output: pathlib.Path, *placements: str) -> dict[str, dict[str, np.ndarray]]:
     """What probed_devices.py finds, by placement."""
-    environment = os.environ | {
-        "XLA_FLAGS": "--xla_force_host_platform_device_count=4",
-        "JAX_PLATFORMS": "cpu",
-        "JAX_COMPILATION_CACHE_DIR": jax.config.jax_compilation_cache_dir,
-        "PYTHONPATH": f"{REPOSITORY}:{REPOSITORY / 'tests/support'}",
-    }
-    program = str(REPOSITORY / "tests" / "support" / "probed_devices.py")
-    subprocess.run([sys.executable, program, str(output), *placements], env=environment, check=True)
-    with np.load(output) as archive:
-        arrays = dict(archive)
-    of = lambda placement: {
-        name.removeprefix(f"{placement}/"): array
-        for name, array in arrays.items()
-        if name.startswith(f"{placement}/")
-    }
-    return {placement: of(placement) for placement in placements}
+    command = [sys.executable, str(PROGRAM), str(output), *placements]
+    subprocess.run(command, env=virtual_devices.environment(4), check=True)
+    return virtual_devices.by_placement(output, placements)
 
 
 def test_latents_are_the_models_own(one):

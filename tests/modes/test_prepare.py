@@ -2,7 +2,6 @@
 
 import json
 import pathlib
-import shutil
 import subprocess
 import sys
 import time
@@ -12,33 +11,11 @@ import pytest
 import soundfile
 
 import small_run
-from qvae_jax.audio.files import read_audio
-from qvae_jax.data import loading, recipes
 from qvae_jax.modes.prepare import prepare
 from qvae_jax.modes.requests import PrepareRequest
 from qvae_jax.system.errors import UserError
 
 REPOSITORY = pathlib.Path(__file__).parents[2]
-
-
-@pytest.fixture
-def own_data_set(data_set, tmp_path):
-    """A copy of the data set that a test may change."""
-    return shutil.copytree(data_set, tmp_path / "own")
-
-
-@pytest.fixture
-def reads(monkeypatch) -> list[str]:
-    """The names of the audio files that are read from now on."""
-    names = []
-
-    def counted(path, *arguments, **options):
-        names.append(path.name)
-        return read_audio(path, *arguments, **options)
-
-    for module in (recipes, loading):
-        monkeypatch.setattr(module, "read_audio", counted)
-    return names
 
 
 @pytest.mark.parametrize("encoder", ["frozen", "fine_tuned"])

@@ -21,11 +21,11 @@ from qvae_jax.models import stored
 from qvae_jax.models.variables import Variables
 from qvae_jax.modes.requests import TrainRequest
 from qvae_jax.modes.train import train
+from qvae_jax.runs import METRICS_FILE, read_metrics
 from qvae_jax.system.errors import UserError
 from qvae_jax.training import environment, loop, start, step_report
 from qvae_jax.training import state as training_state
 from qvae_jax.training.checkpoints import RunCheckpoints
-from qvae_jax.training.metrics_log import METRICS_FILE, read_metrics
 from qvae_jax.training.state import Progress
 from qvae_jax.visualisation import figures
 

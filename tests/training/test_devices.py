@@ -1,6 +1,5 @@
 """One training on virtual CPU devices, in a process of its own: everywhere the same."""
 
-import os
 import pathlib
 import subprocess
 import sys
@@ -11,6 +10,7 @@ import numpy as np
 import pytest
 
 import small_run
+import virtual_devices
 from qvae_jax.system.errors import UserError
 from qvae_jax.training import devices
 
@@ -23,23 +23,10 @@ EVERY_PLACEMENT = [f"{parallel}:{count}" for parallel in ("jit", "pmap") for cou
 def results(tmp_path, num_steps: int, *placements: str, x64: bool = True) -> dict[str, dict]:
     """What many_devices.py finds, by placement."""
     output = tmp_path / "results.npz"
-    environment = os.environ | {
-        "XLA_FLAGS": "--xla_force_host_platform_device_count=8",
-        "JAX_PLATFORMS": "cpu",
-        "JAX_ENABLE_X64": str(int(x64)),
-        "JAX_COMPILATION_CACHE_DIR": jax.config.jax_compilation_cache_dir,
-        "PYTHONPATH": f"{REPOSITORY}:{REPOSITORY / 'tests/support'}",
-    }
+    environment = virtual_devices.environment(8, JAX_ENABLE_X64=str(int(x64)))
     command = [sys.executable, str(PROGRAM), str(output), str(num_steps), *placements]
     subprocess.run(command, env=environment, check=True)
-    with np.load(output) as archive:
-        found = dict(archive)
-    of_placement = lambda placement: {
-        name.removeprefix(f"{placement}/"): array
-        for name, array in found.items()
-        if name.startswith(f"{placement}/")
-    }
-    return {placement: of_placement(placement) for placement in placements}
+    return virtual_devices.by_placement(output, placements)
 
 
 def difference(ours: dict, theirs: dict, kind: str) -> float:

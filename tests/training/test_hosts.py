@@ -13,11 +13,12 @@ import jax
 import numpy as np
 import pytest
 
+import virtual_devices
 from qvae_jax.diagnostics import files as diagnostics_files
 from qvae_jax.models import stored
+from qvae_jax.runs import read_metrics
 from qvae_jax.system.errors import UserError
 from qvae_jax.training import hosts
-from qvae_jax.training.metrics_log import read_metrics
 
 REPOSITORY = pathlib.Path(__file__).parents[2]
 OTHERS_ENDED = "error: another process has ended or cannot be reached"
@@ -40,13 +41,9 @@ def free_address() -> str:
 def started(
     data_set, workdir, address: str, count: int, number: int, *moment, devices: int = 1, **changes
 ):
-    environment = os.environ | {
-        "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}",
-        "JAX_PLATFORMS": "cpu",
-        "JAX_COMPILATION_CACHE_DIR": jax.config.jax_compilation_cache_dir,
-        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.2",
-        "PYTHONPATH": f"{REPOSITORY}:{REPOSITORY / 'tests/support'}",
-    }
+    environment = virtual_devices.environment(
+        devices, JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS="0.2"
+    )
     program = REPOSITORY / "tests/support/two_hosts.py"
     settings = json.dumps(changes)
     command = [sys.executable, program, data_set, workdir, address, count, number, settings]

@@ -15,7 +15,6 @@ import killed_run
 from filled import REDUCED_SAMPLES, filled_decoder, reduced_decoder, reduced_stages
 from qvae_jax import losses
 from qvae_jax.audio import mel
-from qvae_jax.audio.logmel import FrontEnd
 from qvae_jax.losses import LossWeights
 from qvae_jax.models import variables
 from qvae_jax.models.qvae import QVAE, QVAEConfig
@@ -23,6 +22,7 @@ from qvae_jax.training import optimizer, step
 from qvae_jax.training.qvae_loss import QVAELoss
 from qvae_jax.training.state import TrainState
 from qvae_jax.training.step import StepOptions
+from reduced_batches import BATCH, FEATURE_BATCH, SHALLOW, TARGETS
 
 LATENT_DIM = 16
 LEARNING_RATE = 8e-4
@@ -193,18 +193,7 @@ def test_steps_equal_torch_in_double_precision(golden, golden_targets, weights, 
 
 # What a step changes and what it leaves, on a small model.
 
-TARGETS = golden_rules.signals(3, REDUCED_SAMPLES, 22_050, 8)
-BATCH = {
-    "inputs": np.random.default_rng(0).standard_normal((3, 32, 40)).astype(np.float32),
-    "targets": TARGETS,
-}
-FEATURE_BATCH = {
-    "inputs": np.random.default_rng(0).standard_normal((3, 96)).astype(np.float32),
-    "targets": TARGETS,
-}
 FINE_TUNED = frozenset({1, 4})
-# Features from layer 4: twelve layers fewer to compile. The front-end is that of BATCH's inputs.
-SHALLOW = dict(feature_space="4", front_end=FrontEnd(duration_s=0.4, num_mels=32))
 
 
 class Trainer:

@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 
 import small_run
-from qvae_jax.runs import WANDB_FILE
+from qvae_jax.runs import WANDB_FILE, read_metrics
 from qvae_jax.system.errors import UserError
 from qvae_jax.training import wandb_log
-from qvae_jax.training.metrics_log import Logs, open_log, read_metrics
+from qvae_jax.training.metrics_log import Logs, open_log
 from qvae_jax.training.wandb_log import WandbLog
 
 

@@ -10,14 +10,7 @@ from matplotlib import image
 from qvae_jax import losses
 from qvae_jax.visualisation import charts
 
-
-@pytest.fixture(autouse=True)
-def warnings_are_errors():
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        warnings.simplefilter("ignore", ResourceWarning)  # of what other tests left to be collected
-        yield
-
+pytestmark = pytest.mark.usefixtures("warnings_are_errors")
 
 NUMBERS = st.floats() | st.integers(-(2**53), 2**53)
 ENTRY = st.fixed_dictionaries(
