@@ -264,9 +264,7 @@ _MP3_FAINT_START = _encoded(
         (_FLAC[: len(_FLAC) // 2], "cannot be decoded"),
         (_FLAC[:-10], "cannot be decoded"),
         (_MP3[: len(_MP3) // 2], "cut short"),
-        (_without_length_tag(_MP3), "does not state its length"),
-        # STREAMINFO's count of samples: unknown, and more than memory holds.
-        (_with_bytes(_FLAC, b"fLaC", 22, bytes(4)), "does not state its length"),
+        # STREAMINFO's count of samples: more than memory holds.
         (_with_bytes(_FLAC, b"fLaC", 21, b"\xff" * 5), "fits into memory|cannot be decoded"),
         (_with_bytes(_WAV, b"fmt ", 12, struct.pack("<I", 3)), "sample rate of 3 Hz"),
         (_encoded(np.array([0, np.nan, 0]), subtype="FLOAT"), "not finite"),
@@ -361,7 +359,6 @@ _HAND_WAV = _wav(np.arange(-500.0, 500.0).reshape(500, 2), 16_000, 16)
         (36, b"datX"),
         (40, struct.pack("<I", 2_200)),
         (40, struct.pack("<I", 2**31 - 2**16)),
-        (40, bytes(4)),
     ],
 )
 def test_wav_headers_that_make_no_sense_are_refused(tmp_path, offset, field):
@@ -382,6 +379,7 @@ def test_wav_headers_with_one_field_that_does_not_matter_wrong_are_read(tmp_path
     np.testing.assert_array_equal(_read_or_refused(path, content, 16_000), expected)
 
 
+@pytest.mark.filterwarnings("ignore::qvae_jax.audio.levels.SoundWarning")
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 3e9, -1e30])
 @pytest.mark.parametrize("bits", [32, 64])
 @pytest.mark.parametrize("num_channels", [1, 7])
