@@ -21,6 +21,7 @@ from qvae_jax.modes.requests import REQUESTS
 from qvae_jax.system import memory
 from qvae_jax.system.command import command
 from qvae_jax.system.errors import UserError
+from qvae_jax.system.notices import print_notices
 
 try:
     from qvae_jax import configs
@@ -49,6 +50,7 @@ def run() -> None:
 def main(arguments: list[str]) -> None:
     """Runs one mode; a mistake of the user ends it with one line and exit status 1."""
     _silence_orbax()
+    print_notices()
     sys.stdout.reconfigure(errors="backslashreplace")  # names of files may hold any bytes
     try:
         if len(arguments) > 1:

@@ -60,7 +60,7 @@ def read_audio(
         UserError: there is no such file, or it is not a file, empty, not audio, damaged or
             truncated, or holds samples that are not finite or absurdly large.
 
-    Warns with a SoundWarning of sound that is far beyond full scale, and of channels that cancel
+    Warns with a Notice of sound that is far beyond full scale, and of channels that cancel
     each other.
     """
     path = Path(path)

@@ -4,6 +4,8 @@ import warnings
 
 import numpy as np
 
+from qvae_jax.system.errors import Notice
+
 # The largest values that programs write are 32-bit integers stored as floats without scaling.
 # Anything larger is other bytes, taken for floats.
 _LARGEST_SAMPLE = 2.0**31
@@ -19,10 +21,6 @@ _CANCELLED_SHARE = 1e-3  # of energy, -30 dB
 _FEWEST_FRAMES = 1_000  # of fewer, chance may cancel some
 
 
-class SoundWarning(UserWarning):
-    """A sound that can be read, but is hardly what was meant; the message names its file."""
-
-
 def is_plausible(samples: np.ndarray) -> bool:
     """Whether all samples are finite, and no larger than any program writes them."""
     # NaN is the extreme of any array that holds one, and comparisons with it are false.
@@ -35,9 +33,23 @@ def is_beyond_scale(peak: float) -> bool:
     return peak > LOUDEST_PEAK
 
 
-def is_cancelled(mean_energy: float, energy: float) -> bool:
-    """Whether channels cancel each other: energy of their mean, against the mean of theirs."""
-    return mean_energy < _CANCELLED_SHARE * energy
+class Energies:
+    """The energy of a sound's channels, and of their mean, added up block by block."""
+
+    def __init__(self) -> None:
+        self._num_frames, self._of_channels, self._of_mean = 0, 0.0, 0.0
+
+    def add(self, channels: np.ndarray, mean: np.ndarray) -> None:
+        """Adds a block, [frames, channels], and the mean of its channels, [frames]."""
+        self._num_frames += len(mean)
+        self._of_channels += _energy(channels) / channels.shape[1]
+        self._of_mean += _energy(mean)
+
+    @property
+    def are_cancelled(self) -> bool:
+        """Whether the channels cancel each other, so that little is left of their mean."""
+        is_little = self._of_mean < _CANCELLED_SHARE * self._of_channels
+        return self._num_frames >= _FEWEST_FRAMES and is_little
 
 
 def warn_of_levels(channels: np.ndarray, mono: np.ndarray, name: str) -> None:
@@ -50,15 +62,16 @@ def warn_of_levels(channels: np.ndarray, mono: np.ndarray, name: str) -> None:
             f"{name} goes beyond {LOUDEST_PEAK:g}, where 1 is full scale, as integers do that are "
             "stored as floats; divide its samples by the largest of their scale, such as 32768."
         )
-        warnings.warn(message, SoundWarning, stacklevel=2)
-    if len(mono) >= _FEWEST_FRAMES and is_cancelled(_energy(mono), _energy(channels)):
+        warnings.warn(message, Notice, stacklevel=2)
+    energies = Energies()
+    energies.add(channels, mono)
+    if energies.are_cancelled:
         message = (
             f"the channels of {name} cancel each other, so that little is left of their mean; "
             "save one of them alone, or change the sign of one."
         )
-        warnings.warn(message, SoundWarning, stacklevel=2)
+        warnings.warn(message, Notice, stacklevel=2)
 
 
 def _energy(samples: np.ndarray) -> float:
-    """The mean of squares; NaN and infinity are not looked for."""
-    return float(np.mean(np.square(samples, dtype=np.float64)))
+    return float(np.sum(np.square(samples, dtype=np.float64)))

@@ -3,6 +3,7 @@
 import collections
 from collections.abc import Callable, Mapping
 
+from qvae_jax.audio.levels import LOUDEST_PEAK, is_beyond_scale
 from qvae_jax.data.examine import Examination
 from qvae_jax.data.vimsketch import (
     IMITATIONS_FOLDER,
@@ -37,6 +38,8 @@ PROBLEMS = {
     "without_imitation": ("references that nobody imitates", LEFT_OUT),
     "silent": (f"no sample above {SILENT_PEAK:g}", USED),
     "short": (f"shorter than {SHORTEST_S:g} s", USED),
+    "beyond_scale": (f"peaks above {LOUDEST_PEAK:g}, where 1 is full scale", USED),
+    "cancelled": ("channels that cancel each other: little is left of their mean", USED),
     "clipped": (f"more than {CLIPPED_SHARE:.1%} of samples flat at full scale", USED),
     "multichannel": ("stereo or more: channels are averaged", USED),
     "odd_rate": ("sample rates that no device uses", USED),
@@ -111,6 +114,8 @@ def _sound_problems(examined: Mapping[str, Examination]) -> dict[str, list[str]]
         "not_finite": matching(lambda each: not each.is_finite),
         "silent": matching(lambda each: each.is_finite and each.peak <= SILENT_PEAK),
         "short": matching(lambda each: each.duration_s < SHORTEST_S),
+        "beyond_scale": matching(lambda each: is_beyond_scale(each.peak)),
+        "cancelled": matching(lambda each: each.is_cancelled),
         "clipped": matching(lambda each: each.clipped_share > CLIPPED_SHARE),
         "multichannel": matching(lambda each: each.num_channels > 1),
         "odd_rate": matching(lambda each: each.sample_rate_hz not in COMMON_RATES_HZ),

@@ -6,6 +6,7 @@ import os
 import pathlib
 import sys
 import tempfile
+import warnings
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -16,7 +17,7 @@ from qvae_jax.audio.logmel import FrontEnd
 from qvae_jax.data import layouts
 from qvae_jax.data.index import Index, Pair
 from qvae_jax.system import files
-from qvae_jax.system.errors import UserError
+from qvae_jax.system.errors import Notice, UserError
 
 STANDARD_INPUT = "-"
 MOST_COMMAS = 64  # in one input's path
@@ -109,10 +110,12 @@ def pair_sources(index: Index, pairs: Sequence[Pair]) -> list[Source]:
 
 def probe(source: Source, front_end_rate_hz: int) -> None:
     """Raises UserError where a look at the beginning of a file, or its reference, finds fault."""
-    with _named(source):
-        read_audio(source.path, front_end_rate_hz, max_duration_s=PROBE_S)
-    if source.reference is not None:
-        read_audio(source.reference, front_end_rate_hz, max_duration_s=PROBE_S)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", Notice)  # they come when all that is heard is read
+        with _named(source):
+            read_audio(source.path, front_end_rate_hz, max_duration_s=PROBE_S)
+        if source.reference is not None:
+            read_audio(source.reference, front_end_rate_hz, max_duration_s=PROBE_S)
 
 
 def hear(source: Source, front_end: FrontEnd, window: str = "first") -> Heard:

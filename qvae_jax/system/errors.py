@@ -1,4 +1,4 @@
-"""Errors that the user can mend, and what their messages quote."""
+"""What the user is told: errors to mend, notices, and what their messages quote."""
 
 from collections.abc import Sequence
 
@@ -8,6 +8,10 @@ LONGEST_QUOTE = 200  # characters
 
 class UserError(Exception):
     """A mistake the user can mend; its message is a whole sentence: what, where, how to mend it."""
+
+
+class Notice(UserWarning):
+    """What can be done, but is hardly what was meant; its message is a sentence that names what."""
 
 
 def first_line(error: BaseException) -> str:

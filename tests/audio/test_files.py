@@ -379,7 +379,7 @@ def test_wav_headers_with_one_field_that_does_not_matter_wrong_are_read(tmp_path
     np.testing.assert_array_equal(_read_or_refused(path, content, 16_000), expected)
 
 
-@pytest.mark.filterwarnings("ignore::qvae_jax.audio.levels.SoundWarning")
+@pytest.mark.filterwarnings("ignore::qvae_jax.system.errors.Notice")
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 3e9, -1e30])
 @pytest.mark.parametrize("bits", [32, 64])
 @pytest.mark.parametrize("num_channels", [1, 7])

@@ -7,8 +7,8 @@ import pytest
 import soundfile
 
 from qvae_jax.audio.files import read_audio
-from qvae_jax.audio.levels import SoundWarning
 from qvae_jax.audio.windows import read_window
+from qvae_jax.system.errors import Notice
 
 RATE_HZ = 16_000
 NOISE = np.random.default_rng(0).uniform(-1, 1, (2, 40_000))
@@ -20,7 +20,7 @@ def warned(tmp_path, samples: np.ndarray, **how) -> list[str]:
     path = tmp_path / "sound.wav"
     soundfile.write(path, samples, RATE_HZ, subtype="FLOAT")
     with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always", SoundWarning)
+        warnings.simplefilter("always", Notice)
         for read in (
             lambda: read_audio(path, RATE_HZ),
             lambda: read_audio(path, 32_000, max_duration_s=1.0),

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from qvae_jax.audio.levels import LOUDEST_PEAK
 from qvae_jax.data import problems
 from qvae_jax.data.examine import Examination
 from qvae_jax.data.vimsketch import Contents
@@ -47,6 +48,9 @@ def found(contents: Contents, examined: dict[str, Examination]) -> dict[str, lis
         ({"duration_s": problems.SHORTEST_S}, None),
         ({"clipped_share": 1.01 * problems.CLIPPED_SHARE}, "clipped"),
         ({"clipped_share": problems.CLIPPED_SHARE}, None),
+        ({"peak": 1.01 * LOUDEST_PEAK}, "beyond_scale"),
+        ({"peak": LOUDEST_PEAK}, None),
+        ({"is_cancelled": True}, "cancelled"),
         ({"num_channels": 2}, "multichannel"),
         ({"sample_rate_hz": 12_345}, "odd_rate"),
         ({"sample_rate_hz": 192_000}, None),

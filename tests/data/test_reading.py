@@ -6,12 +6,13 @@ import signal
 import subprocess
 import sys
 import time
+import warnings
 
 import numpy as np
 import pytest
 
 from qvae_jax.data import reading
-from qvae_jax.system.errors import UserError
+from qvae_jax.system.errors import Notice, UserError
 
 NUM_FILES = reading.FEW_FILES + 20
 
@@ -52,6 +53,26 @@ def test_a_few_files_are_read_by_this_process(paths):
     few = reading.read_all(reader, paths[: reading.FEW_FILES], 2)
     assert {int(pid[0]) for pid in few} == {os.getpid()}
     assert os.getpid() not in {int(pid[0]) for pid in reading.read_all(reader, paths, 2)}
+
+
+def warning_load(path: pathlib.Path) -> np.ndarray:
+    """Nothing, with a notice about every tenth file, given twice."""
+    for _ in range(2):
+        if path.name.endswith("0"):
+            warnings.warn(f"{path.name} is loud", Notice, stacklevel=2)
+    return np.zeros(0)
+
+
+@pytest.mark.parametrize("num_processes", [1, 2])
+def test_what_any_process_warns_of_is_warned_of_here(paths, num_processes):
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        for _ in reading.read_all(warning_load, paths, num_processes):
+            pass
+    expected = [f"{path.name} is loud" for path in paths[::10] for _ in range(2)]
+    assert [(str(each.message), each.category) for each in caught] == [
+        (m, Notice) for m in expected
+    ]
 
 
 def test_a_process_that_is_killed_is_told_of(paths):

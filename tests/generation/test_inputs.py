@@ -1,6 +1,7 @@
 """Inputs: which files are meant, what is heard of them, and what is wrong with them."""
 
 import io
+import warnings
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from qvae_jax.audio.logmel import FrontEnd
 from qvae_jax.data import layouts
 from qvae_jax.generation import inputs
 from qvae_jax.generation.inputs import Heard, Source, split_inputs
-from qvae_jax.system.errors import UserError
+from qvae_jax.system.errors import Notice, UserError
 
 FRONT_END = FrontEnd(duration_s=1.0)
 
@@ -133,3 +134,12 @@ def test_a_fault_of_standard_input_does_not_name_a_temporary_file(tmp_path):
     with pytest.raises(UserError, match="The file on standard input cannot") as raised:
         inputs.probe(Source(tmp_path / "stdin", "-", "stdin"), 22_050)
     assert str(tmp_path) not in str(raised.value)
+
+
+def test_a_sound_on_another_scale_is_warned_of_once_it_is_heard(tmp_path):
+    path = write_sound(tmp_path / "x.wav", 30_000 * np.sin(np.arange(9_000) / 9))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        inputs.probe(source(path), 22_050)
+    with pytest.warns(Notice, match="x.wav goes beyond 10, where 1 is full scale"):
+        inputs.hear(source(path), FRONT_END)

@@ -69,8 +69,8 @@ def sick_data_set(folder: pathlib.Path) -> pathlib.Path:
     write(f"{R}/5_cut.wav")
     os.truncate(folder / R / "5_cut.wav", 20_000)
     write(f"{I}/06_cut.wav", noise(4 * RATE_HZ, seed=50))
-    write(f"{R}/6_twin.wav")
-    write(f"{R}/7_twin.wav")
+    write(f"{R}/6_twin.wav", 300 * noise(seed=56), subtype="FLOAT")
+    write(f"{R}/7_twin.wav", noise(seed=57) * [1, -1])
     write(f"{R}/8_unlisted.wav")
     write(f"{I}/07_nobodys.wav")
     write(f"{R}/9_unimitated.wav")
@@ -99,8 +99,10 @@ SICK = {
     "without_imitation": [f"{R}/9_unimitated.wav", f"{R}/10_absent.wav"],
     "silent": [f"{R}/2_silent.wav"],
     "short": [f"{I}/03_silent.wav"],
+    "beyond_scale": [f"{R}/6_twin.wav"],
+    "cancelled": [f"{R}/7_twin.wav"],
     "clipped": [f"{R}/3_clipped.wav"],
-    "multichannel": [f"{I}/04_clipped.wav"],
+    "multichannel": [f"{R}/7_twin.wav", f"{I}/04_clipped.wav"],
     "odd_rate": [f"{R}/4_odd.wav"],
     "duplicates": [f"{I}/06_cut.wav"],
 }
