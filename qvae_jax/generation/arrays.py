@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import numpy.typing as npt
 
-from qvae_jax.audio.levels import LOUDEST_PEAK, is_beyond_scale
+from qvae_jax.audio.levels import LOUDEST_PEAK, is_beyond_scale, warn_of_levels
 from qvae_jax.audio.opening import SAMPLE_RATE_RANGE_HZ
 from qvae_jax.system.errors import UserError, first_line
 
@@ -29,7 +29,7 @@ def as_mono(imitation: npt.ArrayLike) -> np.ndarray:
     (centred at 128), int8, int16 and int32 are divided by their full scale.
 
     Raises UserError for anything else, for samples that are not finite, and for floats beyond any
-    scale.
+    scale. Warns with a Notice of channels that cancel each other.
     """
     samples = _averaged(_scaled(_as_array(imitation, "The imitation")))
     if not np.isfinite(samples).all():
@@ -149,4 +149,9 @@ def _averaged(samples: np.ndarray) -> np.ndarray:
             f"[channels, samples], with at least one sample, at most {MOST_CHANNELS} channels, and "
             "fewer channels than samples."
         )
-    return samples if len(shape) == 1 else samples.mean(axis=int(np.argmin(shape)))
+    if len(shape) == 1:
+        return samples
+    channels = samples if shape[0] > shape[1] else samples.T
+    mono = channels.mean(axis=1)
+    warn_of_levels(channels, mono, "the imitation")
+    return mono

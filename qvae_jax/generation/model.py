@@ -152,7 +152,8 @@ class Model:
                 last two count from 1.
 
         Raises UserError for an imitation without samples, with some that are not finite, of which
-        the axes or the scale are not clear, or that is far beyond full scale.
+        the axes or the scale are not clear, or that is far beyond full scale. Warns with a Notice
+        of channels that cancel each other.
         """
         latents.check_noise(temperature, seed)
         waveform = _as_heard(imitation, sample_rate_hz, self.front_end)

@@ -14,7 +14,7 @@ import small_run
 from qvae_jax import configuration
 from qvae_jax.generation.model import Model
 from qvae_jax.models.variables import Variables
-from qvae_jax.system.errors import UserError
+from qvae_jax.system.errors import Notice, UserError
 
 REPOSITORY = pathlib.Path(__file__).parents[2]
 
@@ -222,6 +222,12 @@ def test_arrays_of_other_libraries_are_the_same_sound(heard, imitation):
 @pytest.mark.parametrize("rate_hz", [RATE_HZ, float(RATE_HZ), np.int64(RATE_HZ), np.array(32e3)])
 def test_rates_of_any_kind_of_number(heard, rate_hz):
     np.testing.assert_array_equal(heard(HUM, rate_hz), HUM)
+
+
+def test_channels_that_cancel_each_other_are_warned_of(heard):
+    for imitation in (np.stack([HUM, -HUM]), np.stack([HUM, -HUM], axis=1)):
+        with pytest.warns(Notice, match="the channels of the imitation cancel each other"):
+            heard(imitation)
 
 
 class Tensor:
