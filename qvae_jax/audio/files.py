@@ -12,6 +12,7 @@ import numpy as np
 import soundfile
 import soxr
 
+from qvae_jax.audio import unfinished
 from qvae_jax.audio.levels import is_plausible, warn_of_levels
 from qvae_jax.audio.opening import opened, require_complete
 from qvae_jax.system import files
@@ -53,15 +54,14 @@ def read_audio(
 
     Damage and truncation are noticed where the file shows them: WAV, AIFF and AU by their sizes,
     FLAC by its checksums (as far as it is decoded), Ogg and MP3 as `streams` says. What no file
-    shows goes unnoticed: other bytes in place of uncompressed samples, zeros among them, and
-    whatever follows where a header puts the end too early.
+    shows goes unnoticed, such as other bytes in place of uncompressed samples, zeros among them.
 
     Raises:
         UserError: there is no such file, or it is not a file, empty, not audio, damaged or
             truncated, or holds samples that are not finite or absurdly large.
 
-    Warns with a Notice of sound that is far beyond full scale, and of channels that cancel
-    each other.
+    Warns with a Notice of sound that is far beyond full scale, of channels that cancel each other,
+    and of a WAV file that goes on where its header says that its sound ends.
     """
     path = Path(path)
     if max_duration_s is not None and not max_duration_s > 0:
@@ -101,6 +101,7 @@ class AudioFile:
         sample_rate_hz: the file's own.
         num_channels: the file's own.
         encoding: libsndfile's format and subtype, such as "WAV PCM_16".
+        goes_on: whether there may be more sound than the header states.
         blocks: float32 [frames, channels] each, 32,768 frames or less, as decoded. After the last
             one, UserError is raised if the file shows that sound is missing.
     """
@@ -108,6 +109,7 @@ class AudioFile:
     sample_rate_hz: int
     num_channels: int
     encoding: str
+    goes_on: bool
     blocks: Iterator[np.ndarray]
 
 
@@ -120,11 +122,12 @@ def open_audio(path: str | os.PathLike) -> Iterator[AudioFile]:
             must look for.
     """
     path = Path(path)
-    with opened(path) as source:
+    with opened(path) as source, path.open("rb", buffering=0) as file:
         yield AudioFile(
             sample_rate_hz=source.samplerate,
             num_channels=source.channels,
             encoding=f"{source.format} {source.subtype}",
+            goes_on=unfinished.goes_on(file),
             blocks=_blocks(path, source),
         )
 

@@ -4,14 +4,15 @@ import contextlib
 import io
 import os
 import re
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
 import soundfile
 
-from qvae_jax.audio import mp3, streams, unfinished
+from qvae_jax.audio import kinds, mp3, streams, unfinished
 from qvae_jax.audio.pieces import Pieces
-from qvae_jax.system.errors import UserError
+from qvae_jax.system.errors import Notice, UserError
 
 # Rates outside this range come from damaged headers, and resampling from them could take terabytes.
 SAMPLE_RATE_RANGE_HZ = (1_000, 1_000_000)
@@ -44,7 +45,8 @@ def opened(path: str | os.PathLike) -> Iterator[soundfile.SoundFile]:
     """The open file, its header and stream checked; anything that fails becomes a UserError.
 
     Its number of frames is right also where a header was never finished, and where an MP3 does not
-    state it. Ask require_complete once it has been read.
+    state it. Ask require_complete once it has been read. Warns with a Notice of a file that goes on
+    where its header says that its sound ends.
     """
     path = Path(path)
     try:
@@ -52,10 +54,13 @@ def opened(path: str | os.PathLike) -> Iterator[soundfile.SoundFile]:
         # Unbuffered, because decoders read from the descriptor, and soundfile takes a path that
         # ends in .raw for samples without a header.
         with path.open("rb", buffering=0) as file:
-            frames = streams.mp3_frames(file)
+            # Before a decoder is given the descriptor, and with it the file's position.
+            frames, goes_on = streams.mp3_frames(file), unfinished.goes_on(file)
             with _decoder(file, frames) as source:
                 _require_plausible_header(path, source)
                 _require_whole_stream(path, file, source, frames)
+                if goes_on:
+                    _warn_of_rest(path, source)
                 yield source
     except OSError as error:
         raise UserError(
@@ -63,6 +68,8 @@ def opened(path: str | os.PathLike) -> Iterator[soundfile.SoundFile]:
             "permissions and its disk."
         ) from error
     except soundfile.SoundFileError as error:
+        if (kind := _kind_of(path)) is not None:
+            raise UserError(f"The file {path} cannot be decoded as audio: it is {kind}.") from error
         reason = getattr(error, "error_string", str(error)) or "no reason is given"
         reason = reason.removeprefix("Error : ").rstrip(".").replace(". ", ": ")
         raise UserError(
@@ -90,6 +97,12 @@ def require_complete(
         )
 
 
+def _kind_of(path: Path) -> str | None:
+    with contextlib.suppress(OSError), path.open("rb") as file:
+        return kinds.kind_of(file.read(kinds.HEAD_BYTES))
+    return None
+
+
 def _without_samples(path: str | os.PathLike) -> UserError:
     return UserError(f"The audio file {path} holds no samples; record or export it again.")
 
@@ -101,6 +114,15 @@ def _decoder(file: io.FileIO, frames: mp3.Frames | None) -> soundfile.SoundFile:
         return soundfile.SoundFile(pieces)
     file.seek(0)
     return soundfile.SoundFile(file.fileno(), closefd=False)
+
+
+def _warn_of_rest(path: Path, source: soundfile.SoundFile) -> None:
+    message = (
+        f"the audio file {path} goes on behind the {source.frames / source.samplerate:.2f} s that its "
+        "header states, as after a recording that was cut off; if sound is missing, import it as "
+        "raw samples into an audio editor, and save it again."
+    )
+    warnings.warn(message, Notice, stacklevel=2)
 
 
 def _mp3_pieces(file: io.FileIO, frames: mp3.Frames) -> Pieces | None:

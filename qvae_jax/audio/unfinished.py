@@ -21,6 +21,7 @@ _CHUNK_BYTES = 8  # name and size
 _STREAMINFO_BYTES = 26  # of a FLAC file, up to the end of its number of frames
 _TOTAL_BITS = 36
 _BLOCK_FRAMES = 2**15
+_BLANK_BYTES = 4_096  # that tell whether space was only reserved
 
 
 def finished_head(file: BinaryIO) -> bytes | None:
@@ -33,6 +34,7 @@ def finished_head(file: BinaryIO) -> bytes | None:
     finishers: dict[bytes, Callable[[BinaryIO], bytes | None]] = {
         b"RIFF": _finished_wav,
         b"RF64": _finished_rf64,
+        b"BW64": _finished_bw64,
         b"FORM": _finished_aiff,
         b".snd": _finished_au,
         b"caff": _finished_caf,
@@ -41,6 +43,24 @@ def finished_head(file: BinaryIO) -> bytes | None:
     }
     finish = next((finishers[magic] for magic in finishers if start.startswith(magic)), None)
     return finish(file) if finish else None
+
+
+def goes_on(file: BinaryIO) -> bool:
+    """Whether a WAV file goes on behind the sound that its header states, and not with other chunks.
+
+    So it does where a recorder that brings its header up to date now and then was cut off. Blank
+    space and tags are not counted, nor is less than a tenth of the sound.
+    """
+    start = _find_chunk(file, b"data", "<I") if _read_at(file, 0, 4) == b"RIFF" else None
+    if start is None:
+        return False
+    (size,) = struct.unpack("<I", _read_at(file, start + 4, 4))
+    behind = start + _CHUNK_BYTES + size + size % 2
+    num_bytes = _end_of(file) - behind
+    if size == 0 or num_bytes <= size / 10 or _are_chunks(file, behind, "<I"):
+        return False
+    beginning = _read_at(file, behind, _BLANK_BYTES)
+    return any(beginning) and not beginning.startswith((b"TAG", b"ID3", b"APETAGEX"))
 
 
 class _Forwards(soundfile.SoundFile):
@@ -93,6 +113,12 @@ def _finished_rf64(file: BinaryIO) -> bytes | None:
         return None
     end = _end_of(file)
     return _replaced(file, sizes + _CHUNK_BYTES, struct.pack("<QQ", end - 8, end - start))
+
+
+def _finished_bw64(file: BinaryIO) -> bytes | None:
+    """ITU-R BS.2088's name for RF64, which libsndfile does not know."""
+    finished = _finished_rf64(file) or _read_at(file, 0, 4)
+    return b"RF64" + finished[4:]
 
 
 def _finished_au(file: BinaryIO) -> bytes | None:

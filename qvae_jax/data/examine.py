@@ -41,6 +41,7 @@ class Examination:
         clipped_share: share of the samples, over all channels, that are the third or a later one in
             a row of equal samples at full scale. Lossy formats blur such rows.
         is_cancelled: whether the channels cancel each other, so that little is left of their mean.
+        goes_on: whether there may be more sound than the header states.
         is_finite: whether no sample is NaN, infinite or absurdly large.
         sound_digest: SHA-256 of rate, channels and decoded samples. It is the same for the same
             sound in another lossless container, or with other tags.
@@ -54,6 +55,7 @@ class Examination:
     peak: float = 0.0
     clipped_share: float = 0.0
     is_cancelled: bool = False
+    goes_on: bool = False
     is_finite: bool = True
     sound_digest: str = ""
 
@@ -85,6 +87,7 @@ def examine(path: str | os.PathLike) -> Examination:
                 peak=peak,
                 clipped_share=num_clipped / (num_frames * audio.num_channels),
                 is_cancelled=energies.are_cancelled,
+                goes_on=audio.goes_on,
                 is_finite=is_finite,
                 sound_digest=digest.hexdigest(),
             )

@@ -78,6 +78,7 @@ def test_read_audio_equals_librosa_and_a_prefix_equals_the_whole(
     np.testing.assert_allclose(prefix, whole[: len(prefix)], rtol=0, atol=1e-6)
 
 
+@pytest.mark.filterwarnings("ignore::qvae_jax.system.errors.Notice")
 @settings(max_examples=80, deadline=None, derandomize=True)
 @given(
     container=st.sampled_from(CONTAINERS),
@@ -118,6 +119,7 @@ _SEED_FILES = {
 }
 
 
+@pytest.mark.filterwarnings("ignore::qvae_jax.system.errors.Notice")
 @settings(max_examples=400, deadline=None, derandomize=True)
 @given(
     content=st.sampled_from(sorted(_SEED_FILES)).map(_SEED_FILES.__getitem__),
@@ -194,6 +196,7 @@ def test_every_truncated_file_is_refused(tmp_path_factory, name, kept_share):
         np.testing.assert_array_equal(samples, original[: len(samples)])
 
 
+@pytest.mark.filterwarnings("ignore::qvae_jax.system.errors.Notice")
 @settings(max_examples=600, deadline=None, derandomize=True)
 @given(
     name=st.sampled_from(sorted(_WHOLE_FILES)),

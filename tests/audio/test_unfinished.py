@@ -2,6 +2,7 @@
 
 import io
 import struct
+import warnings
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 from qvae_jax.audio import windows
 from qvae_jax.audio.files import open_audio, read_audio
 from qvae_jax.audio.unfinished import finished_head
+from qvae_jax.data.examine import examine
 from qvae_jax.system.errors import UserError
 
 RATE_HZ = 16_000
@@ -59,6 +61,11 @@ UNFINISHED = {
     "RF64, data 0": (RF64, with_fields(RF64, (b"ds64", 16, bytes(8)))),
     "RF64, data unknown": (RF64, with_fields(RF64, (b"ds64", 16, LARGE_64))),
     "RF64, as RIFF": (RF64, with_fields(RF64, (b"data", 4, bytes(4)))),
+    "BW64": (RF64, RF64.replace(b"RF64", b"BW64", 1)),
+    "BW64, data unknown": (
+        RF64,
+        with_fields(RF64, (b"RF64", 0, b"BW64"), (b"ds64", 16, LARGE_64)),
+    ),
     "W64, data 0": (W64, with_fields(W64, (b"data\xf3", 16, bytes(8)))),
     "W64, data unknown": (W64, with_fields(W64, (b"data\xf3", 16, LARGE_64))),
     "AU, 0": (AU, with_fields(AU, (b".snd", 8, bytes(4)))),
@@ -129,6 +136,40 @@ def test_a_flac_of_unstated_length_that_is_cut_short_is_refused(tmp_path, num_mi
         read_audio(path, RATE_HZ)
 
 
+def stated(num_frames: int, behind: bytes = b"") -> bytes:
+    """A WAV file whose header states so many of its frames, and bytes behind all of them."""
+    return with_fields(LISTED, (b"data", 4, struct.pack("<I", 2 * num_frames))) + behind
+
+
+@pytest.mark.parametrize(
+    ("content", "goes_on"),
+    [
+        (stated(9_000), False),
+        (stated(1_000), True),  # as brought up to date before a recorder was cut off
+        (stated(8_500), False),
+        (stated(9_000, LIST), False),
+        (stated(9_000, LIST + b"LIST\5\0\0\0INFO "), False),
+        (stated(9_000, bytes(9_000)), False),  # space that was reserved
+        (stated(9_000, b"ID3\3" + bytes(9_000)), False),
+        (stated(9_000, bytes(range(1, 201)) * 50), True),
+        (UNFINISHED["WAV, both unknown"][1], False),
+        (UNFINISHED["WAV, both 0"][1], False),
+        (AIFF, False),
+        (FLAC, False),
+    ],
+)
+def test_a_wav_that_goes_on_behind_its_sound_is_told_of(tmp_path, content, goes_on):
+    path = tmp_path / "x.wav"
+    path.write_bytes(content)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        read_audio(path, RATE_HZ)
+    said = [str(each.message) for each in caught]
+    assert len(said) == goes_on
+    assert all(f"the audio file {path} goes on behind the" in message for message in said)
+    assert examine(path).goes_on == goes_on
+
+
 @settings(max_examples=300, deadline=None, derandomize=True)
 @given(
     content=st.binary(max_size=100)
@@ -144,4 +185,4 @@ def test_any_bytes_are_a_header_or_not(content, num_kept, edits):
     if damaged[:4] == b"fLaC" or damaged[:3] == b"ID3":
         return  # decoded, which needs a file
     head = finished_head(io.BytesIO(damaged))
-    assert head is None or (len(head) <= len(damaged) and head[:4] == damaged[:4])
+    assert head is None or (len(head) <= len(damaged) and head[4:8] == damaged[4 : len(head)][:4])

@@ -51,6 +51,7 @@ def found(contents: Contents, examined: dict[str, Examination]) -> dict[str, lis
         ({"peak": 1.01 * LOUDEST_PEAK}, "beyond_scale"),
         ({"peak": LOUDEST_PEAK}, None),
         ({"is_cancelled": True}, "cancelled"),
+        ({"goes_on": True}, "goes_on"),
         ({"num_channels": 2}, "multichannel"),
         ({"sample_rate_hz": 12_345}, "odd_rate"),
         ({"sample_rate_hz": 192_000}, None),

@@ -75,6 +75,8 @@ def sick_data_set(folder: pathlib.Path) -> pathlib.Path:
     write(f"{I}/07_nobodys.wav")
     write(f"{R}/9_unimitated.wav")
     write(f"{I}/nokey.wav")
+    with (folder / I / "nokey.wav").open("ab") as file:
+        file.write(bytes(range(1, 256)) * 40)
     (folder / R / ".hidden").touch()
     listed = {
         R: ["1_healthy", "2_silent", "3_clipped", "4_odd", "5_cut", "6_twin", "7_twin"]
@@ -101,6 +103,7 @@ SICK = {
     "short": [f"{I}/03_silent.wav"],
     "beyond_scale": [f"{R}/6_twin.wav"],
     "cancelled": [f"{R}/7_twin.wav"],
+    "goes_on": [f"{I}/nokey.wav"],
     "clipped": [f"{R}/3_clipped.wav"],
     "multichannel": [f"{R}/7_twin.wav", f"{I}/04_clipped.wav"],
     "odd_rate": [f"{R}/4_odd.wav"],
