@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+import warnings
 
 import jax
 import pytest
@@ -20,6 +21,7 @@ import small_run
 from qvae_jax import command_line
 from qvae_jax.modes import request_flags
 from qvae_jax.runs import read_metrics
+from qvae_jax.system.errors import Notice
 
 REPOSITORY = pathlib.Path(__file__).parents[1]
 QUICKSTART = "--config=configs/quickstart.py"
@@ -187,6 +189,19 @@ def test_an_interrupt_is_no_traceback(capsys, monkeypatch):
         flags.FLAGS.mark_as_parsed()
         command_line.main(["main.py"])
     assert raised.value.code == 130 and capsys.readouterr().err == "interrupted\n"
+
+
+def test_a_notice_is_a_line_on_standard_output(capsys, monkeypatch):
+    def notice(mode):
+        warnings.warn("x.wav is loud", Notice, stacklevel=1)
+
+    monkeypatch.setattr(command_line, "run_mode", notice)
+    monkeypatch.setattr(command_line, "_silence_orbax", lambda: None)
+    with flagsaver.flagsaver(), warnings.catch_warnings():
+        warnings.simplefilter("default")
+        flags.FLAGS.mark_as_parsed()
+        command_line.main(["main.py"])
+    assert capsys.readouterr() == ("warning: x.wav is loud\n", "")
 
 
 def test_what_orbax_complains_of_is_silenced_and_nothing_else(capsys, monkeypatch):

@@ -18,6 +18,16 @@ _KINDS: tuple[tuple[bytes, str], ...] = (
     (rb"\x30\x26\xb2\x75\x8e\x66\xcf\x11", f"a Windows Media file; {_CONVERT}"),
     (rb"#!AMR", f"an AMR file; {_CONVERT}"),
     (rb"\xff[\xf0\xf1\xf8\xf9]", f"an AAC file; {_CONVERT}"),
+    (rb"(?s)caff.{24}(aac|opus|ilbc|ima4)", f"a Core Audio file of compressed sound; {_CONVERT}"),
+    # By the number of the format: MPEG, FLAC, AAC, Windows Media.
+    (
+        rb"(?s)RIFF.{4}WAVEfmt .{4}(\x50\0|\x55\0|\xac\xf1|\xff\0|\x06\x16|\x10\x16|[\x60-\x63]\x01)",
+        f"a WAV file that holds another format's compressed sound; {_CONVERT}",
+    ),
+    (
+        rb"(?s)OggS.{24}(Speex|\x7fFLAC|\x80theora|fishead)",
+        f"an Ogg file of another kind; {_CONVERT}",
+    ),
     (rb"wvPK", f"a WavPack file; {_CONVERT}"),
     (rb"MAC ", f"a Monkey's Audio file; {_CONVERT}"),
     (rb"MPCK|MP\+", f"a Musepack file; {_CONVERT}"),

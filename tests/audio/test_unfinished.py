@@ -46,6 +46,7 @@ W64, FLAC = encoded("W64"), encoded("FLAC")
 ADPCM = encoded("WAV", "IMA_ADPCM")
 STREAMINFO_FRAMES = (b"fLaC", 21, bytes([FLAC[21] & 0xF0, 0, 0, 0, 0]))
 LISTED = WAV.replace(b"data", LIST + b"data", 1)
+FILLED = WAV.replace(b"data", b"FLLR" + struct.pack("<I", 4_044) + bytes(4_044) + b"data", 1)
 # Name: the finished file, and as it was left.
 UNFINISHED = {
     "WAV, both 0": (WAV, with_fields(WAV, *sizes(bytes(4), bytes(4)))),
@@ -54,6 +55,10 @@ UNFINISHED = {
     "WAV, RIFF unknown, data 0": (WAV, with_fields(WAV, *sizes(LARGE, bytes(4)))),
     "WAV, both unknown": (WAV, with_fields(WAV, *sizes(LARGE, LARGE))),
     "WAV, a LIST before": (LISTED, with_fields(LISTED, *sizes(bytes(4), bytes(4)))),
+    "WAV, filled up to 4096 bytes": (
+        FILLED,
+        with_fields(FILLED, *sizes(b"\xf8\x0f\0\0", bytes(4))),  # as Apple's AVAudioFile leaves it
+    ),
     "WAV, floats": (FLOAT, with_fields(FLOAT, *sizes(bytes(4), bytes(4)))),
     "WAV, ADPCM": (ADPCM, with_fields(ADPCM, *sizes(bytes(4), bytes(4)), (b"fact", 8, bytes(4)))),
     "RF64, both 0": (RF64, with_fields(RF64, (b"ds64", 8, bytes(24)))),
