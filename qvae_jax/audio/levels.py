@@ -74,4 +74,4 @@ def warn_of_levels(channels: np.ndarray, mono: np.ndarray, name: str) -> None:
 
 
 def _energy(samples: np.ndarray) -> float:
-    return float(np.sum(np.square(samples, dtype=np.float64)))
+    return float(np.vdot(samples, samples))
