@@ -125,12 +125,6 @@ def require_free_space(path: str | os.PathLike, num_bytes: int) -> None:
         )
 
 
-def user_cache_folder() -> pathlib.Path:
-    """$XDG_CACHE_HOME/qvae_jax or ~/.cache/qvae_jax, for what can be fetched or made again."""
-    base = os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache"
-    return pathlib.Path(base) / "qvae_jax"
-
-
 def write_json(path: str | os.PathLike, value) -> None:
     """Writes a value as indented JSON, whole or not at all."""
     with replacing(path) as temporary:

@@ -161,13 +161,3 @@ def test_json_that_cannot_be_written_leaves_the_old(tmp_path):
     with pytest.raises(TypeError):
         files.write_json(path, object())
     assert json.loads(path.read_text()) == 1 and os.listdir(tmp_path) == ["value.json"]
-
-
-def test_the_users_cache_lies_in_the_home_folder_unless_the_environment_says_otherwise(
-    monkeypatch, tmp_path
-):
-    monkeypatch.setenv("HOME", str(tmp_path))
-    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
-    assert files.user_cache_folder() == tmp_path / ".cache" / "qvae_jax"
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "elsewhere"))
-    assert files.user_cache_folder() == tmp_path / "elsewhere" / "qvae_jax"
