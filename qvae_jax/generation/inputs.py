@@ -17,6 +17,7 @@ from qvae_jax.data import layouts
 from qvae_jax.data.index import Index, Pair
 from qvae_jax.system import files
 from qvae_jax.system.errors import UserError
+from qvae_jax.system.paths import local_path
 
 STANDARD_INPUT = "-"
 MOST_COMMAS = 64  # in one input's path
@@ -61,13 +62,17 @@ class Heard:
 
 
 def split_inputs(text: str) -> list[str]:
-    """The paths in `a.wav,b.flac`; a comma in the name of an existing file does not split it."""
+    """The paths in `a.wav,b.flac`; a comma in the name of an existing file does not split it.
+
+    Raises UserError for addresses, and for a ~ whose home folder is not known.
+    """
     pieces, paths = text.split(","), []
     while pieces:
         longest = min(len(pieces), MOST_COMMAS + 1)
         candidates = [",".join(pieces[:count]).strip() for count in range(longest, 0, -1)]
-        path = next(filter(os.path.exists, candidates), candidates[-1])
-        paths.append(path)
+        there = (path for path in candidates if os.path.exists(os.path.expanduser(path)))
+        path = next(there, candidates[-1])
+        paths.append(local_path(path))
         pieces = pieces[longest - candidates.index(path) :]
     return paths
 
@@ -159,7 +164,9 @@ def _standard_input() -> Iterator[pathlib.Path]:
         raise UserError(
             "--inputs is - but nothing is piped into the command: write `… --inputs=- < hum.wav`."
         )
-    with tempfile.TemporaryDirectory() as folder:
+    with contextlib.ExitStack() as stack:
+        with files.explaining_write_errors("the folder for temporary files (TMPDIR)"):
+            folder = stack.enter_context(tempfile.TemporaryDirectory())
         path = pathlib.Path(folder) / "stdin"
         with files.explaining_write_errors(path):
             path.write_bytes(sys.stdin.buffer.read())

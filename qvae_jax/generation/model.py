@@ -19,7 +19,7 @@ from qvae_jax.models import decoders, stored, variables
 from qvae_jax.models.batching import in_batches
 from qvae_jax.models.qvae import QVAE, QVAEConfig
 from qvae_jax.models.variables import Variables
-from qvae_jax.system import files
+from qvae_jax.system import files, platforms
 from qvae_jax.system.errors import UserError
 
 BATCH_SIZE = 8  # rows that are computed at once, at most
@@ -172,6 +172,7 @@ def load_model(*, workdir: str | None = None, checkpoint: str | None = None) -> 
     """
     if (workdir is None) == (checkpoint is None):
         raise UserError("give either --workdir, a training run, or --checkpoint, a ported QVAE.")
+    platforms.start_backend()
     if checkpoint is not None:
         return Model(*stored.load_qvae(checkpoint), {"checkpoint": str(checkpoint)})
     run = runs.open_run(workdir)

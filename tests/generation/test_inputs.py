@@ -43,6 +43,18 @@ def test_commas_separate_inputs_unless_a_file_is_named_so(tmp_path, monkeypatch)
     assert split_inputs("a.wav,,") == ["a.wav", "", ""] and split_inputs("") == [""]
 
 
+def test_each_of_the_inputs_may_begin_with_a_home_folder(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "x,y.wav").touch()
+    assert split_inputs("~/a.wav, ~/x,y.wav,b/~") == [
+        f"{tmp_path}/a.wav",
+        f"{tmp_path}/x,y.wav",
+        "b/~",
+    ]
+    with pytest.raises(UserError, match="'file:///tmp/a.wav' is an address"):
+        split_inputs("b.wav,file:///tmp/a.wav")
+
+
 @settings(derandomize=True, deadline=None, max_examples=60)
 @given(st.lists(st.text("ab,.", min_size=1, max_size=6), min_size=1, max_size=80))
 def test_nothing_of_the_inputs_is_lost(names):
@@ -80,6 +92,14 @@ def test_standard_input_is_there_until_the_block_ends(monkeypatch):
     with inputs.sources(["-"], None, None) as [piped]:
         assert (piped.name, piped.stem, piped.path.read_bytes()) == ("-", "stdin", b"sound")
     assert not piped.path.exists()
+
+
+def test_piped_sound_without_room_for_temporary_files_is_one_sentence(monkeypatch, tmp_path):
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"sound")))
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "absent"))
+    with pytest.raises(UserError, match=r"temporary files \(TMPDIR\) cannot be written"):
+        with inputs.sources(["-"], tmp_path, None):
+            pass
 
 
 def test_the_imitations_of_pairs_know_their_references(data_set):
