@@ -10,6 +10,8 @@ import tomllib
 import jax
 import pytest
 
+import qvae_jax
+
 REPOSITORY = pathlib.Path(__file__).parents[1]
 FIXTURES = REPOSITORY / "tests" / "fixtures"
 SETTINGS = tomllib.loads((REPOSITORY / "pyproject.toml").read_text("utf-8"))
@@ -60,7 +62,7 @@ def test_requirements_are_one_list():
 def test_the_command_is_what_main_calls():
     module, _, function = SETTINGS["project"]["scripts"]["qvae"].partition(":")
     assert callable(getattr(importlib.import_module(module), function))
-    assert f"{module.rpartition('.')[2]}.{function}()" in (REPOSITORY / "main.py").read_text()
+    assert f"from {module} import {function}" in (REPOSITORY / "main.py").read_text()
 
 
 @pytest.mark.parametrize("name", ["run", "ported"])
@@ -75,6 +77,11 @@ def test_loading_a_model_prints_nothing(name):
         check=False,
     )
     assert (loaded.returncode, loaded.stdout, loaded.stderr) == (0, "", "")
+
+
+def test_a_model_is_loaded_from_a_home_folder(monkeypatch):
+    monkeypatch.setenv("HOME", str(FIXTURES))
+    assert qvae_jax.load("~/ported").source["checkpoint"] == str(FIXTURES / "ported")
 
 
 def test_importing_the_package_costs_nothing():

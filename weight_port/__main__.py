@@ -4,21 +4,24 @@ import argparse
 import pathlib
 import sys
 
-import jax
-from absl import logging
-
+from qvae_jax.system import entrance
+from qvae_jax.system.command import is_checkout
 from qvae_jax.system.errors import UserError
 
-try:
-    import torch  # noqa: F401
-except ModuleNotFoundError:
-    from qvae_jax.system.command import is_checkout
+with entrance.importing():
+    import jax
+    from absl import logging
 
-    what = "-r weight_port/requirements.txt" if is_checkout() else "'qvae_jax[port]'"
-    sys.exit(f"error: weight_port needs PyTorch, which is not installed: pip install {what}")
+    try:
+        import torch  # noqa: F401
+    except ModuleNotFoundError:
+        what = "-r weight_port/requirements.txt" if is_checkout() else "'qvae_jax[port]'"
+        sys.exit(f"error: weight_port needs PyTorch, which is not installed: pip install {what}")
 
-from weight_port import names, port, published, to_torch, verify
-from weight_port.source import read_source
+    from qvae_jax.system import caches, platforms
+    from qvae_jax.system.paths import local_path
+    from weight_port import names, port, published, to_torch, verify
+    from weight_port.source import read_source
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -26,7 +29,11 @@ def main(arguments: list[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     # Orbax also raises what it logs.
     logging.set_verbosity(logging.FATAL)
+    caches.prepare_for_libraries()
     try:
+        platforms.start_backend()
+        options.source = local_path(options.source)
+        options.output = pathlib.Path(local_path(str(options.output)))
         return _to_torch(options) if options.to_torch else _from_torch(options)
     except UserError as error:
         print(f"error: {_on_one_line(str(error))}", file=sys.stderr)
@@ -147,4 +154,5 @@ def _report(ported: port.Port, output_dir: pathlib.Path) -> None:
 if __name__ == "__main__":
     # Copying arrays needs no accelerator, which may be busy training.
     jax.config.update("jax_platforms", "cpu")
-    sys.exit(main())
+    with entrance.one_line():
+        sys.exit(main())

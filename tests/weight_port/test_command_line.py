@@ -314,3 +314,21 @@ def test_the_largest_encoder_is_ported_within_4_gb(measured_process, tmp_path):
     assert "68,427,303 parameters" in finished.out
     print(f"peak {peak_bytes / 1e9:.2f} GB")
     assert peak_bytes < 4e9
+
+
+def test_home_folders_are_meant_by_their_sign(run_main, mn01_file, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    finished = run_main(f"~/{mn01_file.name}", "~/model")
+    assert finished.status == 0, finished.err
+    assert (tmp_path / "model" / "config.json").is_file() and not (tmp_path / "~").exists()
+    _assert_refused(run_main(mn01_file, "gs://bucket/model"), "gs:/bucket/model", "is an address")
+
+
+def test_devices_that_do_not_start_are_one_line(run_main, mn01_file, tmp_path, monkeypatch):
+    def fails():
+        raise RuntimeError("Unknown backend cuda")
+
+    monkeypatch.setattr("jax.devices", fails)
+    _assert_refused(run_main(mn01_file, tmp_path / "model"), "JAX starts no device", "Unknown")
+    assert not (tmp_path / "model").exists()
