@@ -77,6 +77,10 @@ class GenerateRequest:
         "Instead of --inputs: a part of the run's split: train, interpolation or extrapolation."
     )
     output_dir: str | None = asked("Where to write the sounds and manifest.json.", required=True)
+    existing: str | None = asked(
+        "Where --output_dir holds earlier sounds: add to them, numbered on, or replace them; unset, "
+        "it is refused."
+    )
     window: str = asked("Of imitations above 10 s, the first or the loudest 10 s.", "first")
     latents: LatentRequest = LatentRequest()
     finish: Finish = Finish()

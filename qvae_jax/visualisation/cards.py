@@ -14,15 +14,20 @@ from qvae_jax.visualisation.page import Card, Picture, Player
 from qvae_jax.visualisation.samples import Sample
 
 
+def picture_names(name: str, num_samples: int) -> list[str]:
+    """The pictures of a part: one of each of its samples, and that of all together."""
+    return [*(_picture_name(name, i) for i in range(1, num_samples + 1)), f"{name}.png"]
+
+
 def draw_part(name: str, samples: Iterable[Sample], folder: pathlib.Path, step: int) -> list[Card]:
     """Draws the samples of a part, each by itself and all together, and gives their cards.
 
-    Writes NAME_01.png, NAME_02.png, … and NAME.png into folder; step stands above the last.
+    Writes what picture_names says into folder; step stands above the picture of all.
     """
     cards, rows = [], []
     for number, sample in enumerate(samples, start=1):
         title = f"{name} {number}: {sample.source.path.name}"
-        path = folder / f"{name}_{number:02d}.png"
+        path = folder / _picture_name(name, number)
         players = _players(sample)
         figures.save_sample(path, _drawn(sample, players), title)
         description = (
@@ -40,6 +45,10 @@ def draw_part(name: str, samples: Iterable[Sample], folder: pathlib.Path, step: 
         )
     figures.save_comparison(folder / f"{name}.png", rows, f"{name}, step {step}")
     return cards
+
+
+def _picture_name(name: str, number: int) -> str:
+    return f"{name}_{number:02d}.png"
 
 
 def _waveforms(sample: Sample) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -90,3 +90,22 @@ def test_a_second_run_in_a_workdir_is_refused(data_set, tmp_path, holder):
         train(small_run.config(data_set), TrainRequest(workdir=str(tmp_path)))
     assert "\n" not in str(raised.value)
     assert os.listdir(tmp_path) == [runs.LOCK_FILE]
+
+
+def test_a_folders_lock_that_another_user_left_is_no_obstacle(tmp_path, monkeypatch):
+    (tmp_path / locks.FOLDER_LOCK).write_text("process 1 on elsewhere\n")
+    opened = open
+
+    def opened_for_reading(path, mode="r", **options):
+        if mode != "r":
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))  # root may write all
+        return opened(path, mode, **options)
+
+    monkeypatch.setattr("builtins.open", opened_for_reading)
+    with locks.alone_in(tmp_path, refuse):
+        with (
+            pytest.raises(UserError, match="process 1 on elsewhere"),
+            locks.alone_in(tmp_path, refuse),
+        ):
+            pytest.fail("it is held")
+    assert os.listdir(tmp_path) == []
