@@ -113,6 +113,14 @@ def recorded_split(workdir: pathlib.Path) -> SplitRecord | None:
     return SplitRecord(path, record["parts"], record["left_out"])
 
 
+def is_in(workdir: pathlib.Path) -> bool:
+    """Whether a folder holds the record of a run's split."""
+    try:
+        return _is_record(files.read_json(workdir / SPLIT_FILE))
+    except UserError:
+        return False
+
+
 def unrecorded_split(workdir: pathlib.Path, parts: Mapping[str, Sequence[Pair]]) -> SplitRecord:
     """What the record of a run would hold with these pairs."""
     return SplitRecord(workdir / SPLIT_FILE, _names(parts))

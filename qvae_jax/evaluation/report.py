@@ -109,6 +109,14 @@ def read(path: pathlib.Path) -> dict:
     return found
 
 
+def is_in(path: pathlib.Path) -> bool:
+    """Whether a file holds a result that was written as JSON."""
+    try:
+        return _is_result(files.read_json(path))
+    except UserError:
+        return False
+
+
 def _is_result(found) -> bool:
     if not isinstance(found, dict):
         return False

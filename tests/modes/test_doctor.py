@@ -196,3 +196,13 @@ def test_empty_folders_are_a_verdict_not_a_crash(tmp_path):
     report = doctor(config_for(tmp_path), DoctorRequest())
     assert report["verdict"].startswith("prepare stops: None of the 0 imitations")
     assert report["parts"][R]["num_files"] == 0
+
+
+def test_a_report_is_rewritten_and_no_other_file(tmp_path):
+    config, out = config_for(sick_data_set(tmp_path / "set")), tmp_path / "out"
+    for _ in range(2):
+        doctor(config, DoctorRequest(str(out)))
+    (out / "report.json").write_text('{"sales": 7}')
+    with pytest.raises(UserError, match="report.json is there already.*name another --output_dir"):
+        doctor(config, DoctorRequest(str(out)))
+    assert (out / "report.json").read_text() == '{"sales": 7}'
