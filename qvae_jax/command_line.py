@@ -49,6 +49,8 @@ def run() -> None:
 def main(arguments: list[str]) -> None:
     """Runs one mode; a mistake of the user ends it with one line and exit status 1."""
     _silence_orbax()
+    # So that what is half done is cleared away, as after SIGINT; training has a handler of its own.
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     sys.stdout.reconfigure(errors="backslashreplace")  # names of files may hold any bytes
     try:
         if len(arguments) > 1:

@@ -25,7 +25,7 @@ REPOSITORY = pathlib.Path(__file__).parents[1]
 QUICKSTART = "--config=configs/quickstart.py"
 
 
-def started(*arguments: str, cwd: pathlib.Path = REPOSITORY) -> subprocess.Popen:
+def started(*arguments: str, cwd: pathlib.Path = REPOSITORY, stdin=None) -> subprocess.Popen:
     """A command, sharing this session's compiled programs."""
     environment = os.environ | {
         "PYTHONPATH": str(REPOSITORY / "tests/support"),
@@ -36,6 +36,7 @@ def started(*arguments: str, cwd: pathlib.Path = REPOSITORY) -> subprocess.Popen
         [sys.executable, str(REPOSITORY / "main.py"), *arguments],
         cwd=cwd,
         env=environment,
+        stdin=stdin,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -201,6 +202,24 @@ def test_what_orbax_complains_of_is_silenced_and_nothing_else(capsys, monkeypatc
     Unraisable.exc_value = ValueError("something else")
     command_line._show_unraisable(Unraisable)
     assert shown == [Unraisable]
+
+
+def test_after_sigterm_nothing_half_done_is_left(tmp_path):
+    out = tmp_path / "out"
+    process = started(
+        "--mode=generate",
+        "--checkpoint=x",
+        "--inputs=-",
+        f"--output_dir={out}",
+        stdin=subprocess.PIPE,
+    )
+    deadline = time.monotonic() + 200
+    while not list(out.glob(".*")) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    process.send_signal(signal.SIGTERM)
+    status, _, error = finished(process)
+    assert (status, error) == (128 + signal.SIGTERM, "")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_data_set_is_unpacked_and_looked_over(data_set, tmp_path):
