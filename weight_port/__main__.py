@@ -7,7 +7,7 @@ import sys
 import jax
 from absl import logging
 
-from qvae_jax.system.errors import UserError
+from qvae_jax.system.errors import UserError, counted
 
 try:
     import torch  # noqa: F401
@@ -59,7 +59,7 @@ def _to_torch(options: argparse.Namespace) -> int:
     if given:
         raise UserError(f"{' and '.join(given)} cannot be combined with --to_torch.")
     count = to_torch.convert(pathlib.Path(options.source), options.output)
-    print(f"{count} tensors written to {options.output}")
+    print(f"{counted(count, 'tensor')} written to {options.output}")
     return 0
 
 
@@ -137,9 +137,12 @@ def _report(ported: port.Port, output_dir: pathlib.Path) -> None:
     lines = [
         f"{origin['format']} {origin['file']}, sha256 {origin['sha256']}",
         f"{description['kind']}: {', '.join(settings)}",
-        *(f"{n} tensors converted from {name} to float32" for name, n in ported.converted.items()),
+        *(
+            f"{counted(n, 'tensor')} converted from {name} to float32"
+            for name, n in ported.converted.items()
+        ),
         *(f"note: {note}" for note in ported.notes),
-        f"{num_arrays} arrays, {num_parameters:,} parameters, written to {output_dir}",
+        f"{counted(num_arrays, 'array')}, {num_parameters:,} parameters, written to {output_dir}",
     ]
     print(*map(_on_one_line, lines), sep="\n")
 

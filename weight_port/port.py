@@ -13,7 +13,7 @@ from qvae_jax.models import mobilenet, qvae, stored, variables
 from qvae_jax.models.qvae import QVAEConfig
 from qvae_jax.models.variables import Variables
 from qvae_jax.system import files
-from qvae_jax.system.errors import UserError, first_line
+from qvae_jax.system.errors import UserError, counted, first_line
 from weight_port import names, published
 from weight_port.source import EFFICIENTAT, QVAE, QVIM, Source
 
@@ -347,7 +347,7 @@ def _feature_space(source: Source, encoder: QVAEConfig) -> str:
     if len(fitting) == 1 and stated is None:
         return fitting[0]
     raise UserError(
-        f"{source.path} has {inputs} inputs in {key}, which fits feature_space "
+        f"{source.path} has {counted(inputs, 'input')} in {key}, which fits feature_space "
         f"{' or '.join(fitting) or 'none'}, and its hyper-parameters say {stated}, so the features "
         "that the heads read are unknown; fetch it again or give another checkpoint."
     )

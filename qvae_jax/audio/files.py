@@ -13,14 +13,9 @@ import numpy as np
 import soundfile
 import soxr
 
-from qvae_jax.audio import streams
+from qvae_jax.audio import kinds, streams
 from qvae_jax.system import files
 from qvae_jax.system.errors import UserError
-
-AUDIO_EXTENSIONS = (
-    ".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3",
-    ".aif", ".aiff", ".aifc", ".au", ".caf", ".w64", ".rf64",
-)  # fmt: skip
 
 # Rates outside this range come from damaged headers, and resampling from them could take terabytes.
 _SAMPLE_RATE_RANGE_HZ = (1_000, 1_000_000)
@@ -207,38 +202,6 @@ def write_wav(path: str | os.PathLike, samples: np.ndarray, sample_rate_hz: int)
         temporary.write_bytes(encoded.getvalue())
 
 
-def list_audio_files(folder: str | os.PathLike) -> list[Path]:
-    """The audio files in a folder and in all folders below it, sorted by path.
-
-    Audio files are told by their extension (AUDIO_EXTENSIONS, in either case). Hidden files and
-    folders are skipped, among them the `._*` companions that macOS leaves on foreign disks.
-
-    Raises:
-        UserError: the folder does not exist, cannot be read, or holds no audio file.
-    """
-    folder = Path(folder)
-    if not os.path.isdir(folder):
-        raise UserError(
-            f"The folder {folder} does not exist or is not a folder; give the path of a folder "
-            "that holds audio files."
-        )
-    found = []
-    for parent, subfolders, names in os.walk(folder, onerror=_refuse_unreadable_folder):
-        subfolders[:] = [name for name in subfolders if not name.startswith(".")]
-        found += [Path(parent, name) for name in names if is_audio_file_name(name)]
-    if not found:
-        raise UserError(
-            f"The folder {folder} holds no audio file; put some there "
-            f"({', '.join(AUDIO_EXTENSIONS)}) or give another folder."
-        )
-    return sorted(found)
-
-
-def is_audio_file_name(name: str) -> bool:
-    """Tells whether a file's name (without folders) is that of a visible audio file."""
-    return not name.startswith(".") and name.lower().endswith(AUDIO_EXTENSIONS)
-
-
 def _decode(path: Path, sample_rate_hz: int, max_samples: int | None) -> tuple[np.ndarray, int]:
     """Gives float32 [frames, channels], no more of it than is needed, and the file's rate in Hz."""
     with _opened(path) as source:
@@ -277,17 +240,24 @@ def _opened(path: Path) -> Iterator[soundfile.SoundFile]:
             "permissions and its disk."
         ) from error
     except soundfile.SoundFileError as error:
-        reason = getattr(error, "error_string", str(error)) or "no reason is given"
-        reason = reason.removeprefix("Error : ").rstrip(".").replace(". ", ": ")
-        raise UserError(
-            f"The file {path} cannot be decoded as audio ({reason}); it is damaged, cut short or "
-            "of another kind, so replace it, or convert it to WAV first."
-        ) from error
+        raise UserError(_undecodable(path, error)) from error
     except (MemoryError, ValueError) as error:
         raise UserError(
             f"The audio file {path} claims to hold more sound than fits into memory; split it, or "
             "export it again if its header is damaged."
         ) from error
+
+
+def _undecodable(path: Path, error: soundfile.SoundFileError) -> str:
+    with contextlib.suppress(OSError):
+        if (kind := kinds.why_undecodable(path)) is not None:
+            return f"The file {path} {kind}."
+    reason = getattr(error, "error_string", str(error)) or "no reason is given"
+    reason = reason.removeprefix("Error : ").rstrip(".").replace(". ", ": ")
+    return (
+        f"The file {path} cannot be decoded as audio ({reason}); it is damaged, cut short or of "
+        "another kind, so replace it, or convert it to WAV first."
+    )
 
 
 def _num_needed_frames(max_samples: int, sample_rate_hz: int, native_rate_hz: int) -> int:
@@ -397,9 +367,3 @@ def _is_truncated(path: Path, source: soundfile.SoundFile, num_missing: int) -> 
     # Without a length tag, the promised length was only libsndfile's guess.
     content = path.read_bytes()
     return any(tag in content for tag in _MP3_LENGTH_TAGS)
-
-
-def _refuse_unreadable_folder(error: OSError) -> None:
-    raise UserError(
-        f"The folder {error.filename} cannot be read ({error.strerror}); check its permissions."
-    ) from error

@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import glob
 import os
 import pathlib
 import sys
@@ -10,10 +11,10 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from qvae_jax.audio import windows
-from qvae_jax.audio.files import list_audio_files, read_audio
+from qvae_jax.audio import kinds, listing, windows
+from qvae_jax.audio.files import read_audio
 from qvae_jax.audio.logmel import FrontEnd
-from qvae_jax.data import layouts
+from qvae_jax.data import layouts, names
 from qvae_jax.data.index import Index, Pair
 from qvae_jax.system import files
 from qvae_jax.system.errors import UserError
@@ -135,21 +136,58 @@ def _input_paths(inputs: Sequence[str], output_dir: pathlib.Path) -> list[pathli
     if not inputs or not all(inputs):
         raise UserError("--inputs is empty: name audio files, separated by commas, or a folder.")
     paths = []
-    for item in map(pathlib.Path, inputs):
-        paths += _files_in(item, output_dir.resolve()) if item.is_dir() else [item]
+    for item in inputs:
+        for path in _named_paths(item):
+            paths += _files_in(path, output_dir) if path.is_dir() else [path]
     return paths
 
 
+def _named_paths(item: str) -> list[pathlib.Path]:
+    """What one input names: a path, in any Unicode form, or a pattern that no shell has expanded.
+
+    Shells leave `--inputs=hums/*.wav` as it is.
+    """
+    if os.path.lexists(item):
+        return [pathlib.Path(item)]
+    if glob.has_magic(item):
+        matched = sorted(filter(_is_visible, glob.glob(item, recursive=True)))
+        if matched:
+            return list(map(pathlib.Path, matched))
+        raise UserError(f"--inputs: no file is named like the pattern {item!r}.")
+    return [_as_spelt(pathlib.Path(item))]
+
+
+def _is_visible(path: str) -> bool:
+    return not listing.is_ignored(os.path.basename(path))
+
+
+def _as_spelt(path: pathlib.Path) -> pathlib.Path:
+    """A path that does not exist as its folder spells it; UserError where another name is meant."""
+    try:
+        present = sorted(os.listdir(path.parent))
+    except OSError:
+        return path  # what reads it says what is wrong
+    same = [name for name in present if names.normal(name) == names.normal(path.name)]
+    if len(same) == 1:
+        return path.with_name(same[0])
+    wanted = names.matching_name(path.name).casefold()
+    alike = [name for name in present if names.matching_name(name).casefold() == wanted]
+    if alike:
+        raise UserError(
+            f"The audio file {path} does not exist: did you mean {names.quoted(*alike)} beside it?"
+        )
+    return path
+
+
 def _files_in(folder: pathlib.Path, output_dir: pathlib.Path) -> list[pathlib.Path]:
-    if folder.resolve() == output_dir:
+    if folder.resolve() == output_dir.resolve():
         raise UserError(
             f"--output_dir is {folder}, the folder of the inputs, so that the next run would take "
             "the outputs for inputs: name another one."
         )
-    found = list_audio_files(folder)
-    paths = [path for path in found if not path.resolve().is_relative_to(output_dir)]
-    if not paths:
-        raise UserError(f"{folder} holds no audio file outside {output_dir}: name other inputs.")
+    paths, left_out = listing.list_audio_files(folder, outside=output_dir)
+    for note in listing.notes(folder, left_out):
+        print(note)
     return paths
 
 
@@ -174,5 +212,7 @@ def _named(source: Source) -> Iterator[None]:
     except UserError as error:
         if source.name != STANDARD_INPUT:
             raise
-        message = str(error).replace(str(source.path), "on standard input")
+        command = kinds.how_to_convert(source.path)
+        message = str(error).replace(command, "`ffmpeg -i FILE -f wav - | …`")
+        message = message.replace(str(source.path), "on standard input")
         raise UserError(message) from error

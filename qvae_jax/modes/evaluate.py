@@ -13,7 +13,7 @@ from qvae_jax.losses import LossWeights
 from qvae_jax.modes.requests import EvaluateRequest
 from qvae_jax.runs import RunFolder, open_run
 from qvae_jax.system import files
-from qvae_jax.system.errors import UserError
+from qvae_jax.system.errors import UserError, counted
 
 
 def evaluate(request: EvaluateRequest) -> None:
@@ -39,7 +39,8 @@ def evaluate(request: EvaluateRequest) -> None:
         result = measure(model, embedder, examples, training, weights, name)
         files.write_json(output_dir / f"{name}.json", result)
         report.write_markdown(output_dir / f"{name}.md", result)
-        print(f"{len(examples)} pairs of {name} measured: {output_dir / name}.md and .json")
+        of = "" if request.pairs else f" of {name}"
+        print(f"{counted(len(examples), 'pair')}{of} measured: {output_dir / name}.md and .json")
 
 
 def _check(request: EvaluateRequest) -> None:
@@ -57,6 +58,8 @@ def _parts(request: EvaluateRequest, run: RunFolder | None) -> dict[str, list[Ex
     """The examples of each part to measure, by its name."""
     if request.pairs is not None:
         index = layouts.read_index(request.pairs)
+        for note in index.notes():
+            print(note)
         return {"pairs": examples_of(index, index.pairs)}
     if request.from_split is not None:
         names = [request.from_split]

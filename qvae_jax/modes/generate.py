@@ -12,7 +12,7 @@ from qvae_jax.models.decoders import SAMPLE_RATE_HZ
 from qvae_jax.modes.requests import GenerateRequest
 from qvae_jax.runs import open_run
 from qvae_jax.system import files
-from qvae_jax.system.errors import UserError
+from qvae_jax.system.errors import UserError, counted
 from qvae_jax.system.progress import progress_bar
 
 MANIFEST_FILE = "manifest.json"
@@ -61,7 +61,7 @@ def generate(request: GenerateRequest) -> None:
         "outputs": entries,
     }
     files.write_json(output_dir / MANIFEST_FILE, manifest)
-    print(f"{len(entries)} sounds and {MANIFEST_FILE} written to {output_dir}")
+    print(f"{counted(len(entries), 'sound')} and {MANIFEST_FILE} written to {output_dir}")
 
 
 def _sources(

@@ -10,7 +10,7 @@ from qvae_jax.models.decoders import SAMPLE_RATE_HZ
 from qvae_jax.modes.requests import VisualiseRequest
 from qvae_jax.runs import open_run, read_metrics
 from qvae_jax.system import files
-from qvae_jax.system.errors import UserError
+from qvae_jax.system.errors import UserError, counted
 from qvae_jax.visualisation import cards, charts, measures, page
 from qvae_jax.visualisation.facts import facts
 from qvae_jax.visualisation.page import Page, Part, Picture
@@ -67,7 +67,8 @@ def visualise(request: VisualiseRequest) -> None:
         )
         num_bytes = page.write(folder / PAGE_FILE, shown)
     num_shown = sum(len(part.cards) for part in parts)
-    print(f"{num_shown} samples: {output_dir / PAGE_FILE} ({num_bytes / 1e6:.1f} MB) and pictures")
+    megabytes = f"{num_bytes / 1e6:.1f} MB"
+    print(f"{counted(num_shown, 'sample')}: {output_dir / PAGE_FILE} ({megabytes}) and pictures")
 
 
 def _how_many(num_shown: int, num_pairs: int) -> str:

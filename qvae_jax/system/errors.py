@@ -20,6 +20,11 @@ def first_line(error: BaseException) -> str:
     return line if len(line) <= LONGEST_QUOTE else f"{line[:60]} … {line[-140:]}"
 
 
+def counted(number: int, noun: str) -> str:
+    """`1 file`, `2 files`: a number and a noun whose plural ends in s."""
+    return f"{number} {noun}" + ("" if number == 1 else "s")
+
+
 def first_few(names: Sequence[str]) -> str:
     """The first NUM_NAMES_SHOWN names in quotes, and … where there are more, for a message."""
     shown = ", ".join(map(repr, names[:NUM_NAMES_SHOWN]))

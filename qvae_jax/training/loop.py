@@ -9,7 +9,7 @@ import jax
 from tqdm import tqdm
 
 from qvae_jax.data import batches
-from qvae_jax.system.errors import first_line
+from qvae_jax.system.errors import counted, first_line
 from qvae_jax.training import devices, hosts, validation
 from qvae_jax.training import state as training_state
 from qvae_jax.training.checkpoints import RunCheckpoints
@@ -212,5 +212,5 @@ def _epoch_line(setup: Setup, epoch: int, results: dict[str, dict[str, float]]) 
 def _early_stop_line(setup: Setup, progress: Progress) -> str:
     return (
         f"stopping early: the {setup.monitored} loss has not fallen by "
-        f"{setup.config.early_stopping.min_delta} for {progress.stale_epochs} epochs."
+        f"{setup.config.early_stopping.min_delta} for {counted(progress.stale_epochs, 'epoch')}."
     )

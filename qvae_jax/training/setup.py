@@ -14,7 +14,7 @@ from qvae_jax.data.prepared import Prepared
 from qvae_jax.models import variables
 from qvae_jax.models.mobilenet import LAST_LAYER
 from qvae_jax.models.qvae import QVAE
-from qvae_jax.system.errors import UserError
+from qvae_jax.system.errors import UserError, counted
 from qvae_jax.training import devices, optimizer
 from qvae_jax.training.qvae_loss import QVAELoss
 from qvae_jax.training.state import Progress
@@ -141,9 +141,9 @@ def _batch_size(config, num_examples: int, placement: devices.Placement) -> int:
     batch_size = min(config.training.batch_size, num_examples)
     if batch_size < 2:
         raise UserError(
-            f"a batch holds {batch_size} example, too few for BatchNorm to train on (there are "
-            f"{num_examples} training pairs): set training.batch_size to 2 or more, or give more "
-            "pairs."
+            f"a batch holds {batch_size} example, too few for BatchNorm to train on (there "
+            f"is no more than {counted(num_examples, 'training pair')}): set training.batch_size to 2 "
+            "or more, or give more pairs."
         )
     num_parts = config.training.accumulation_steps
     devices.check_batch_size(batch_size, placement.mesh.size, num_parts)

@@ -22,7 +22,7 @@ from qvae_jax.models import stored, variables
 from qvae_jax.models.qvae import QVAE, QVAEConfig
 from qvae_jax.models.variables import Arrays, Variables
 from qvae_jax.system import files, locks
-from qvae_jax.system.errors import UserError
+from qvae_jax.system.errors import UserError, counted
 from qvae_jax.training import devices, environment, hosts, loop
 from qvae_jax.training import state as training_state
 from qvae_jax.training.checkpoints import RunCheckpoints
@@ -187,9 +187,9 @@ def _describe(setup: Setup, state: TrainState) -> None:
     parts = ", ".join(f"{len(examples)} {name}" for name, examples in setup.prepared.parts.items())
     print(
         f"{total.trainable:,} parameters learn, {total.frozen:,} do not; pairs: "
-        f"{parts}; {setup.config.training.num_epochs} epochs of {setup.steps_per_epoch} steps with "
-        f"batches of {setup.batch_size} on {setup.placement.mesh.size} "
-        f"{jax.devices()[0].platform} device(s)"
+        f"{parts}; {counted(setup.config.training.num_epochs, 'epoch')} of "
+        f"{counted(setup.steps_per_epoch, 'step')} with batches of {setup.batch_size} on "
+        f"{counted(setup.placement.mesh.size, f'{jax.devices()[0].platform} device')}"
     )
 
 

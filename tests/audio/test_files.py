@@ -10,9 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from qvae_jax.audio.files import (
-    AUDIO_EXTENSIONS,
     fit_length,
-    list_audio_files,
     open_audio,
     read_audio,
     write_wav,
@@ -538,25 +536,3 @@ def test_write_wav_leaves_the_old_file_and_no_remains_when_the_disk_is_full(tmp_
         write_wav(path, np.zeros(3), 22_050)
     assert path.read_bytes() == before
     assert list(tmp_path.iterdir()) == [path]
-
-
-def test_list_audio_files_is_recursive_sorted_and_skips_the_rest(tmp_path):
-    names = [f"sub/deep/x{extension}" for extension in AUDIO_EXTENSIONS] + ["b.WAV", "a, b [c].wav"]
-    strays = ["notes.txt", "wav", "._b.wav", ".cache/c.wav", "sub/x.wav.part"]
-    for name in names + strays:
-        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / name).touch()
-    (tmp_path / "folder.wav").mkdir()
-    found = list_audio_files(tmp_path)
-    assert found == sorted(tmp_path / name for name in names)
-
-
-@pytest.mark.parametrize(
-    ("folder", "said"),
-    [("absent", "does not exist"), ("file.wav", "is not a folder"), (".", "holds no audio file")],
-)
-def test_list_audio_files_refuses_folders_without_audio(tmp_path, folder, said):
-    if folder == "file.wav":
-        (tmp_path / folder).touch()
-    with pytest.raises(UserError, match=said):
-        list_audio_files(tmp_path / folder)

@@ -95,6 +95,36 @@ def test_each_source_has_its_row(path, sources, recipe):
     assert sorted(os.listdir(path.parent)) == [".lock", "rows.json", "rows.npy"]
 
 
+def test_rows_are_found_in_another_unicode_form_or_by_names_with_suffixes(
+    path, sources, recipe, loader, tmp_path
+):
+    first = cached_array(path, sources, recipe)
+    manifest = json.loads(path.with_suffix(".json").read_text("utf-8"))
+    assert list(manifest["rows"]) == [name.removesuffix(".wav") for name in NAMES]
+    manifest["rows"] = {f"{name}.wav": row for name, row in manifest["rows"].items()}
+    path.with_suffix(".json").write_text(json.dumps(manifest))
+    loader.loaded.clear()
+    renamed = [
+        source.rename(source.with_name("a\u0308.wav")) if source.name == "ä.wav" else source
+        for source in sources
+    ]
+    assert values(cached_array(path, renamed, recipe)) == {
+        source.name: 2.0 * number for number, source in enumerate(renamed)
+    }
+    assert loader.loaded == []
+    converted = renamed[0].rename(renamed[0].with_name("a.flac"))
+    rewrite(converted, "70")
+    again = cached_array(path, [converted, *renamed[1:]], recipe)
+    assert loader.loaded == ["a.flac"] and values(again)["a.flac"] == 140.0
+    assert again.array.shape == first.array.shape
+
+
+def test_names_that_count_as_one_are_never_given_one_row(path, sources, recipe):
+    named = {"a.wav": sources[0], "a.flac": sources[1]}
+    with pytest.raises(ValueError, match="count as one"):
+        cache.cached_array(path, named, recipe)
+
+
 def test_nothing_is_computed_twice(path, sources, recipe, loader):
     first = cached_array(path, sources, recipe)
     written = path.stat().st_mtime_ns
@@ -303,7 +333,7 @@ def test_bad_files_that_are_not_asked_for_are_not_reported(path, sources, recipe
 def test_without_any_readable_file_nothing_is_written(path, sources, recipe):
     for source in sources:
         rewrite(source, "bad")
-    with pytest.raises(UserError, match="None of the 5 files"):
+    with pytest.raises(UserError, match="of 5 files none can be read"):
         cached_array(path, sources, recipe, stop_on_bad_file=False)
     assert os.listdir(path.parent) == [".lock"]
 

@@ -64,6 +64,65 @@ def test_files_and_folders_are_taken_in_the_order_given(tmp_path):
         assert all(each.name == str(each.path) and each.reference is None for each in found)
 
 
+def test_what_a_folder_holds_besides_is_said(tmp_path, capsys):
+    for name in ("in/a.wav", "in/out/old.wav"):
+        write_sound(tmp_path / name, np.ones(9))
+    for name in ("hum.m4a", "sub/hum.webm", "notes.txt", ".DS_Store", "out/manifest.json"):
+        (tmp_path / "in" / "sub").mkdir(exist_ok=True)
+        (tmp_path / "in" / name).touch()
+    with inputs.sources([str(tmp_path / "in")], tmp_path / "in" / "out", None) as found:
+        assert [each.path for each in found] == [tmp_path / "in" / "a.wav"]
+    first, second = capsys.readouterr().out.splitlines()
+    assert first.startswith(f"left out of {tmp_path / 'in'}: 2 files of a kind that libsndfile")
+    assert "('hum.m4a', 'sub/hum.webm'): convert to WAV first" in first
+    assert second == f"left out of {tmp_path / 'in'}: 1 file not named as sounds are ('notes.txt')"
+
+
+@pytest.mark.parametrize(
+    ("given", "names"),
+    [
+        ("*.wav", ["a.wav", "b [1].wav"]),
+        ("b [1].wav", ["b [1].wav"]),
+        ("?.wav", ["a.wav"]),
+        ("**/*.wav", ["a.wav", "b [1].wav", "sub/c.wav"]),
+        ("su*", ["sub/c.wav"]),
+        ("M\u00f6we.flac", ["Mo\u0308we.flac"]),
+    ],
+)
+def test_patterns_and_other_unicode_forms_name_files_too(tmp_path, monkeypatch, given, names):
+    for name in ("a.wav", "b [1].wav", "._a.wav", "Mo\u0308we.flac", "sub/c.wav"):
+        (tmp_path / "sub").mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    monkeypatch.chdir(tmp_path)
+    with inputs.sources([given], tmp_path / "out", None) as found:
+        assert [str(each.path) for each in found] == names
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ("*.mp3", "no file is named like the pattern '.*mp3'"),
+        ("hum.flac", "hum.flac does not exist: did you mean 'hum.wav' beside it"),
+        ("HUM.wav", "HUM.wav does not exist: did you mean 'hum.wav'"),
+        ("hum", "hum does not exist: did you mean 'hum.wav'"),
+    ],
+)
+def test_a_name_that_is_nearly_right_is_answered(tmp_path, given, said):
+    (tmp_path / "hum.wav").touch()
+    with (
+        pytest.raises(UserError, match=said),
+        inputs.sources([str(tmp_path / given)], tmp_path / "out", None),
+    ):
+        pass
+
+
+def test_a_kind_that_is_not_read_is_told_of_standard_input_too(tmp_path):
+    (tmp_path / "stdin").write_bytes(b"\0\0\0\x1cftypM4A \0\0\0\0")
+    said = "The file on standard input is MPEG-4 .* as with `ffmpeg -i FILE -f wav - \\| …`\\."
+    with pytest.raises(UserError, match=said):
+        inputs.probe(Source(tmp_path / "stdin", "-", "stdin"), 22_050)
+
+
 def test_an_imitation_of_the_runs_data_set_has_its_reference(data_set, tmp_path):
     name = sorted(path.name for path in (data_set / "vocal_imitations").iterdir())[4]
     write_sound(tmp_path / name, np.ones(9), 16_000)

@@ -35,8 +35,8 @@ def state_of(folder: pathlib.Path) -> dict[str, tuple]:
     """Everything that a change of the folder would show in, but for times of reading."""
     return {
         str(path.relative_to(folder)): (
-            path.stat().st_mtime_ns,
-            path.stat().st_mode,
+            path.lstat().st_mtime_ns,
+            path.lstat().st_mode,
             hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else None,
         )
         for path in [folder, *folder.rglob("*")]
@@ -75,6 +75,9 @@ def sick_data_set(folder: pathlib.Path) -> pathlib.Path:
     write(f"{I}/07_nobodys.wav")
     write(f"{R}/9_unimitated.wav")
     write(f"{I}/nokey.wav")
+    write(f"{I}/07_nobodys.flac")
+    (folder / R / "speaker1").mkdir()
+    (folder / I / "dangling.wav").symlink_to("absent.wav")
     (folder / R / ".hidden").touch()
     listed = {
         R: ["1_healthy", "2_silent", "3_clipped", "4_odd", "5_cut", "6_twin", "7_twin"]
@@ -83,7 +86,8 @@ def sick_data_set(folder: pathlib.Path) -> pathlib.Path:
         + ["07_nobodys", "nokey", "08_twin", "01_healthy"],
     }
     for part, list_name in ((R, "reference_file_names.csv"), (I, "vocal_imitation_file_names.csv")):
-        (folder / list_name).write_text("".join(f"{name}.wav\n" for name in listed[part]))
+        lines = [f"{name}.wav\n" for name in listed[part]]
+        (folder / list_name).write_text("".join(lines) + "07_nobodys.flac\n" * (part == I))
     return folder
 
 
@@ -92,10 +96,13 @@ SICK = {
     "not_finite": [f"{I}/05_odd.wav"],
     "absent": [f"{R}/10_absent.wav", f"{I}/08_twin.wav"],
     "listed_twice": [f"{I}/01_healthy.wav"],
+    "same_name": [f"{I}/07_nobodys.flac", f"{I}/07_nobodys.wav"],
     "without_key": [f"{I}/nokey.wav"],
     "same_key": [f"{R}/6_twin.wav", f"{R}/7_twin.wav"],
     "unlisted": [f"{R}/8_unlisted.wav"],
-    "without_reference": [f"{I}/07_nobodys.wav"],
+    "folders": [f"{R}/speaker1"],
+    "no_files": [f"{I}/dangling.wav"],
+    "without_reference": [f"{I}/07_nobodys.wav", f"{I}/07_nobodys.flac"],
     "without_imitation": [f"{R}/9_unimitated.wav", f"{R}/10_absent.wav"],
     "silent": [f"{R}/2_silent.wav"],
     "short": [f"{I}/03_silent.wav"],
@@ -112,21 +119,22 @@ def test_every_problem_is_found_and_nothing_changed(tmp_path, capsys):
     report = doctor(config_for(folder), DoctorRequest(str(tmp_path / "out")))
     assert state_of(folder) == before
     assert found_in(report) == SICK
-    assert SICK.keys() == problems.PROBLEMS.keys()
+    without_lists = {"foreign", "other_files"}
+    assert SICK.keys() == problems.PROBLEMS.keys() - without_lists
     assert report["duplicates"] == [[f"{R}/1_healthy.wav", f"{I}/06_cut.wav"]]
     assert os.listdir(tmp_path / "out") == ["report.json"]
     assert json.loads((tmp_path / "out" / "report.json").read_text()) == report
 
     references, imitations = report["parts"][R], report["parts"][I]
-    assert references["num_files"] == 7 and imitations["num_files"] == 8
+    assert references["num_files"] == 7 and imitations["num_files"] == 9
     assert references["sample_rates_hz"] == {"16000": 6, "12345": 1}
     assert references["cut_at_s"] == pytest.approx(59_049 / 22_050)
     assert references["cut_share"] == pytest.approx(1 / 7)
-    assert imitations["cut_share"] == pytest.approx(1 / 8)
+    assert imitations["cut_share"] == pytest.approx(1 / 9)
     assert imitations["duration_percentiles_s"]["0"] == pytest.approx(0.05)
     assert imitations["duration_percentiles_s"]["50"] == pytest.approx(1.0)
     assert imitations["duration_percentiles_s"]["100"] == pytest.approx(11.0)
-    assert imitations["channels"] == {"1": 7, "2": 1}
+    assert imitations["channels"] == {"1": 8, "2": 1}
 
     output = capsys.readouterr().out
     for problem, names in SICK.items():
@@ -142,6 +150,19 @@ def test_a_healthy_set_has_no_problem(data_set, tmp_path, capsys):
     assert found_in(report) == {}
     assert report["verdict"] == "prepare can begin: 12 pairs of 4 sounds."
     assert capsys.readouterr().out.endswith("prepare can begin: 12 pairs of 4 sounds.\n")
+
+
+def test_what_is_passed_over_is_a_problem_with_a_way_out(own_data_set, capsys):
+    for name in ("7_x.m4a", "8_x.webm", "notes.txt", ".DS_Store"):
+        (own_data_set / I / name).touch()
+    report = doctor(config_for(own_data_set), DoctorRequest())
+    assert found_in(report) == {
+        "foreign": [f"{I}/7_x.m4a", f"{I}/8_x.webm"],
+        "other_files": [f"{I}/notes.txt"],
+    }
+    told = capsys.readouterr().out
+    assert "2 foreign            of a kind that libsndfile does not read: left out: convert" in told
+    assert f"'{I}/7_x.m4a', '{I}/8_x.webm'" in told
 
 
 def test_files_that_cannot_be_read_stop_prepare_unless_left_out(data_set, tmp_path):
@@ -194,5 +215,5 @@ def test_empty_folders_are_a_verdict_not_a_crash(tmp_path):
     (tmp_path / R).mkdir()
     (tmp_path / I).mkdir()
     report = doctor(config_for(tmp_path), DoctorRequest())
-    assert report["verdict"].startswith("prepare stops: None of the 0 imitations")
+    assert report["verdict"].startswith("prepare stops: No imitation in ")
     assert report["parts"][R]["num_files"] == 0

@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from qvae_jax.system import errors
-from qvae_jax.system.errors import UserError, first_few, first_line
+from qvae_jax.system.errors import UserError, counted, first_few, first_line
 
 
 @pytest.mark.parametrize(
@@ -29,6 +29,13 @@ def test_the_first_line_of_an_error(error, line):
 def test_a_quoted_error_is_one_short_line(text):
     line = first_line(ValueError(text))
     assert len(line.splitlines()) == 1 and len(line) <= errors.LONGEST_QUOTE + 3
+
+
+@pytest.mark.parametrize(
+    ("number", "shown"), [(0, "0 files"), (1, "1 file"), (2, "2 files"), (12_202, "12202 files")]
+)
+def test_one_is_no_plural(number, shown):
+    assert counted(number, "file") == shown
 
 
 @pytest.mark.parametrize(
