@@ -4,11 +4,12 @@ import collections
 import dataclasses
 import os
 import pathlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 import numpy as np
 
 from qvae_jax.data.examine import Examination, examine_all
+from qvae_jax.data.index import Index
 from qvae_jax.data.problems import PROBLEMS, duplicate_groups, find_problems
 from qvae_jax.data.vimsketch import (
     IMITATIONS_FOLDER,
@@ -24,12 +25,17 @@ from qvae_jax.system.progress import progress_bar
 PERCENTILES = (0, 1, 10, 50, 90, 99, 100)
 
 
-def report_on(dataset_dir: str | os.PathLike, input_duration_s: float) -> dict:
+def report_on(
+    dataset_dir: str | os.PathLike,
+    input_duration_s: float,
+    require_split: Callable[[Index], object] = lambda index: None,
+) -> dict:
     """Reads every file of a data set to its end and says what was found; changes nothing.
 
     Args:
         dataset_dir: the data set's folder.
         input_duration_s: how much of an imitation the encoder hears.
+        require_split: raises UserError where a data set with this index cannot be split as wanted.
 
     Returns:
         JSON values: dataset_dir; verdict, whether prepare can begin; problems, each with its
@@ -45,7 +51,7 @@ def report_on(dataset_dir: str | os.PathLike, input_duration_s: float) -> dict:
     found = find_problems(contents, examined)
     return {
         "dataset_dir": str(folder),
-        "verdict": _verdict(folder, found),
+        "verdict": _verdict(folder, found, require_split),
         "problems": {
             problem: {"meaning": meaning, "consequence": consequence, "files": found[problem]}
             for problem, (meaning, consequence) in PROBLEMS.items()
@@ -113,9 +119,14 @@ def _examined(directory: pathlib.Path, contents: Contents) -> dict[str, Examinat
     return dict(zip(paths, shown, strict=True))
 
 
-def _verdict(folder: pathlib.Path, found: Mapping[str, list[str]]) -> str:
+def _verdict(
+    folder: pathlib.Path,
+    found: Mapping[str, list[str]],
+    require_split: Callable[[Index], object],
+) -> str:
     try:
         index = read_index(folder)
+        require_split(index)
     except UserError as error:
         return f"prepare stops: {error}"
     num_bad = len(found["unreadable"]) + len(found["not_finite"])

@@ -12,7 +12,7 @@ VimSketch: Kim et al., Zenodo record 2596911.
 import os
 import types
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -89,7 +89,7 @@ class Contents:
                 is_file = kind not in (listing.FOLDERS, listing.NO_FILES)
                 kind = listing.UNLISTED if self.listed is not None and is_file else kind
                 found[kind] += [f"{folder}/{name}" for name in present if not is_used(name)]
-        return {kind: paths for kind, paths in found.items() if paths}
+        return {kind: found[kind] for kind in listing.LEFT_OUT if found[kind]}
 
 
 def read_contents(dataset_dir: str | os.PathLike) -> Contents:
@@ -156,16 +156,7 @@ def index_from_names(
         if key in references
     )
     if not pairs:
-        held = [
-            counted(len(imitation_names), "imitation"),
-            counted(len(references), "reference"),
-            *listing.descriptions(left_out),
-        ]
-        raise UserError(
-            f"No imitation in the data folder {directory} belongs to a reference there "
-            f"({', '.join(held)}); name them so that everything after the first underscore is equal, "
-            "as in 001_dog.wav and 00001_dog.wav."
-        )
+        raise UserError(_without_pairs(directory, references.values(), imitation_names, left_out))
     imitated = set(keys)
     return Index(
         directory=directory,
@@ -179,6 +170,25 @@ def index_from_names(
         ),
         unused_references=tuple(name for key, name in references.items() if key not in imitated),
         left_out=left_out,
+    )
+
+
+def _without_pairs(
+    directory: Path,
+    references: Collection[str],
+    imitations: Collection[str],
+    left_out: Mapping[str, Sequence[str]],
+) -> str:
+    held = f"{counted(len(references), 'reference')} and {counted(len(imitations), 'imitation')}"
+    if not (references and imitations):
+        besides = "".join(f", but {each}" for each in listing.descriptions(left_out)[:1])
+        return (
+            f"The data folder {directory} holds {held} to read{besides}; it needs sounds in each of "
+            f"{_LAYOUT}."
+        )
+    return (
+        f"The data folder {directory} holds {held}, but no two that belong together; name them so "
+        "that everything after the first underscore is equal, as in 001_dog.wav and 00001_dog.wav."
     )
 
 

@@ -1,10 +1,11 @@
 """`--mode=doctor`: what is wrong with a data set, told before training meets it."""
 
+import functools
 import pathlib
 
 import ml_collections
 
-from qvae_jax.data import health_report
+from qvae_jax.data import health_report, prepared
 from qvae_jax.modes.requests import DoctorRequest
 from qvae_jax.system import files
 from qvae_jax.system.errors import UserError
@@ -16,7 +17,7 @@ def doctor(config: ml_collections.ConfigDict, request: DoctorRequest) -> dict:
     """Reads the whole data set in data.dataset_dir, prints what it finds, and changes nothing.
 
     Args:
-        config: data.dataset_dir and data.input_duration_s are used.
+        config: its data settings are used.
         request: where the whole report, with all names and numbers, goes as report.json, if
             anywhere.
 
@@ -35,7 +36,8 @@ def doctor(config: ml_collections.ConfigDict, request: DoctorRequest) -> dict:
     folder = pathlib.Path(config.data.dataset_dir)
     if request.output_dir is not None:
         _require_outside(pathlib.Path(request.output_dir), folder)
-    report = health_report.report_on(folder, config.data.input_duration_s)
+    split = functools.partial(prepared.pairs_by_part, config)
+    report = health_report.report_on(folder, config.data.input_duration_s, split)
     print(*health_report.lines_of(report), sep="\n")
     if request.output_dir is not None:
         path = pathlib.Path(request.output_dir) / REPORT_FILE

@@ -69,7 +69,7 @@ class GenerateRequest:
     workdir: str | None = asked("A training run, whose best checkpoint is used.")
     checkpoint: str | None = asked("Instead of --workdir: a ported QVAE's folder.")
     inputs: str | None = asked(
-        "Audio files and folders, separated by commas; - is standard input.",
+        "Audio files, patterns and folders, separated by commas; - is standard input.",
         required=True,
         instead=("from_split", "walk_dimension", "prior_samples"),
     )

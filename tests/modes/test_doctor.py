@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import soundfile
 
+import small_run
 from qvae_jax.data import problems
 from qvae_jax.data.vimsketch import read_index
 from qvae_jax.modes.doctor import doctor
@@ -26,9 +27,9 @@ def noise(num_frames: int = RATE_HZ, num_channels: int = 1, seed: int = 0) -> np
 
 
 def config_for(folder: pathlib.Path | str) -> ml_collections.ConfigDict:
-    return ml_collections.ConfigDict(
-        {"data": {"dataset_dir": str(folder), "input_duration_s": 10.0}}
-    )
+    config = small_run.config(pathlib.Path(folder), **{"data.input_duration_s": 10.0})
+    config.data.dataset_dir = str(folder)
+    return config
 
 
 def state_of(folder: pathlib.Path) -> dict[str, tuple]:
@@ -165,6 +166,21 @@ def test_what_is_passed_over_is_a_problem_with_a_way_out(own_data_set, capsys):
     assert f"'{I}/7_x.m4a', '{I}/8_x.webm'" in told
 
 
+def test_a_data_set_too_small_for_its_split_is_no_healthy_one(own_data_set):
+    for path in sorted((own_data_set / I).iterdir())[1:]:
+        path.unlink()
+    verdict = doctor(config_for(own_data_set), DoctorRequest())["verdict"]
+    assert (
+        verdict.startswith("prepare stops: The split of")
+        and "leaves no pair to train on" in verdict
+    )
+    config = config_for(own_data_set)
+    config.data.split = "all"
+    assert doctor(config, DoctorRequest())["verdict"].startswith(
+        "prepare can begin: 1 pair of 4 sou"
+    )
+
+
 def test_files_that_cannot_be_read_stop_prepare_unless_left_out(data_set, tmp_path):
     folder = shutil.copytree(data_set, tmp_path / "set")
     for path in sorted((folder / I).iterdir())[:2]:
@@ -184,7 +200,9 @@ def test_names_of_any_bytes_are_reported(data_set, tmp_path):
 
 
 def test_the_real_excerpt(shared_dir):
-    report = doctor(config_for(shared_dir / "vimsketch_mini"), DoctorRequest())
+    config = config_for(shared_dir / "vimsketch_mini")
+    config.data.split = "all"
+    report = doctor(config, DoctorRequest())
     counts = {name: len(names) for name, names in found_in(report).items()}
     assert counts == {"without_reference": 4, "without_imitation": 4}
     assert report["verdict"] == "prepare can begin: 8 pairs of 12 sounds."
@@ -215,5 +233,5 @@ def test_empty_folders_are_a_verdict_not_a_crash(tmp_path):
     (tmp_path / R).mkdir()
     (tmp_path / I).mkdir()
     report = doctor(config_for(tmp_path), DoctorRequest())
-    assert report["verdict"].startswith("prepare stops: No imitation in ")
+    assert report["verdict"].startswith(f"prepare stops: The data folder {tmp_path} holds 0 ref")
     assert report["parts"][R]["num_files"] == 0
