@@ -57,6 +57,8 @@ def main(arguments: list[str]) -> None:
         run_mode(_MODE.value)
     except UserError as error:
         _exit_with(str(error))
+    except PermissionError as error:  # even a look, where a folder on the way may not be entered
+        _exit_with(f"{error.filename} cannot be reached ({error.strerror}): check permissions.")
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         sys.exit(128 + signal.SIGINT)

@@ -1,5 +1,6 @@
 """The command line: one line for each mistake, and the modes from end to end."""
 
+import errno
 import json
 import os
 import pathlib
@@ -177,16 +178,27 @@ def test_a_config_of_the_working_folder_goes_before_one_that_comes_along(tmp_pat
     assert command_line._with_paths_of_configs(named)[1] == "--config=quickstart"
 
 
-def test_an_interrupt_is_no_traceback(capsys, monkeypatch):
+@pytest.mark.parametrize(
+    ("raised", "code", "said"),
+    [
+        (KeyboardInterrupt(), 130, "interrupted\n"),
+        (
+            PermissionError(errno.EACCES, "Permission denied", "far/config.json"),
+            1,
+            "error: far/config.json cannot be reached (Permission denied): check permissions.\n",
+        ),
+    ],
+)
+def test_what_ends_a_mode_from_outside_is_no_traceback(capsys, monkeypatch, raised, code, said):
     def interrupted(mode):
-        raise KeyboardInterrupt
+        raise raised
 
     monkeypatch.setattr(command_line, "run_mode", interrupted)
     monkeypatch.setattr(command_line, "_silence_orbax", lambda: None)
-    with flagsaver.flagsaver(), pytest.raises(SystemExit) as raised:
+    with flagsaver.flagsaver(), pytest.raises(SystemExit) as ended:
         flags.FLAGS.mark_as_parsed()
         command_line.main(["main.py"])
-    assert raised.value.code == 130 and capsys.readouterr().err == "interrupted\n"
+    assert ended.value.code == code and capsys.readouterr().err == said
 
 
 def test_what_orbax_complains_of_is_silenced_and_nothing_else(capsys, monkeypatch):

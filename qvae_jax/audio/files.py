@@ -6,6 +6,7 @@ import io
 import math
 import os
 import re
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -276,13 +277,15 @@ def _resample(mono: np.ndarray, native_rate_hz: int, sample_rate_hz: int) -> np.
 
 
 def _require_nonempty_file(path: Path) -> None:
-    # os.path, because pathlib's exists() raises where a folder on the way may not be entered.
-    if not os.path.exists(path):
-        raise UserError(f"The audio file {path} does not exist; check its path.")
+    try:
+        status = path.stat()
+    except (FileNotFoundError, NotADirectoryError) as error:
+        link = f"is a link to {os.readlink(path)}, which " if os.path.islink(path) else ""
+        raise UserError(f"The audio file {path} {link}does not exist; check its path.") from error
     # Opening a named pipe or a device could block for ever.
-    if not os.path.isfile(path):
+    if not stat.S_ISREG(status.st_mode):
         raise UserError(f"The path {path} is not a file; give the path of an audio file.")
-    if path.stat().st_size == 0:
+    if status.st_size == 0:
         raise UserError(f"The audio file {path} is empty (0 bytes); copy or download it again.")
 
 

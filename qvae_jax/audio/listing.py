@@ -7,6 +7,7 @@ folders: `.DS_Store`, the `._*` companions that macOS leaves on foreign disks, `
 
 import os
 import pathlib
+import stat
 from collections.abc import Iterator, Mapping, Sequence
 
 from qvae_jax.audio import kinds
@@ -124,9 +125,17 @@ def _kinds(folder: str | os.PathLike) -> Iterator[tuple[str, str]]:
 
 
 def _kind(path: str) -> str:
-    if os.path.isdir(path):
+    try:
+        mode = os.stat(path).st_mode
+    except PermissionError as error:
+        raise UserError(
+            f"{path} cannot be looked at ({error.strerror}); check the permissions of its folder."
+        ) from error
+    except OSError:  # a link that leads nowhere
+        return NO_FILES
+    if stat.S_ISDIR(mode):
         return FOLDERS
-    if not os.path.isfile(path):
+    if not stat.S_ISREG(mode):
         return NO_FILES
     if kinds.is_readable_name(path):
         return SOUNDS

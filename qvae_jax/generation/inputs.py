@@ -138,7 +138,7 @@ def _input_paths(inputs: Sequence[str], output_dir: pathlib.Path) -> list[pathli
     paths = []
     for item in inputs:
         for path in _named_paths(item):
-            paths += _files_in(path, output_dir) if path.is_dir() else [path]
+            paths += _files_in(path, output_dir) if os.path.isdir(path) else [path]
     return paths
 
 

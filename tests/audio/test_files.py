@@ -460,10 +460,21 @@ def test_the_name_does_not_decide_the_format(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("path", "said"), [("absent.wav", "does not exist"), ("folder.wav", "is not a file")]
+    ("path", "said"),
+    [
+        ("absent.wav", r"absent.wav does not exist"),
+        ("folder.wav", "is not a file"),
+        ("dangling.wav", "dangling.wav is a link to there.wav, which does not exist"),
+        ("circle.wav", "circle.wav cannot be read .Too many levels of symbolic links"),
+        ("text/x.wav", "text/x.wav does not exist"),
+        ("x" * 300, "cannot be read .File name too long"),
+    ],
 )
 def test_paths_that_are_no_file_are_refused(tmp_path, path, said):
     (tmp_path / "folder.wav").mkdir()
+    (tmp_path / "text").touch()
+    os.symlink("there.wav", tmp_path / "dangling.wav")
+    os.symlink("circle.wav", tmp_path / "circle.wav")
     with pytest.raises(UserError, match=said):
         read_audio(tmp_path / path, 32_000)
 

@@ -58,6 +58,20 @@ def test_one_folder_may_be_left_alone(tmp_path, outside):
     assert all(name.startswith((other, "link")) for names in left_out.values() for name in names)
 
 
+def test_a_folder_whose_files_may_not_be_looked_at_is_named(tmp_path, monkeypatch):
+    fill(tmp_path, "a.wav")
+    look = os.stat
+
+    def refuse(path, *arguments, **options):  # as for a folder of mode 444, which stops not root
+        if str(path).endswith("a.wav"):
+            raise PermissionError(13, "Permission denied", path)
+        return look(path, *arguments, **options)
+
+    monkeypatch.setattr("os.stat", refuse)
+    with pytest.raises(UserError, match=r"a.wav cannot be looked at \(Permission denied\)"):
+        listing.list_audio_files(tmp_path)
+
+
 def test_a_link_to_a_folder_is_read_where_it_is_named(tmp_path):
     fill(tmp_path, "elsewhere/d.wav")
     os.symlink("elsewhere", tmp_path / "link")
