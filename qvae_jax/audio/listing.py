@@ -8,7 +8,7 @@ folders: `.DS_Store`, the `._*` companions that macOS leaves on foreign disks, `
 import os
 import pathlib
 import stat
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from qvae_jax.audio import kinds
 from qvae_jax.system.errors import UserError, counted, first_few
@@ -21,6 +21,7 @@ FOREIGN = "foreign"
 OTHER_FILES = "other_files"
 FOLDERS = "folders"
 LINKED_FOLDERS = "linked_folders"
+RESULTS = "results"
 NO_FILES = "no_files"
 UNLISTED = "unlisted"
 
@@ -35,6 +36,7 @@ LEFT_OUT = {
     UNLISTED: ("file", "not in the list", ""),
     FOLDERS: ("folder", "of which nothing is read", "move the sounds out of there"),
     LINKED_FOLDERS: ("link", "to folders, which are not followed", "name the folders too"),
+    RESULTS: ("folder", "of generated sounds", "name it to have these read"),
     NO_FILES: ("name", "with no file behind", ""),
 }
 
@@ -52,14 +54,18 @@ def entries(folder: str | os.PathLike) -> dict[str, list[str]]:
 
 
 def list_audio_files(
-    folder: str | os.PathLike, outside: str | os.PathLike | None = None
+    folder: str | os.PathLike,
+    outside: str | os.PathLike | None = None,
+    holds_results: Callable[[pathlib.Path], bool] = lambda folder: False,
 ) -> tuple[list[pathlib.Path], dict[str, list[str]]]:
     """The audio files in a folder and in all folders below it, and what else is there.
 
     Args:
         folder: where to look; sounds are told by their suffix, as entries() does. Links to folders
             are not followed, unless this is one.
-        outside: a folder below it that is not looked into.
+        outside: a folder below it that is not looked into, nor mentioned.
+        holds_results: whether a folder below it holds what this program has made of sounds. It is
+            not looked into either, but mentioned.
 
     Returns:
         The paths of the sounds, sorted; and what is left out, by the keys of LEFT_OUT: paths
@@ -86,8 +92,9 @@ def list_audio_files(
                 left_out.setdefault(kind, []).append(str(path.relative_to(folder)))
             elif os.path.realpath(path) == skipped:
                 continue
-            elif path.is_symlink():
-                left_out.setdefault(LINKED_FOLDERS, []).append(str(path.relative_to(folder)))
+            elif path.is_symlink() or holds_results(path):
+                kind = LINKED_FOLDERS if path.is_symlink() else RESULTS
+                left_out.setdefault(kind, []).append(str(path.relative_to(folder)))
             else:
                 waiting.append(path)
     left_out = {kind: sorted(left_out[kind]) for kind in LEFT_OUT if kind in left_out}

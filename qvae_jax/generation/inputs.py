@@ -134,7 +134,10 @@ def hear(source: Source, front_end: FrontEnd, window: str = "first") -> Heard:
 
 def _input_paths(inputs: Sequence[str], output_dir: pathlib.Path) -> list[pathlib.Path]:
     if not inputs or not all(inputs):
-        raise UserError("--inputs is empty: name audio files, separated by commas, or a folder.")
+        raise UserError(
+            "--inputs names nothing, or nothing beside a comma: name audio files, separated by "
+            "commas, or a folder."
+        )
     paths = []
     for item in inputs:
         for path in _named_paths(item):
@@ -185,10 +188,19 @@ def _files_in(folder: pathlib.Path, output_dir: pathlib.Path) -> list[pathlib.Pa
             f"--output_dir is {folder}, the folder of the inputs, so that the next run would take "
             "the outputs for inputs: name another one."
         )
-    paths, left_out = listing.list_audio_files(folder, outside=output_dir)
+    paths, left_out = listing.list_audio_files(folder, output_dir, _holds_results)
     for note in listing.notes(folder, left_out):
         print(note)
     return paths
+
+
+def _holds_results(folder: pathlib.Path) -> bool:
+    """Whether --mode=generate has written into a folder, whose sounds are no imitations."""
+    try:
+        manifest = files.read_json(folder / "manifest.json")
+    except UserError:
+        return False
+    return isinstance(manifest, dict) and bool({"outputs", "runs"} & manifest.keys())
 
 
 @contextlib.contextmanager

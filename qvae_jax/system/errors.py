@@ -21,8 +21,13 @@ def first_line(error: BaseException) -> str:
 
 
 def counted(number: int, noun: str) -> str:
-    """`1 file`, `2 files`: a number and a noun whose plural ends in s."""
-    return f"{number} {noun}" + ("" if number == 1 else "s")
+    """`1 file`, `2 files`, `2 batches`: a number and a noun whose plural ends in s."""
+    return f"{number} {noun if number == 1 else plural(noun)}"
+
+
+def plural(noun: str) -> str:
+    """The plural of a noun whose plural ends in s."""
+    return noun + ("es" if noun.endswith(("ch", "sh", "s", "x")) else "s")
 
 
 def first_few(names: Sequence[str]) -> str:

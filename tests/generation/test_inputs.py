@@ -78,6 +78,19 @@ def test_what_a_folder_holds_besides_is_said(tmp_path, capsys):
     assert second == f"left out of {tmp_path / 'in'}: 1 file not named as sounds are ('notes.txt')"
 
 
+def test_what_was_generated_before_is_no_input_unless_it_is_named(tmp_path, capsys):
+    for name in ("in/a.wav", "in/earlier/01_a_generated.wav", "in/other/b.wav"):
+        write_sound(tmp_path / name, np.ones(9))
+    (tmp_path / "in" / "earlier" / "manifest.json").write_text('{"outputs": []}')
+    (tmp_path / "in" / "other" / "manifest.json").write_text("[]")
+    with inputs.sources([str(tmp_path / "in")], tmp_path / "in" / "now", None) as found:
+        assert [each.path.name for each in found] == ["a.wav", "b.wav"]
+    said = f"left out of {tmp_path / 'in'}: 1 folder of generated sounds ('earlier'): name it"
+    assert said in capsys.readouterr().out
+    with inputs.sources([str(tmp_path / "in" / "earlier")], tmp_path / "out", None) as found:
+        assert [each.path.name for each in found] == ["01_a_generated.wav"]
+
+
 @pytest.mark.parametrize(
     ("given", "names"),
     [
