@@ -16,6 +16,7 @@ FOREIGN = frozenset(
     ".mkv .wma .wmv .asf .avi .flv .mpg .mpeg .ogv .ogx .spx .ac3 .eac3 .dts .ape .mpc .tak .tta "
     ".wv .dsf .dff .ra .rm .qcp .gsm .oma .aa .aax".split()
 )
+_AUDIO = READABLE | FOREIGN
 
 _NUM_BYTES = 512  # at a file's beginning; enough for all of the patterns below
 _KINDS = {
@@ -66,7 +67,7 @@ def suffix_of(name: str) -> str:
 def without_audio_suffix(name: str) -> str:
     """A name without its last suffix, where that is one of sounds, read or not."""
     suffix = suffix_of(name)
-    return name[: -len(suffix)] if suffix in READABLE | FOREIGN else name
+    return name[: -len(suffix)] if suffix in _AUDIO else name
 
 
 def how_to_convert(path: str | os.PathLike) -> str:

@@ -141,9 +141,9 @@ def _batch_size(config, num_examples: int, placement: devices.Placement) -> int:
     batch_size = min(config.training.batch_size, num_examples)
     if batch_size < 2:
         raise UserError(
-            f"a batch holds {batch_size} example, too few for BatchNorm to train on (there "
-            f"is no more than {counted(num_examples, 'training pair')}): set training.batch_size to 2 "
-            "or more, or give more pairs."
+            f"a batch holds {counted(batch_size, 'example')} of "
+            f"{counted(num_examples, 'training pair')}, too few for BatchNorm to train on: set "
+            "training.batch_size to 2 or more, or give more pairs."
         )
     num_parts = config.training.accumulation_steps
     devices.check_batch_size(batch_size, placement.mesh.size, num_parts)

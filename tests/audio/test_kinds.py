@@ -3,6 +3,8 @@
 import numpy as np
 import pytest
 import soundfile
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from qvae_jax.audio import kinds
 from qvae_jax.audio.files import read_audio
@@ -97,6 +99,16 @@ def test_what_is_no_sound_is_told(tmp_path, name, content, said):
     with pytest.raises(UserError) as raised:
         read_audio(tmp_path / name, 22_050)
     assert said in str(raised.value) and "\n" not in str(raised.value)
+
+
+@settings(derandomize=True, deadline=None, max_examples=200)
+@given(st.binary(max_size=40), st.sampled_from(["hum.wav", "hum.m4a", "hum"]))
+def test_any_bytes_are_told_or_not_known(tmp_path_factory, content, name):
+    path = tmp_path_factory.getbasetemp() / name
+    path.write_bytes(content)
+    said = kinds.why_undecodable(path)
+    assert said is None or said.startswith("is ")
+    assert said or name != "hum.m4a"
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ import virtual_devices
 from qvae_jax.diagnostics import files as diagnostics_files
 from qvae_jax.models import stored
 from qvae_jax.runs import read_metrics
-from qvae_jax.system.errors import UserError
+from qvae_jax.system.errors import UserError, counted
 from qvae_jax.training import hosts
 
 REPOSITORY = pathlib.Path(__file__).parents[2]
@@ -189,7 +189,7 @@ def test_a_checkpoint_of_two_processes_goes_on_with_any_number_of_devices(data_s
         status, output, error = finished(alone)
         assert status == 0, error
         assert f"going on from step {step}" in output
-        assert f"on {devices} cpu device(s)" in output
+        assert f"on {counted(devices, 'cpu device')}" in output
         assert final(tmp_path / "run")[0] > step
         step, after = final(tmp_path / "run")
         assert jax.tree.map(np.shape, after) == jax.tree.map(np.shape, before)
