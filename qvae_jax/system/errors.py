@@ -27,7 +27,7 @@ def counted(number: int, noun: str) -> str:
 
 def plural(noun: str) -> str:
     """The plural of a noun whose plural ends in s."""
-    return noun + ("es" if noun.endswith(("ch", "sh", "s", "x")) else "s")
+    return noun + ("es" if noun.endswith(("tch", "sh", "s", "x")) else "s")
 
 
 def first_few(names: Sequence[str]) -> str:

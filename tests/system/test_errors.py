@@ -32,10 +32,17 @@ def test_a_quoted_error_is_one_short_line(text):
 
 
 @pytest.mark.parametrize(
-    ("number", "shown"), [(0, "0 files"), (1, "1 file"), (2, "2 files"), (12_202, "12202 files")]
+    ("number", "noun", "shown"),
+    [
+        (0, "file", "0 files"),
+        (1, "file", "1 file"),
+        (12_202, "file", "12202 files"),
+        (2, "epoch", "2 epochs"),
+        (2, "batch", "2 batches"),
+    ],
 )
-def test_one_is_no_plural(number, shown):
-    assert counted(number, "file") == shown
+def test_one_is_no_plural(number, noun, shown):
+    assert counted(number, noun) == shown
 
 
 @pytest.mark.parametrize(
