@@ -152,7 +152,7 @@ def test_a_fold_is_the_split(own_data_set, tmp_path, capsys):
     told = capsys.readouterr().out
     assert "left out of fold 3: 1 imitation without a pair in" in told
     assert "99999_of another set.wav" in told
-    assert "4 of 12 pairs" in told and told.count("\n") == 2
+    assert "4 pairs of 12, not named in fold 3" in told and told.count("\n") == 2
 
 
 def test_a_fold_without_a_training_pair_is_refused(own_data_set, tmp_path):
@@ -270,7 +270,7 @@ def test_an_imitation_without_a_reference_is_reported_and_left_out(own_data_set,
     result = prepared(own_data_set)
     told = capsys.readouterr().out
     assert "5 imitations without a reference, of 17 ('90000_stranger 0.wav', " in told
-    assert told.count("\n") == 1 and told.strip().endswith("…")
+    assert told.count("\n") == 1 and told.strip().endswith("…)")
     assert len(everything(result)) == 12
 
 
