@@ -17,7 +17,7 @@ except ModuleNotFoundError:
     what = "-r weight_port/requirements.txt" if is_checkout() else "'qvae_jax[port]'"
     sys.exit(f"error: weight_port needs PyTorch, which is not installed: pip install {what}")
 
-from weight_port import names, port, published, to_torch, verify
+from weight_port import names, port, published, to_torch, unstated, verify
 from weight_port.source import read_source
 
 
@@ -34,8 +34,10 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _from_torch(options: argparse.Namespace) -> int:
-    source = read_source(_path(options.source), allow_pickle=options.allow_pickle)
-    ported = port.port(source, options.encoder, options.decoder, options.published_as)
+    source = read_source(
+        _path(options.source), allow_pickle=options.allow_pickle, weights=options.weights
+    )
+    ported = port.port(source, **{name: getattr(options, name) for name in port.CHOICES})
     port.write(ported, options.output)
     _report(ported, options.output)
     if not options.verify:
@@ -54,7 +56,7 @@ def _from_torch(options: argparse.Namespace) -> int:
 
 
 def _to_torch(options: argparse.Namespace) -> int:
-    others = ("verify", "encoder", "decoder", "published_as", "allow_pickle")
+    others = ("verify", "weights", *port.CHOICES, "allow_pickle")
     given = [f"--{name}" for name in others if getattr(options, name)]
     if given:
         raise UserError(f"{' and '.join(given)} cannot be combined with --to_torch.")
@@ -78,6 +80,12 @@ def _parser() -> argparse.ArgumentParser:
         help="the model folder to write; with --to_torch, the PyTorch file",
     )
     parser.add_argument(
+        "--weights",
+        metavar="NAME",
+        help="which weights to port of a file that holds several sets, such as a model and its "
+        "moving average, or more than the model; its error message lists their names",
+    )
+    parser.add_argument(
         "--encoder",
         choices=port.ENCODERS,
         help=f"which encoder of a QVIM checkpoint to port (default: {port.ENCODERS[0]})",
@@ -88,11 +96,18 @@ def _parser() -> argparse.ArgumentParser:
         help="the decoder of a QVAE checkpoint that does not state it",
     )
     parser.add_argument(
+        "--feature_space",
+        choices=unstated.FEATURE_SPACES,
+        metavar="SPACE",
+        help="what the heads of a QVAE checkpoint read that does not state it: final, or the "
+        "number of a layer",
+    )
+    parser.add_argument(
         "--published_as",
         choices=tuple(published.PUBLISHED),
         metavar="NAME",
-        help="the published model that a renamed EfficientAT file holds, which tells the hop, the "
-        "mel bands and the strides; no tensor does",
+        help="the published model that a renamed EfficientAT file holds or was trained from, which "
+        "tells the hop, the mel bands and the strides; no tensor does",
     )
     parser.add_argument(
         "--allow_pickle",
@@ -115,6 +130,8 @@ def _parser() -> argparse.ArgumentParser:
 
 def _path(source: str) -> pathlib.Path:
     path = pathlib.Path(source)
+    if "://" in source:
+        raise UserError(f"{source} is an address: download the file and give its path.")
     if source in published.PUBLISHED and not path.is_file():
         return published.fetch(source)
     return path

@@ -7,7 +7,7 @@ from qvae_jax.audio.logmel import FrontEnd
 from qvae_jax.models.mobilenet import STRIDES
 from qvae_jax.system import fetch as downloads
 from qvae_jax.system import files
-from weight_port.source import sha256_of
+from weight_port.torch_file import sha256_of
 
 PAUSES_S = (1.0, 4.0)  # before new attempts; short, because someone is waiting
 RELEASE = "https://github.com/fschmid56/EfficientAT/releases/download/v0.0.1"

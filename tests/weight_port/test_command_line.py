@@ -44,9 +44,8 @@ def test_an_encoder_is_ported_and_reported(run_main, mn01_file, tmp_path):
         f"EfficientAT state dict mn01.pt, sha256 {sha256}",
         "encoder: encoder_width 0.1, encoder_head mlp, encoder_strides (2, 2, 2, 2), "
         "encoder_classes 527, hop_length 320, num_mels 128",
-        "note: no tensor tells the hop, the mel bands and the strides, and mn01.pt is not a "
-        "published file's name: taken to be those of mn10_as; if they are not, give "
-        "--published_as=NAME",
+        "note: no tensor tells the hop, the mel bands and the strides: taken to be those of every "
+        "published model of width 0.1",
         f"251 arrays, 123,783 parameters, written to {tmp_path / 'model'}",
     ]
     assert {path.name for path in (tmp_path / "model").iterdir()} == ENCODER_FILES

@@ -18,7 +18,7 @@ from qvae_jax.system.errors import UserError
 
 torch = pytest.importorskip("torch", reason="reads and writes PyTorch files")
 
-from weight_port import source
+from weight_port import torch_file, weight_sets
 from weight_port.source import read_source
 
 KEY = "features.0.0.weight"
@@ -55,15 +55,24 @@ def test_a_state_dict_is_read_with_its_digest(tmp_path, zipped):
 
 
 @pytest.mark.parametrize(
-    ("key", "kind"),
+    ("keys", "kind"),
     [
-        ("features.0.0.weight", source.EFFICIENTAT),
-        ("imitation_encoder.features.0.0.weight", source.QVIM),
-        ("encoder.backbone.features.0.0.weight", source.QVAE),
+        (["features.0.0.weight"], weight_sets.EFFICIENTAT),
+        (
+            ["imitation_encoder.features.0.0.weight", "reference_encoder.features.0.0.weight"],
+            weight_sets.QVIM,
+        ),
+        (["encoder.backbone.features.0.0.weight", "encoder.mu_head.bias"], weight_sets.QVAE),
+        (["encoder.backbone.features.0.0.weight", "encoder.vae_head.bias"], weight_sets.QVAE),
+        (["encoder.backbone.features.0.0.weight", "decoder.conv1.bias"], weight_sets.QVAE),
+        # An encoder that was taken out of a larger model with its prefix.
+        (["encoder.backbone.features.0.0.weight"], weight_sets.EFFICIENTAT),
+        (["reference_encoder.features.0.0.weight"], weight_sets.EFFICIENTAT),
     ],
 )
-def test_the_kind_is_told_by_the_keys(tmp_path, key, kind):
-    path = _saved(tmp_path / "a.ckpt", {"state_dict": {key: torch.tensor(WEIGHT)}})
+def test_the_kind_is_told_by_the_keys(tmp_path, keys, kind):
+    tensors = {key: torch.tensor(WEIGHT) for key in keys}
+    path = _saved(tmp_path / "a.ckpt", {"state_dict": tensors})
     assert read_source(path).kind == kind
 
 
@@ -139,10 +148,16 @@ def test_what_is_no_tensor_is_named(tmp_path, value):
         ([1, 2], "no state dict"),
         ({1: torch.zeros(1)}, "no state dict"),
         ({"state_dict": [torch.zeros(1)]}, "no state dict"),
-        ({}, "unknown kind: it is empty"),
-        ({"state_dict": {}}, "unknown kind: it is empty"),
+        ({}, "no state dict"),
+        ({"state_dict": {}}, "no state dict"),
         ({"fc.weight": torch.zeros(1)}, "unknown kind: it holds fc.weight"),
-        ({"module." + KEY: torch.zeros(1)}, "unknown kind: it holds module.features.0.0.weight"),
+        ({"model": {"fc.weight": torch.zeros(1)}}, "unknown kind: it holds model.fc.weight"),
+        ({"head_" + KEY: torch.zeros(1)}, "unknown kind: it holds head_features.0.0.weight"),
+        (
+            {"state": {0: {"exp_avg": torch.zeros(1)}}, "param_groups": [{"params": [0]}]},
+            "unknown kind: it holds state.0.exp_avg",
+        ),
+        (_tensors() | {7: torch.zeros(1)}, "the key 7 among its weights"),
     ],
 )
 def test_another_kind_of_content_is_refused(tmp_path, content, message):
@@ -318,6 +333,6 @@ def test_a_file_that_may_not_be_read_is_named(tmp_path, monkeypatch):
     def refuse(*_):
         raise PermissionError(13, "Permission denied", str(path))
 
-    monkeypatch.setattr(source.hashlib, "file_digest", refuse)
+    monkeypatch.setattr(torch_file.hashlib, "file_digest", refuse)
     with pytest.raises(UserError, match=r"secret\.pt cannot be read \(Permission denied\)"):
         read_source(path)

@@ -123,7 +123,8 @@ def test_a_decoder_that_the_original_lacks_is_refused(run_main, tmp_path, monkey
 
 def test_a_convolutional_head_goes_back_to_torch_bit_for_bit(convolutional_arrays):
     from weight_port import port, to_torch
-    from weight_port.source import EFFICIENTAT, Source
+    from weight_port.source import Source
+    from weight_port.weight_sets import EFFICIENTAT
 
     path = pathlib.Path("odd.pt")
     source = Source(path, "0" * 64, EFFICIENTAT, convolutional_arrays, {}, {})
