@@ -81,7 +81,7 @@ def matrix(source: Source, key: str) -> np.ndarray:
 
 def _to_leave_out(source: Source) -> str:
     return (
-        f"If the model does without what lies outside of {source.prefix!r}, give "
+        "If the model does without, leave what is unknown out by "
         f"--weights={shlex.quote(source.weights)}."
     )
 

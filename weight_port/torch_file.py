@@ -130,11 +130,11 @@ def _explained(path: pathlib.Path, error: Exception) -> str:
 
 def _refused(path: pathlib.Path, error: Exception) -> list[str]:
     """The names of what torch's unpickler refused as no tensor; empty for any other error."""
-    named = re.search(r"GLOBAL ([\w.]+)", str(error))
+    named = re.search(r"(?:GLOBAL |but got <class ')([\w.]+)", str(error))
     if not isinstance(error, pickle.UnpicklingError) or not named:
         return []
     try:  # torch stops at the first one; this lists all of them, if the file is a zip
         with torch.serialization.safe_globals(PLAIN_VALUES):
-            return torch.serialization.get_unsafe_globals_in_checkpoint(path)
+            return torch.serialization.get_unsafe_globals_in_checkpoint(path) or [named[1]]
     except Exception:  # which a file of an older format, or a damaged one, may raise
         return [named[1]]

@@ -26,6 +26,12 @@ PARTS = {
     "imitation_encoder.": (QVIM, ("reference_encoder.",)),
     "reference_encoder.": (QVIM, ("imitation_encoder.",)),
 }
+# How the keys of each kind begin; a training program may keep others of its own beside them.
+BEGINNINGS = {
+    EFFICIENTAT: ("features", "classifier"),
+    QVIM: ("imitation_encoder", "reference_encoder", "tau"),
+    QVAE: ("encoder", "decoder", "loss_fn"),
+}
 # Names that torch and its companions put between those of a model when they wrap a module.
 WRAPPERS = frozenset(
     (
@@ -49,7 +55,7 @@ class WeightSet:
         prefix: what stands before each of its keys in the file; ends in a dot, or is empty.
         values: its values by the model's own keys.
         written: the keys of the file, by the model's own.
-        outside: keys beside it, under another prefix or none and of no other set.
+        outside: keys beside it in its dict, of no set and none that such a model has.
     """
 
     place: str
@@ -184,10 +190,8 @@ def _in_mapping(path: pathlib.Path, place: str, mapping: Mapping) -> list[Weight
             f"{type(nameless[0]).__name__} and no name: save the state dict without it."
         )
     owners = {key: _owner(key, kinds) for key in keys}
-    outside = tuple(key for key, owner in owners.items() if owner is None)
     return [
-        _weight_set(path, place, mapping, prefix, kind, owners, outside)
-        for prefix, kind in kinds.items()
+        _weight_set(path, place, mapping, prefix, kind, owners) for prefix, kind in kinds.items()
     ]
 
 
@@ -198,7 +202,6 @@ def _weight_set(
     prefix: str,
     kind: str,
     owners: dict[str, str | None],
-    outside: tuple[str, ...],
 ) -> WeightSet:
     written = {}
     for key, owner in owners.items():
@@ -212,6 +215,7 @@ def _weight_set(
             )
         written[own] = key
     values = {own: mapping[key] for own, key in written.items()}
+    outside = tuple(key for key, owner in owners.items() if owner is None)
     return WeightSet(place, kind, prefix, values, written, outside)
 
 
@@ -242,7 +246,12 @@ def _as_written(key: str, prefix: str) -> str:
     return "".join(f"{part}." for part in parts[:taken])
 
 
-def _owner(key: str, prefixes: Mapping) -> str | None:
-    """The longest of the prefixes that the key has; None where it has none of them."""
-    fitting = [prefix for prefix in prefixes if key.startswith(prefix)]
+def _owner(key: str, kinds: dict[str, str]) -> str | None:
+    """The longest prefix after which the key is one of such a model; None where there is none."""
+    fitting = [
+        prefix
+        for prefix, kind in kinds.items()
+        if key.startswith(prefix)
+        and _without_wrappers(key.removeprefix(prefix)).split(".")[0] in BEGINNINGS[kind]
+    ]
     return max(fitting, key=len, default=None)

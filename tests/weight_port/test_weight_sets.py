@@ -176,9 +176,18 @@ def test_deep_nesting_is_no_error():
     assert _chosen(content).values.keys() == set(KEYS)
 
 
-def test_keys_beside_the_weights_are_listed():
-    found = _chosen(_dict("model.") | {"projection.weight": torch.ones(1), "modelling": None})
-    assert found.outside == ("projection.weight", "modelling")
+@pytest.mark.parametrize(
+    ("prefix", "others"),
+    [
+        ("model.", ("projection.weight", "modelling", "model.mel.window")),
+        ("", ("projection.weight", "epoch", "ema_features_0_0_weight")),
+        ("module.", ("n_averaged", "model.x")),
+    ],
+)
+def test_keys_beside_the_weights_are_listed(prefix, others):
+    found = _chosen(_dict(prefix) | dict.fromkeys(others))
+    assert found.outside == others
+    assert found.values.keys() == set(KEYS)
 
 
 def test_lists_of_tensors_without_names_are_counted():
