@@ -130,8 +130,6 @@ def _parser() -> argparse.ArgumentParser:
 
 def _path(source: str) -> pathlib.Path:
     path = pathlib.Path(source)
-    if "://" in source:
-        raise UserError(f"{source} is an address: download the file and give its path.")
     if source in published.PUBLISHED and not path.is_file():
         return published.fetch(source)
     return path

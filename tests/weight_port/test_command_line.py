@@ -117,6 +117,40 @@ def test_a_file_name_that_is_no_text_does_no_harm(run_main, mn01_file, tmp_path)
     _assert_refused(run_main(odd, tmp_path / "other"), "\\udcff\\n.pt cannot be read")
 
 
+# --- several sets of weights
+
+
+def test_of_a_model_and_its_average_the_user_chooses(run_main, mn01_arrays, tmp_path):
+    tensors = _tensors(mn01_arrays)
+    average = {f"module.{key}": tensor * 2 for key, tensor in tensors.items()}
+    path, output = tmp_path / "mn01_as_mAP_298.pt", tmp_path / "model"
+    torch.save({"model": tensors, "ema": average, "epoch": 3}, path)
+    _assert_refused(run_main(path, output), "2 sets of weights (model, ema.module)", "--weights=")
+    finished = run_main(path, output, "--weights=ema")
+    assert (finished.status, finished.err) == (0, "")
+    assert "note: the weights are those under ema\n" in finished.out
+    assert f"note: the prefix module. is taken off {len(tensors)} keys\n" in finished.out
+    assert stored.read_description(output)["source"]["weights"] == "ema.module"
+    found = stored.load_encoder(output).params["features.0.norm.scale"]
+    np.testing.assert_array_equal(found, 2 * mn01_arrays["features.0.1.weight"])
+
+
+def test_averages_without_names_are_not_passed_over_in_silence(run_main, mn01_arrays, tmp_path):
+    tensors = _tensors(mn01_arrays)
+    content = {"state_dict": tensors, "ema": {"shadow_params": list(tensors.values())}}
+    torch.save(content, tmp_path / "a.pt")
+    finished = run_main(tmp_path / "a.pt", tmp_path / "model")
+    assert finished.status == 0, finished.err
+    assert "note: left out, for they have no names: " in finished.out
+    assert "tensors under ema.shadow_params" in finished.out
+
+
+def test_a_choice_of_weights_is_for_porting_alone(run_main, tmp_path):
+    given = ("--to_torch", "--weights=ema", "--feature_space=13")
+    finished = run_main(tmp_path, tmp_path / "a.pt", *given)
+    _assert_refused(finished, "--weights and --feature_space cannot be combined with --to_torch")
+
+
 # --- the source is bad
 
 

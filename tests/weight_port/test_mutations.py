@@ -154,6 +154,10 @@ def test_a_single_number_that_is_none_is_refused(tensors, key, number, place):
     assert outcome.is_refusal, (key, number, outcome)
 
 
+def _prefixed(tensors: dict, prefix: str) -> dict:
+    return {prefix + key: tensor for key, tensor in tensors.items()}
+
+
 HARMLESS = {
     "wrapped": lambda tensors: {"state_dict": dict(tensors), "epoch": 3},
     "without counters": lambda tensors: {k: tensors[k] for k in KEYS},
@@ -162,6 +166,12 @@ HARMLESS = {
         k: torch.nn.Parameter(t, requires_grad=t.is_floating_point()) for k, t in tensors.items()
     },
     "strided": lambda tensors: {k: torch.stack([t, t], -1)[..., 0] for k, t in tensors.items()},
+    "under a name": lambda tensors: {"model_state_dict": dict(tensors), "optimizer": {"lr": 0.1}},
+    "prefixed throughout": lambda tensors: _prefixed(tensors, "net."),
+    "by DataParallel, compiled": lambda tensors: _prefixed(tensors, "module._orig_mod."),
+    "averaged": lambda tensors: _prefixed(tensors, "module.") | {"n_averaged": torch.tensor(3)},
+    "as arrays": lambda tensors: {k: t.numpy() for k, t in tensors.items()},
+    "with a score": lambda tensors: {"model": dict(tensors), "best": np.float64(0.4)},
     "with the losses' windows": lambda tensors: tensors | {"loss_fn.window": torch.ones(9)},
 }
 
