@@ -1,5 +1,6 @@
 """Files and folders that are no PyTorch checkpoint: what they are, and what to do with them."""
 
+import importlib.util
 import pathlib
 import tarfile
 import zipfile
@@ -37,7 +38,7 @@ def of_file(path: pathlib.Path) -> str | None:
         if start.startswith(signature):
             return what
     if _is_safetensors(start, path.stat().st_size):
-        return "a safetensors file, which is read once safetensors is installed: pip install it"
+        return _safetensors(path)
     try:
         members = _members(path)
     except Exception:  # a damaged archive may raise anything
@@ -79,6 +80,15 @@ def _archive(members: list[str]) -> str | None:
             return what
     packed = [member for member in members if member.endswith(CHECKPOINT_SUFFIXES)]
     return f"an archive that holds {packed[0]}: unpack it and give that file" if packed else None
+
+
+def _safetensors(path: pathlib.Path) -> str | None:
+    """What keeps torch from reading such a file; None where it must be damaged."""
+    if path.suffix != ".safetensors":
+        return "a safetensors file: rename it so that it ends in .safetensors"
+    if importlib.util.find_spec("safetensors") is None:
+        return "a safetensors file, which is read once safetensors is installed: pip install it"
+    return None
 
 
 def _is_safetensors(start: bytes, num_bytes: int) -> bool:

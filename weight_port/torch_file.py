@@ -14,19 +14,23 @@ import torch
 from qvae_jax.system.errors import UserError
 from weight_port import other_formats
 
-# Numbers and arrays of NumPy, which training programs keep beside the weights (a best score, a
-# step). Of the types only plain ones: arrays of objects or of records are for --allow_pickle.
+# Besides tensors, what training programs keep beside the weights and what runs no code: numbers and
+# arrays of NumPy (a best score, a step), paths, and a command line. Of NumPy's types only plain
+# ones: arrays of objects or of records are for --allow_pickle.
 NUMPY_TYPES = (np.dtype, *(type(np.dtype(code)) for code in "?bBhHiIlLqQefdFDSU"))
-PLAIN_VALUES = [
-    argparse.Namespace,  # a command line among the hyper-parameters
-    np.ndarray,
-    *NUMPY_TYPES,
-    *(
-        (getattr(np._core.multiarray, name), f"numpy.{core}.multiarray.{name}")
-        for core in ("core", "_core")  # as NumPy 1 and NumPy 2 write them
-        for name in ("scalar", "_reconstruct")
-    ),
+NUMPY_MAKERS = [
+    (getattr(np._core.multiarray, name), f"numpy.{core}.multiarray.{name}")
+    for core in ("core", "_core")  # as NumPy 1 and NumPy 2 write them
+    for name in ("scalar", "_reconstruct")
 ]
+# Pure ones, which exist on every system, in place of those of the system that wrote the file.
+PATHS = [
+    (getattr(pathlib, f"Pure{system}Path"), f"{module}.{pure}{system}Path")
+    for module in ("pathlib", "pathlib._local")  # as Python up to 3.12 and 3.13 write them
+    for system in ("Posix", "Windows")
+    for pure in ("", "Pure")
+]
+PLAIN_VALUES = [argparse.Namespace, np.ndarray, *NUMPY_TYPES, *NUMPY_MAKERS, *PATHS]
 
 
 def sha256_of(path: pathlib.Path) -> str:

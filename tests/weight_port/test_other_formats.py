@@ -2,11 +2,12 @@
 
 import bz2
 import gzip
+import importlib.machinery
+import importlib.util
 import io
 import json
 import lzma
 import pathlib
-import sys
 import tarfile
 import warnings
 import zipfile
@@ -18,6 +19,7 @@ from qvae_jax.system.errors import UserError
 
 torch = pytest.importorskip("torch", reason="reads and writes PyTorch files")
 
+from weight_port import other_formats
 from weight_port.source import read_source
 
 KEY = "features.0.0.weight"
@@ -78,7 +80,7 @@ FORMATS = {
     "xz": (lambda: lzma.compress(_checkpoint()), "compressed by xz: unpack it"),
     "zip": (lambda: _zipped("mn10.pt", _checkpoint()), "holds mn10.pt: unpack it"),
     "tar": (lambda: _tarred("run/last.ckpt", _checkpoint()), "holds run/last.ckpt: unpack it"),
-    "safetensors": (_safetensors, "a safetensors file, .* once safetensors is installed"),
+    "safetensors": (_safetensors, "a safetensors file: rename it"),
     "NumPy": (_numpy_archive, "a NumPy archive"),
     "HDF5": (lambda: b"\x89HDF\r\n\x1a\n" + bytes(99), "an HDF5 file"),
     "TorchScript": (_torchscript, "a TorchScript archive"),
@@ -87,8 +89,7 @@ FORMATS = {
 
 
 @pytest.mark.parametrize("name", FORMATS)
-def test_a_file_of_another_format_is_called_by_it(tmp_path, name, monkeypatch):
-    monkeypatch.setitem(sys.modules, "safetensors", None)  # where it is not installed
+def test_a_file_of_another_format_is_called_by_it(tmp_path, name):
     make, message = FORMATS[name]
     path = tmp_path / "other.pt"
     path.write_bytes(make())
@@ -103,6 +104,17 @@ def test_the_start_of_such_a_file_is_refused_too(tmp_path, name, length):
     path.write_bytes(FORMATS[name][0]()[:length])
     with pytest.raises(UserError, match=r"cut\.pt cannot be read as a PyTorch checkpoint"):
         read_source(path)
+
+
+@pytest.mark.parametrize("installed", [False, True])
+def test_what_torch_needs_for_a_safetensors_file_is_said(tmp_path, monkeypatch, installed):
+    """torch reads one that ends in .safetensors with the library of that name, unless damaged."""
+    found = importlib.machinery.ModuleSpec("safetensors", None) if installed else None
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: found)
+    path = tmp_path / "model.safetensors"
+    path.write_bytes(_safetensors())
+    said = other_formats.of_file(path)
+    assert said is None if installed else "once safetensors is installed" in said
 
 
 FOLDERS = {
