@@ -17,6 +17,7 @@ LEFTOVERS = re.compile(r"^loss_fn\.|\.num_batches_tracked$|^n_averaged$")
 QVIM_LEFTOVERS = re.compile(rf"{LEFTOVERS.pattern}|^tau$")
 
 WEIGHT_NORM = re.compile(r"\.weight_[gvu]$|\.weight_orig$|\.parametrizations\.")
+PART = re.compile(r"-\d+-of-\d+\b")  # in the name of a file
 RUNNING = re.compile(r"\.running_(mean|var)$")
 
 
@@ -58,7 +59,7 @@ def check_keys(source: Source, wanted: dict[str, str], leftovers: re.Pattern) ->
     if missing or unknown or outside:
         listed = "; ".join(f"{what} {_listed(keys)}" for what, keys in found.items() if keys)
         only_outside = not missing and not unknown
-        advice = _to_leave_out(source) if only_outside else _advice(missing, unknown)
+        advice = _to_leave_out(source) if only_outside else _advice(source, missing, unknown)
         raise UserError(f"{source.path} does not fit its kind, {source.kind}: {listed}. {advice}")
 
 
@@ -68,7 +69,7 @@ def matrix(source: Source, key: str) -> np.ndarray:
         unknown = [found for found in source.arrays if found.startswith(key)]
         raise UserError(
             f"{source.path} does not fit its kind, {source.kind}: missing {source.in_file(key)}. "
-            f"{_advice([key], unknown)}"
+            f"{_advice(source, [key], unknown)}"
         )
     array = source.arrays[key]
     if array.ndim < 2 or 0 in array.shape:
@@ -86,7 +87,9 @@ def _to_leave_out(source: Source) -> str:
     )
 
 
-def _advice(missing: list[str], unknown: list[str]) -> str:
+def _advice(source: Source, missing: list[str], unknown: list[str]) -> str:
+    if PART.search(source.path.name):
+        return "It is one part of several: load each with torch, join their dicts and save that."
     if any(WEIGHT_NORM.search(key) for key in unknown):
         return (
             "Its weights are kept in parts, by weight or spectral norm: take the norm off with "
@@ -132,6 +135,13 @@ def _check_numbers(source: Source, table: dict[str, str]) -> None:
         raise UserError(
             f"{source.path} holds numbers that are NaN, infinite or too large for float32 in "
             f"{_listed(broken)}: it is damaged or its training diverged; use another checkpoint."
+        )
+    variances = [key for key in table if key.endswith(".running_var")]
+    negative = [source.in_file(key) for key in variances if (source.arrays[key] < 0).any()]
+    if negative:
+        raise UserError(
+            f"{source.path} holds negative variances in {_listed(negative)}: it is damaged; fetch "
+            "it again or give another one."
         )
 
 

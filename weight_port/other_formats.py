@@ -5,7 +5,7 @@ import pathlib
 import tarfile
 import zipfile
 
-CHECKPOINT_SUFFIXES = (".pt", ".pth", ".ckpt", ".bin")
+CHECKPOINT_SUFFIXES = (".pt", ".pth", ".ckpt", ".bin", ".safetensors")
 NUM_BYTES_LOOKED_AT = 1024
 
 STARTS = {
@@ -19,6 +19,10 @@ STARTS = {
     b"\x28\xb5\x2f\xfd": "compressed by zstd: unpack it and give the file in it",
     b"7z\xbc\xaf": "a 7z archive: unpack it and give the file in it",
     b"Rar!": "a RAR archive: unpack it and give the file in it",
+}
+SUFFIXES = {
+    ".onnx": "an ONNX file, which holds a program: give the checkpoint that it was exported from",
+    ".tflite": "a TensorFlow Lite file: give the PyTorch checkpoint",
 }
 # Members of a zip, from the end of their names.
 MEMBERS = {
@@ -37,6 +41,8 @@ def of_file(path: pathlib.Path) -> str | None:
     for signature, what in STARTS.items():
         if start.startswith(signature):
             return what
+    if path.suffix in SUFFIXES:
+        return SUFFIXES[path.suffix]
     if _is_safetensors(start, path.stat().st_size):
         return _safetensors(path)
     try:

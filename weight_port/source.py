@@ -1,5 +1,6 @@
 """A PyTorch checkpoint as arrays under the model's own keys, and what else its file says."""
 
+import argparse
 import dataclasses
 import pathlib
 from collections.abc import Mapping
@@ -114,13 +115,16 @@ def _as_array(path: pathlib.Path, key: str, tensor: torch.Tensor) -> np.ndarray:
 
 def _hyper_parameters(content) -> Mapping:
     """A Lightning checkpoint's, or the config that other programs keep beside the weights."""
-    if not isinstance(content, Mapping):
-        return {}
-    stated = content.get("hyper_parameters")
-    if isinstance(stated, Mapping):
-        return stated
-    config = content.get("config")
-    return {"config": config} if isinstance(config, Mapping) else {}
+    content = content if isinstance(content, Mapping) else {}
+    stated, config = (as_mapping(content.get(name)) for name in ("hyper_parameters", "config"))
+    return stated or ({"config": config} if config else {})
+
+
+def as_mapping(value) -> Mapping:
+    """A dict of settings, also where it is a command line's; an empty one for anything else."""
+    if isinstance(value, argparse.Namespace):
+        return vars(value)
+    return value if isinstance(value, Mapping) else {}
 
 
 def _notes_on(chosen: WeightSet, *, named: bool) -> list[str]:

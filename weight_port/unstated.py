@@ -1,7 +1,6 @@
 """What a QVAE's tensors leave open, its features and its decoder, and what its file says of them."""
 
 import dataclasses
-from collections.abc import Mapping
 
 from qvae_jax.audio.front_end import FrontEnd
 from qvae_jax.models import decoders, mobilenet
@@ -9,7 +8,7 @@ from qvae_jax.models.qvae import QVAEConfig
 from qvae_jax.system.errors import UserError
 from weight_port import names
 from weight_port.filling import LEFTOVERS, matrix
-from weight_port.source import Source
+from weight_port.source import Source, as_mapping
 
 FEATURE_SPACES = ("final", *map(str, range(mobilenet.LAST_LAYER + 1)))
 # What the original's config says of sounds, and what holds here for every model.
@@ -117,6 +116,6 @@ def notes_on_sounds(source: Source) -> tuple[str, ...]:
 
 def _stated(source: Source, section: str, key: str):
     """A value of the original's config; None where the checkpoint does not have it."""
-    config = source.hyper_parameters.get("config", source.hyper_parameters)
-    value = config.get(section, {}) if isinstance(config, Mapping) else {}
-    return value.get(key) if isinstance(value, Mapping) else None
+    parameters = as_mapping(source.hyper_parameters)
+    config = as_mapping(parameters.get("config", parameters))
+    return as_mapping(config.get(section)).get(key)

@@ -53,6 +53,10 @@ WRONG = {
         _set(f"model._orig_mod.{LAST}", torch.full((527,), np.nan)),
         f"NaN.* in model._orig_mod.{LAST}",
     ),
+    "negative variance": (
+        _set("model._orig_mod.features.0.1.running_var", torch.full((8,), -1e-3)),
+        "negative variances in model._orig_mod.features.0.1.running_var",
+    ),
     "integers": (
         _set(f"model._orig_mod.{LAST}", torch.ones(527, dtype=torch.int64)),
         f"int64 numbers .* in model._orig_mod.{LAST}",
@@ -110,6 +114,14 @@ def _with_norm_merged(tensors):
     for key in [key for key in tensors if key.startswith("features.0.1.")]:
         del tensors[key]
     tensors["features.0.0.bias"] = torch.ones(8)
+
+
+def test_one_of_several_files_is_told_by_its_name(mn01_arrays, tmp_path):
+    tensors = {key: torch.as_tensor(mn01_arrays[key]) for key in list(mn01_arrays)[:100]}
+    path = tmp_path / "pytorch_model-00001-of-00002.bin"
+    torch.save(tensors, path)
+    with pytest.raises(UserError, match="missing .*one part of several"):
+        port.port(read_source(path))
 
 
 @pytest.mark.parametrize(

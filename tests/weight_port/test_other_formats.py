@@ -122,11 +122,19 @@ FOLDERS = {
     "DeepSpeed": (["latest", "zero_to_fp32.py"], "join it by the zero_to_fp32.py in it"),
     "ported": (["config.json", "variables"], "ported already"),
     "Hugging Face's": (["config.json", "pytorch_model.bin"], "in it lies pytorch_model.bin"),
+    "accelerate's": (["model.safetensors", "optimizer.bin"], "in it lies model.safetensors"),
     "a run's": (
         ["last.ckpt", "epoch=3.ckpt", "hparams.yaml"],
         "in it lies epoch=3.ckpt, last.ckpt",
     ),
 }
+
+
+def test_a_format_without_a_sign_is_told_by_its_suffix(tmp_path):
+    path = tmp_path / "mn10.onnx"
+    path.write_bytes(b"\x08\x07\x12\x07pytorch\x1a\x052.1.0:" + bytes(99))
+    with pytest.raises(UserError, match=r"mn10\.onnx cannot be read .*: it is an ONNX file"):
+        read_source(path)
 
 
 @pytest.mark.parametrize("name", FOLDERS)

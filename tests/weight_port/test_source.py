@@ -91,6 +91,8 @@ def test_a_config_beside_the_weights_counts_as_their_hyper_parameters(tmp_path):
 
 def test_a_command_line_among_the_hyper_parameters_does_no_harm(tmp_path):
     options = {"config": argparse.Namespace(batch_size=16)}
+    bare = _saved(tmp_path / "b.pt", {"model": _tensors(), "config": options["config"]})
+    assert read_source(bare).hyper_parameters == {"config": {"batch_size": 16}}
     path = _saved(tmp_path / "a.ckpt", {"state_dict": _tensors(), "hyper_parameters": options})
     assert read_source(path).hyper_parameters["config"].batch_size == 16
 

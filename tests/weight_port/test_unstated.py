@@ -1,5 +1,7 @@
 """What a QVAE's tensors leave open is stated, chosen, or refused; what is stated must fit."""
 
+import argparse
+import dataclasses
 import pathlib
 
 import numpy as np
@@ -58,6 +60,15 @@ def test_a_choice_that_does_not_fit_is_refused_by_the_key_of_the_file(
     full = rf"some\.ckpt has {inputs} inputs in net\.encoder\.mu_head\.weight.*{message}"
     with pytest.raises(UserError, match=full):
         unstated.feature_space(_source(inputs, config), ENCODER, chosen)
+
+
+@pytest.mark.parametrize("kind", [dict, lambda **values: argparse.Namespace(**values)])
+def test_what_is_stated_counts_in_any_form_of_a_config(kind):
+    stated = kind(model=kind(feature_space=14), decoder=kind(type="original-res"))
+    for parameters in ({"config": stated}, stated, kind(config=stated)):
+        source = dataclasses.replace(_source(AMBIGUOUS), hyper_parameters=parameters)
+        assert unstated.feature_space(source, ENCODER, None) == "14"
+        assert unstated.decoder_type(source, None) == ("original-res", ())
 
 
 def test_a_config_of_another_model_is_refused():
