@@ -77,16 +77,26 @@ def description_of(directory: str | pathlib.Path, kind: str) -> dict:
     return model
 
 
+def _described(directory: str | pathlib.Path, kind: str) -> QVAEConfig:
+    model = description_of(directory, kind)
+    try:
+        return QVAEConfig.from_dict(model)
+    except UserError as error:
+        raise UserError(
+            f"{directory}/{CONFIG_FILE} describes no model that there can be: {error}"
+        ) from error
+
+
 def load_encoder(directory: str) -> Variables:
     """The variables of a ported encoder."""
-    model_config = QVAEConfig.from_dict(description_of(directory, "encoder"))
+    model_config = _described(directory, "encoder")
     expected = variables.split(encoder_network(model_config, rng=None))[1]
     return load_arrays(pathlib.Path(directory), expected)
 
 
 def load_qvae(directory: str | pathlib.Path) -> tuple[QVAEConfig, Variables]:
     """The configuration and the variables of a ported QVAE."""
-    model_config = QVAEConfig.from_dict(description_of(directory, "qvae"))
+    model_config = _described(directory, "qvae")
     expected = variables.split(QVAE(model_config, rng=None))[1]
     return model_config, load_arrays(pathlib.Path(directory), expected)
 

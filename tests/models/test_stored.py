@@ -299,6 +299,29 @@ def test_a_damaged_description_is_named(data_set, tmp_path, model):
         resolved(data_set, **{"model.encoder_checkpoint": str(tmp_path)})
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("latent_dim", 16.0),
+        ("latent_dim", True),
+        ("encoder_classes", 527.0),
+        ("encoder_width", True),
+        ("decoder_width", "1"),
+        ("decoder_type", ["original"]),
+        ("front_end", {"hop_length": 320.0}),
+        ("front_end", {"low_hz": "0"}),
+        ("front_end", None),
+        ("encoder_strides", None),
+        ("feature_space", 13),
+    ],
+)
+def test_a_description_that_was_edited_amiss_is_named(tmp_path, name, value):
+    model = dataclasses.asdict(QVAEConfig(encoder_width=WIDTH)) | {name: value}
+    (tmp_path / "config.json").write_text(json.dumps({"kind": "qvae", "model": model}))
+    with pytest.raises(UserError, match="config.json describes no model that there can be: "):
+        stored.load_qvae(tmp_path)
+
+
 def test_a_description_of_another_version_is_refused(data_set, tmp_path):
     model = dataclasses.asdict(QVAEConfig(encoder_width=WIDTH)) | {"number_of_ears": 2}
     (tmp_path / "config.json").write_text(json.dumps({"kind": "qvae", "model": model}))
