@@ -82,8 +82,8 @@ def matrix(source: Source, key: str) -> np.ndarray:
 
 def _to_leave_out(source: Source) -> str:
     return (
-        "If the model does without, leave what is unknown out by "
-        f"--weights={shlex.quote(source.weights)}."
+        f"If the model does without, --weights={shlex.quote(source.weights)} leaves what is "
+        "unknown out."
     )
 
 

@@ -203,20 +203,30 @@ def _weight_set(
     kind: str,
     owners: dict[str, str | None],
 ) -> WeightSet:
-    written = {}
-    for key, owner in owners.items():
-        if owner != prefix:
-            continue
-        own = _without_wrappers(key.removeprefix(prefix))
-        if own in written:
-            raise UserError(
-                f"{path} holds both {written[own]} and {key}, which are the same weight of a model "
-                "that was wrapped: save the state dict with one of them."
-            )
-        written[own] = key
+    keys = [key for key, owner in owners.items() if owner == prefix]
+    _check_wrappers(path, keys)
+    written = {_without_wrappers(key.removeprefix(prefix)): key for key in keys}
     values = {own: mapping[key] for own, key in written.items()}
     outside = tuple(key for key, owner in owners.items() if owner is None)
     return WeightSet(place, kind, prefix, values, written, outside)
+
+
+def _check_wrappers(path: pathlib.Path, keys: list[str]) -> None:
+    """Raises UserError unless all keys of each wrapped module have its wrapper's name."""
+    wrapped = {}
+    for key in keys:
+        parts = key.split(".")
+        for i, part in enumerate(parts):
+            if part in WRAPPERS:
+                wrapped.setdefault("".join(f"{before}." for before in parts[:i]), (part, key))
+    for start, (wrapper, example) in wrapped.items():
+        inside = f"{start}{wrapper}."
+        others = [key for key in keys if key.startswith(start) and not key.startswith(inside)]
+        if others:
+            raise UserError(
+                f"{path} holds {example} and {others[0]}, so that one part of a module is wrapped "
+                f"({wrapper}) and another is not: save the model's state dict anew."
+            )
 
 
 def _without_wrappers(key: str) -> str:

@@ -76,7 +76,7 @@ def test_keys_beside_the_model_are_left_out_only_where_the_user_says_so(ported, 
     def change(tensors):
         tensors |= {"projection.weight": torch.ones(4, 4), "mel.window": torch.ones(800)}
 
-    message = "unknown projection.weight, mel.window. .* out by --weights=state_dict.model"
+    message = "unknown projection.weight, mel.window. .* --weights=state_dict.model leaves"
     with pytest.raises(UserError, match=message):
         ported(change, prefix="model.")
     found = ported(change, prefix="model.", weights="state_dict.model")

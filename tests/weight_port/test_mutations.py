@@ -92,8 +92,9 @@ def test_swapping_two_tensors_of_different_shapes_is_refused(tensors, data):
     mutated = tensors | {key: tensors[other], other: tensors[key]}
     outcome = ported(_file(mutated))
     if tensors[key].shape == tensors[other].shape:
-        # No shape can tell; what comes out is what the file says.
-        assert _is_port_of(outcome, mutated), (key, other, outcome)
+        # No shape can tell; what comes out is what the file says, unless that cannot be.
+        negative = outcome.is_refusal and "negative variances" in outcome.err
+        assert negative or _is_port_of(outcome, mutated), (key, other, outcome)
     else:
         assert outcome.is_refusal, (key, other, outcome)
 

@@ -76,10 +76,19 @@ def test_the_wrappers_of_a_models_parts_are_taken_out(wrapper):
     assert found.written["decoder.conv1.bias"] == f"model.decoder.{wrapper}.conv1.bias"
 
 
-def test_a_weight_with_and_without_a_wrapper_is_refused_by_both_names():
-    both = {"features.1.module.bias": torch.ones(1), "features.1.bias": torch.zeros(1)}
-    with pytest.raises(UserError, match=r"features\.1\.module\.bias and features\.1\.bias"):
-        _chosen(_dict() | both)
+@pytest.mark.parametrize(
+    ("wrapped", "bare"),
+    [
+        ("features.1.module.bias", "features.1.bias"),
+        ("features.1.module.bias", "features.1.weight"),
+        ("features.1.module.bias", "features.1._orig_mod.bias"),
+        ("module.features.1.bias", FIRST),
+    ],
+)
+def test_a_module_that_is_wrapped_in_part_is_refused_by_both_names(wrapped, bare):
+    with pytest.raises(UserError) as raised:
+        _chosen({FIRST: torch.ones(1), wrapped: torch.ones(1), bare: torch.zeros(1)})
+    assert f"{wrapped} and {bare}" in str(raised.value)
 
 
 # Each holds a set of ones, of the first name, and one of twos, of the second.
