@@ -82,7 +82,7 @@ def read_source(
         prefix=chosen.prefix,
         written=chosen.written,
         outside=() if weights else chosen.outside,
-        notes=(*_notes_on(chosen, named=bool(weights)), *_notes_on_unnamed(contents)),
+        notes=(*_notes_on(chosen, named=bool(weights)), *_notes_on_others(contents)),
     )
 
 
@@ -142,9 +142,9 @@ def _notes_on(chosen: WeightSet, *, named: bool) -> list[str]:
     return notes
 
 
-def _notes_on_unnamed(contents: Contents) -> list[str]:
+def _notes_on_others(contents: Contents) -> list[str]:
     return [
-        f"left out, for they have no names: {number} tensors under {place}, which may be an average "
-        "of the weights"
-        for place, number in contents.unnamed.items()
+        f"left out: {number} matrices under {place}, which may be weights, but lack names or a first "
+        "layer"
+        for place, number in contents.others.items()
     ]

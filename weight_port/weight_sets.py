@@ -77,26 +77,28 @@ class Contents:
 
     Attributes:
         sets: the sets of weights.
-        unnamed: how many tensors without names there are in a list, by its place.
+        others: how many matrices lie in a dict or list that holds no such set, by its place.
         some_keys: of tensors that have names, the first few.
     """
 
     sets: tuple[WeightSet, ...]
-    unnamed: dict[str, int]
+    others: dict[str, int]
     some_keys: tuple[str, ...]
 
 
 def find(path: pathlib.Path, content) -> Contents:
     """All sets of weights in the content of a file. Raises UserError where keys are ambiguous."""
-    sets, unnamed, some_keys = [], {}, []
+    sets, others, some_keys = [], {}, []
     for place, value in _containers(content):
+        found = []
         if isinstance(value, Mapping):
-            sets += _in_mapping(path, place, value)
+            found = _in_mapping(path, place, value)
             if len(some_keys) < 3:
                 some_keys += [_joined(place, k) for k, v in value.items() if _is_tensor(k, v)]
-        elif (number := _num_matrices(value)) > 1:
-            unnamed[place] = number
-    return Contents(tuple(sets), unnamed, tuple(some_keys[:3]))
+        sets += found
+        if not found and (number := _num_matrices(value)) > 1:
+            others[place] = number
+    return Contents(tuple(sets), others, tuple(some_keys[:3]))
 
 
 def choose(path: pathlib.Path, contents: Contents, name: str | None) -> WeightSet:
@@ -163,7 +165,11 @@ def _is_tensor(key, value) -> bool:
     return isinstance(key, str) and isinstance(value, torch.Tensor | np.ndarray)
 
 
-def _num_matrices(values: Sequence) -> int:
+def _num_matrices(container: Mapping | Sequence) -> int:
+    """How many tensors in it may be weights, which an optimizer's state does not call its own."""
+    values = container
+    if isinstance(container, Mapping):
+        values = [value for key, value in container.items() if str(key).endswith("weight")]
     return sum(
         isinstance(value, torch.Tensor) and value.is_floating_point() and value.ndim > 1
         for value in values

@@ -199,17 +199,26 @@ def test_keys_beside_the_weights_are_listed(prefix, others):
     assert found.values.keys() == set(KEYS)
 
 
-def test_lists_of_tensors_without_names_are_counted():
-    """As torch_ema and NeMo keep their averages; seeds and losses are no such thing."""
+def test_what_may_be_weights_without_being_a_set_is_counted():
+    """As torch_ema and NeMo keep their averages, and an average of what is trained alone.
+
+    Seeds, losses and an optimizer's state are no such thing.
+    """
     content = {
         "model": _dict(),
         "ema": {"shadow_params": [torch.ones(2, 2), torch.ones(3, 1), torch.ones(4)]},
         "optimizer_states": [{"ema": (torch.ones(2, 2), torch.ones(2, 2))}],
+        "ema_of_the_head": {"classifier.2.weight": torch.ones(2, 2), "5weight": torch.ones(2, 2)},
+        "optimizer": {"state": {i: {"exp_avg": torch.ones(2, 2)} for i in range(9)}},
         "rng_states": [torch.ones(9, 9, dtype=torch.uint8)] * 2,
         "losses": [torch.tensor(0.5)] * 4,
     }
     found = weight_sets.find(PATH, content)
-    assert found.unnamed == {"ema.shadow_params": 2, "optimizer_states.0.ema": 2}
+    assert found.others == {
+        "ema.shadow_params": 2,
+        "optimizer_states.0.ema": 2,
+        "ema_of_the_head": 2,
+    }
 
 
 def test_a_module_counts_as_its_state_dict():
