@@ -8,7 +8,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 
 import jax
 import pytest
@@ -17,6 +16,7 @@ from absl import flags
 from absl.testing import flagsaver
 
 import small_run
+import waiting
 from qvae_jax import command_line
 from qvae_jax.modes import request_flags
 from qvae_jax.runs import read_metrics
@@ -44,7 +44,7 @@ def started(*arguments: str, cwd: pathlib.Path = REPOSITORY) -> subprocess.Popen
 
 def finished(process: subprocess.Popen) -> tuple[int, str, str]:
     """Exit status, standard output and standard error."""
-    output, error = process.communicate(timeout=300)
+    output, error = process.communicate(timeout=waiting.HANG_S)
     return process.returncode, output, error
 
 
@@ -227,9 +227,7 @@ def test_the_modes_from_end_to_end(data_set, frozen_run, tmp_path):
     )
     forever = "--config.training.num_epochs=100000"
     process = started(f"--config={config}", f"--workdir={workdir}", forever, cwd=tmp_path)
-    deadline = time.monotonic() + 200
-    while not (workdir / "checkpoints" / "3").exists() and time.monotonic() < deadline:
-        time.sleep(0.1)
+    waiting.until((workdir / "checkpoints" / "3").exists, process)
     process.send_signal(signal.SIGTERM)
     status, output, error = finished(process)
     assert status == 0 and "error" not in error

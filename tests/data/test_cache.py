@@ -11,6 +11,7 @@ import threading
 import numpy as np
 import pytest
 
+import waiting
 from qvae_jax.data import cache
 from qvae_jax.data.cache import Recipe
 from qvae_jax.system import files
@@ -347,20 +348,27 @@ def test_another_process_that_prepares_is_waited_for(path, sources, recipe, load
     with open(path.parent / cache.LOCK_FILE, "w") as other:
         fcntl.flock(other, fcntl.LOCK_EX)
         found = []
-        waiting = threading.Thread(
+        thread = threading.Thread(
             target=lambda: found.append(cached_array(path, sources, recipe)), daemon=True
         )
-        waiting.start()
-        waiting.join(0.3)
-        assert waiting.is_alive() and loader.loaded == []
+        thread.start()
+        told = ""
+
+        def waits() -> bool:
+            nonlocal told
+            told += capsys.readouterr().out
+            return f"another process is preparing {path.parent}" in told
+
+        waiting.until(waits)
+        thread.join(0.1)
+        assert thread.is_alive() and loader.loaded == []
         elsewhere = cached_array(path.parents[1] / "elsewhere" / "rows.npy", sources, recipe)
         for suffix in (".json", ".npy"):
             written = path.parents[1] / "elsewhere" / f"rows{suffix}"
             os.replace(written, path.with_suffix(suffix))
         loader.loaded.clear()
-    waiting.join(10)
+    thread.join(waiting.HANG_S)
     assert values(found[0]) == values(elsewhere) and loader.loaded == []
-    assert f"another process is preparing {path.parent}" in capsys.readouterr().out
 
 
 # --- What does not depend on how it was computed

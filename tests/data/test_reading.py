@@ -5,11 +5,11 @@ import pathlib
 import signal
 import subprocess
 import sys
-import time
 
 import numpy as np
 import pytest
 
+import waiting
 from qvae_jax.data import reading
 from qvae_jax.system.errors import UserError
 
@@ -108,10 +108,7 @@ def test_readers_leave_jax_out_and_end_with_the_main_process(data_set):
     finally:
         process.kill()
         process.communicate()
-    deadline_s = time.monotonic() + 10
-    while any(_runs(reader) for reader in readers):
-        assert time.monotonic() < deadline_s, "a reader outlives the main process"
-        time.sleep(0.05)
+    waiting.until(lambda: not any(_runs(reader) for reader in readers))
 
 
 def _runs(process: pathlib.Path) -> bool:

@@ -13,6 +13,7 @@ import pytest
 
 import killed_run
 import small_run
+import waiting
 from qvae_jax.models import stored
 
 REPOSITORY = pathlib.Path(__file__).parents[2]
@@ -35,7 +36,11 @@ def start(data_set, workdir, *moment) -> int:
         *moment,
     ]
     done = subprocess.run(
-        list(map(str, command)), env=environment, capture_output=True, text=True, timeout=300
+        list(map(str, command)),
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=waiting.HANG_S,
     )
     assert done.returncode in (0, -signal.SIGKILL), (moment, done.stdout, done.stderr)
     return done.returncode

@@ -133,7 +133,7 @@ def browser():
         options.add_argument(f"--{flag}")
     options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
     driver = webdriver.Chrome(options, service(programs["chromedriver"]))
-    driver.set_script_timeout(60)
+    driver.set_script_timeout(110)  # selenium itself waits for 120 s
     driver.execute_cdp_cmd("Network.enable", {})
     offline = {"offline": True, "latency": 0, "downloadThroughput": 0, "uploadThroughput": 0}
     driver.execute_cdp_cmd("Network.emulateNetworkConditions", offline)
@@ -221,7 +221,7 @@ def test_a_player_plays(at_the_page):
           ? (player.pause(), done(player.currentTime)) : null);
         player.play().catch(error => done(String(error)));"""
     )
-    assert 0.2 < reached_s < GENERATED_S
+    assert 0.2 < reached_s <= GENERATED_S + 0.001  # its end, where the browser was kept waiting
 
 
 def test_each_picture_is_drawn(at_the_page):

@@ -309,7 +309,7 @@ def test_the_largest_encoder_is_ported_within_4_gb(measured_process, tmp_path):
     path = tmp_path / "mn40_as_mAP_484.pt"
     torch.save(to_torch.encoder_state_dict(drawn, 4.0), path)
     del drawn
-    finished, peak_bytes = measured_process(path, tmp_path / "model")
+    finished, peak_bytes, _ = measured_process(path, tmp_path / "model")
     assert finished.status == 0, finished.err
     assert "68,427,303 parameters" in finished.out
     print(f"peak {peak_bytes / 1e9:.2f} GB")
