@@ -9,12 +9,12 @@ import signal
 import subprocess
 import sys
 
-import jax
 import pytest
 import soundfile
 from absl import flags
 from absl.testing import flagsaver
 
+import compiling
 import small_run
 import waiting
 from qvae_jax import command_line
@@ -27,11 +27,7 @@ QUICKSTART = "--config=configs/quickstart.py"
 
 def started(*arguments: str, cwd: pathlib.Path = REPOSITORY) -> subprocess.Popen:
     """A command, sharing this session's compiled programs."""
-    environment = os.environ | {
-        "PYTHONPATH": str(REPOSITORY / "tests/support"),
-        "JAX_COMPILATION_CACHE_DIR": jax.config.jax_compilation_cache_dir,
-        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.2",
-    }
+    environment = compiling.environment(PYTHONPATH=str(REPOSITORY / "tests/support"))
     return subprocess.Popen(
         [sys.executable, str(REPOSITORY / "main.py"), *arguments],
         cwd=cwd,

@@ -1,14 +1,14 @@
 """What an installed package has: all rooms, all requirements, one command; and a silent import."""
 
 import importlib
-import os
 import pathlib
 import subprocess
 import sys
 import tomllib
 
-import jax
 import pytest
+
+import compiling
 
 REPOSITORY = pathlib.Path(__file__).parents[1]
 FIXTURES = REPOSITORY / "tests" / "fixtures"
@@ -69,7 +69,7 @@ def test_loading_a_model_prints_nothing(name):
     loaded = subprocess.run(
         [sys.executable, "-c", program, FIXTURES / name],
         cwd=REPOSITORY,
-        env=os.environ | {"JAX_COMPILATION_CACHE_DIR": jax.config.jax_compilation_cache_dir},
+        env=compiling.environment(),
         capture_output=True,
         text=True,
         check=False,

@@ -11,6 +11,7 @@ import jax
 import numpy as np
 import pytest
 
+import compiling
 import killed_run
 import small_run
 import waiting
@@ -22,12 +23,9 @@ KILLS_IN_A_RUN = 12
 
 def start(data_set, workdir, *moment) -> int:
     """The exit status of a start of the run; it may be killed, but must not fail."""
-    environment = os.environ | {
-        "JAX_PLATFORMS": "cpu",
-        "JAX_COMPILATION_CACHE_DIR": jax.config.jax_compilation_cache_dir,
-        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.2",
-        "PYTHONPATH": f"{REPOSITORY}:{REPOSITORY / 'tests/support'}",
-    }
+    environment = compiling.environment(
+        JAX_PLATFORMS="cpu", PYTHONPATH=f"{REPOSITORY}:{REPOSITORY / 'tests/support'}"
+    )
     command = [
         sys.executable,
         str(REPOSITORY / "tests/support/killed_run.py"),

@@ -48,9 +48,7 @@ def reserved_address() -> Iterator[str]:
 def started(
     data_set, workdir, address: str, count: int, number: int, *moment, devices: int = 1, **changes
 ):
-    environment = virtual_devices.environment(
-        devices, JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS="0.2"
-    )
+    environment = virtual_devices.environment(devices)
     program = REPOSITORY / "tests/support/two_hosts.py"
     settings = json.dumps(changes)
     command = [sys.executable, program, data_set, workdir, address, count, number, settings]
