@@ -49,7 +49,7 @@ def _waveforms(sample: Sample) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 def _drawn(sample: Sample, players: Sequence[Player]) -> list[figures.Sound]:
     """The sounds of a sample's own picture."""
     return [
-        figures.Sound(waveform, SAMPLE_RATE_HZ, f"{player.role}\n{player.notes[0]}")
+        figures.Sound(waveform, SAMPLE_RATE_HZ, player.role, player.notes[0])
         for player, waveform in zip(players, _waveforms(sample))
     ]
 
