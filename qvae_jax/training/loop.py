@@ -18,6 +18,11 @@ from qvae_jax.training.setup import Setup
 from qvae_jax.training.state import Progress, TrainState
 from qvae_jax.training.step_report import StepReport, require_finite_state
 
+# SIGHUP comes where the terminal is closed or the connection to it is lost; Windows has none.
+STOPPING = tuple(
+    getattr(signal, name) for name in ("SIGTERM", "SIGINT", "SIGHUP") if hasattr(signal, name)
+)
+
 
 class EpochAction(NamedTuple):
     """Something to look at or hear, made at the end of an epoch; training does not depend on it.
@@ -50,7 +55,7 @@ def run_steps(
 ) -> bool:
     """All steps after first_step; false where a signal ended them early.
 
-    SIGTERM and SIGINT end them after the step that is being taken, which is then saved.
+    SIGTERM, SIGINT and SIGHUP end them after the step that is being taken, which is then saved.
     Raises UserError where a loss is not finite or a checkpoint cannot be saved.
     """
     epochs = _EpochEnds(setup, kept, log, actions)
@@ -133,8 +138,14 @@ class _EpochEnds:
             return
         last = step >= self._setup.num_steps or self._setup.stops_early(progress)
         due = [action for action in self._actions if action.is_due(epoch, last)]
-        missing = [a for a in due if not hosts.writer_says(a.is_done(self._setup, epoch))]
+        missing = [a for a in due if not hosts.writer_says(self._is_done(a, epoch))]
         self._act(missing, state, epoch, step)
+
+    def _is_done(self, action: EpochAction, epoch: int) -> bool:
+        try:
+            return action.is_done(self._setup, epoch)
+        except OSError:  # of a folder that cannot be looked into; the action itself will say so
+            return False
 
     def _validate(self, state: TrainState, epoch: int, step: int) -> dict[str, dict[str, float]]:
         """Mean loss and terms of each validated part, logged."""
@@ -160,7 +171,7 @@ class _EpochEnds:
                     self._failed.add(action.name)
                     tqdm.write(
                         f"the {action.name} of epoch {epoch} could not be made "
-                        f"({first_line(error)}); the run goes on. Where it happens again, "
+                        f"({first_line(error).rstrip('.')}); the run goes on. Where it happens again, "
                         "nothing is said."
                     )
         self._log.flush()
@@ -181,7 +192,10 @@ def save(
 
 @contextlib.contextmanager
 def _stop_signals() -> Iterator[Callable[[], bool]]:
-    """A function that tells whether SIGTERM or SIGINT has come; a second one acts as usual."""
+    """A function that tells whether one of STOPPING has come; a second one acts as usual.
+
+    One that the process ignores, as under nohup, goes on being ignored.
+    """
     received = []
     previous = {}
 
@@ -189,8 +203,9 @@ def _stop_signals() -> Iterator[Callable[[], bool]]:
         received.append(number)
         signal.signal(number, previous[number])
 
+    heeded = [number for number in STOPPING if signal.getsignal(number) is not signal.SIG_IGN]
     try:
-        for number in (signal.SIGTERM, signal.SIGINT):
+        for number in heeded:
             previous[number] = signal.signal(number, remember)
     except ValueError:  # signals reach the main thread only; elsewhere there is nothing to catch
         previous = {}

@@ -79,7 +79,7 @@ def set_up(
     """The set-up of a run of this model, whose encoder learns in these layers, and its optimiser.
 
     The model may have shapes alone. Raises UserError where a batch is too small or does not divide
-    by the devices.
+    by the devices, and where BatchNorm is to evaluate on a batch of which it has no statistics.
     """
     examples = prepared.parts["train"]
     placement = devices.arrange(config.parallel, config.batch_norm)
@@ -117,6 +117,8 @@ def set_up(
         **cut,
     )
     evaluate = functools.partial(loss.evaluate, batch_statistics=config.validation.batch_statistics)
+    if config.validation.batch_statistics and hasattr(model.decoder, "stem"):
+        _check_batch_statistics(config, prepared, batch_size)
     setup = Setup(
         config=config,
         workdir=workdir,
@@ -148,6 +150,23 @@ def _batch_size(config, num_examples: int, placement: devices.Placement) -> int:
     num_parts = config.training.accumulation_steps
     devices.check_batch_size(batch_size, placement.mesh.size, num_parts)
     return batch_size
+
+
+def _check_batch_statistics(config, prepared: Prepared, batch_size: int) -> None:
+    """Raises UserError where a part's last batch holds one pair, and a decoder's stem one value.
+
+    The other decoders' first BatchNorm sees three time steps, of which there are statistics.
+    """
+    shown = config.logging.num_samples
+    for part, examples in prepared.parts.items():
+        for count in (len(examples), min(shown, len(examples))):
+            if count % batch_size == 1:
+                raise UserError(
+                    f"validation.batch_statistics: the last batch of {count} pairs of {part} holds "
+                    f"a single one of {batch_size}, of which BatchNorm has no variance: change "
+                    "training.batch_size or logging.num_samples, or set "
+                    "validation.batch_statistics to False."
+                )
 
 
 def _batch_norm_layers(config, trained: frozenset[int]) -> frozenset[int]:
