@@ -113,9 +113,13 @@ def read_metrics(workdir: str | pathlib.Path, *, leave_out_damaged: bool = False
 
 
 def _parsed(line: bytes) -> tuple[object, bool]:
-    """A line's JSON value, and whether it is one."""
+    """A line's JSON value, and whether the line is whole: one that a kill has cut short is text."""
     try:
-        return json.loads(line.decode("utf-8")), True
+        text = line.decode("utf-8")
+    except UnicodeDecodeError:
+        return None, True
+    try:
+        return json.loads(text), True
     except (ValueError, RecursionError):
         return None, False
 
