@@ -192,10 +192,14 @@ def averaged(saved: Mapping, model_variables: Variables) -> Variables:
 
 
 def checked_variables(tree: Mapping, expected: Variables, *, where: str) -> Variables:
-    """The variables in a checkpoint's tree, after comparing names and shapes with `expected`."""
+    """The variables in a checkpoint's tree, after comparing names and shapes with `expected`.
+
+    Raises UserError where they differ, and where a number is not finite.
+    """
     _require_parts(tree, Variables._fields, where=where)
     for part in Variables._fields:
         compare(tree[part], getattr(expected, part), where=where)
+        _require_finite(tree[part], where=where)
     return Variables(tree["params"], tree["batch_stats"])
 
 
@@ -214,6 +218,16 @@ def compare(found: Mapping, expected: Mapping, *, where: str) -> None:
             f"{where} does not fit the configured model: {'; '.join(differences[:5])}{more}. "
             "Set config.model to what the checkpoint was made with, or name another checkpoint."
         )
+
+
+def _require_finite(arrays: Mapping, *, where: str) -> None:
+    for name, array in arrays.items():
+        if not np.isfinite(array).all():
+            raise UserError(
+                f"{where} is damaged: {name} holds a number that is not finite. Name another "
+                "checkpoint; of a run, remove the folder of its last step, so that an earlier one "
+                "is used."
+            )
 
 
 def _check_same_model(directory: str, found: QVAEConfig, wanted: QVAEConfig) -> None:

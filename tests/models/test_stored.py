@@ -84,6 +84,16 @@ def test_a_model_that_does_not_fit_is_refused(tmp_path, change, message):
     assert str(tmp_path / "model") in str(raised.value)
 
 
+@pytest.mark.parametrize("number", [np.nan, np.inf])
+@pytest.mark.parametrize("name", ["decoder.bias", "norm.mean"])
+def test_a_number_that_is_not_finite_is_refused(tmp_path, name, number):
+    spoilt = model()
+    next(part for part in spoilt if name in part)[name][3] = number
+    stored.save_model(tmp_path / "model", DESCRIPTION, spoilt)
+    with pytest.raises(UserError, match=f"model is damaged: {name} holds a number"):
+        stored.load_arrays(tmp_path / "model", model())
+
+
 def test_only_the_first_differences_are_listed():
     found, expected = arrays(**{f"a{i}": (1,) for i in range(9)}), arrays(b=(1,))
     with pytest.raises(UserError, match="b is missing; a0 .* and 5 more") as raised:
