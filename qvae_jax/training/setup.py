@@ -162,9 +162,9 @@ def _check_batch_statistics(config, prepared: Prepared, batch_size: int) -> None
         for count in (len(examples), min(shown, len(examples))):
             if count % batch_size == 1:
                 raise UserError(
-                    f"validation.batch_statistics: the last batch of {count} pairs of {part} holds "
-                    f"a single one of {batch_size}, of which BatchNorm has no variance: change "
-                    "training.batch_size or logging.num_samples, or set "
+                    f"validation.batch_statistics: the last batch of {part} holds a single pair "
+                    f"({count} in batches of {batch_size}), of which BatchNorm has no variance: "
+                    "change training.batch_size or logging.num_samples, or set "
                     "validation.batch_statistics to False."
                 )
 

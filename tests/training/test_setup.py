@@ -60,9 +60,9 @@ def test_a_batch_holds_no_more_than_there_is_and_two_at_least(tmp_path):
     ("counts", "num_samples", "refused"),
     [
         ({"train": 4, "interpolation": 6}, 0, None),
-        ({"train": 4, "interpolation": 5}, 0, "5 pairs of interpolation"),
-        ({"train": 1}, 8, "1 pairs of train"),
-        ({"train": 4}, 1, "1 pairs of train"),
+        ({"train": 4, "interpolation": 5}, 0, r"interpolation holds a single pair \(5 in"),
+        ({"train": 1}, 8, r"train holds a single pair \(1 in"),
+        ({"train": 4}, 1, r"train holds a single pair \(1 in"),
     ],
 )
 def test_one_pair_has_no_batch_statistics(tmp_path, counts, num_samples, refused):
