@@ -34,17 +34,27 @@ def lettering(text: str) -> Lettering:
 
     Says once in a process that there are such characters.
     """
-    drawn, families = [], [OWN_FAMILY]
+    drawn, families, base = [], [OWN_FAMILY], None
     for character in unicodedata.normalize("NFC", text):
         category = unicodedata.category(character)
         if category == UNSEEN_CATEGORY or ord(character) in SELECTORS:
             continue
         character = " " if category == SPACES else character
-        family = _family_of(character)
+        family = _family_after(base, character)
         drawn.append(_escaped(character) if family is None else character)
-        if family not in (None, *families):
-            families.append(family)
+        base = family or OWN_FAMILY
+        if base not in families:
+            families.append(base)
     return Lettering("".join(drawn), tuple(families))
+
+
+def _family_after(base: str | None, character: str) -> str | None:
+    """The family that draws a character after one of the family base; None where none does."""
+    family = _family_of(character)
+    if base is None or unicodedata.category(character) not in MARKS:
+        return family
+    # A mark is drawn as one with what stands before it, by the same font.
+    return base if family and ord(character) in _characters(base) else None
 
 
 def _escaped(character: str) -> str:

@@ -30,7 +30,8 @@ except UserError as error:
 def drawn_elsewhere(path, **settings) -> tuple[int, str]:
     """Exit status and all that is said by a process of its own that draws a picture."""
     folder = settings.pop("folder", REPOSITORY)
-    environment = os.environ | {"PYTHONPATH": str(REPOSITORY)} | settings
+    paths = os.pathsep.join([str(REPOSITORY), *filter(None, [os.environ.get("PYTHONPATH")])])
+    environment = os.environ | {"PYTHONPATH": paths} | settings
     command = [sys.executable, "-c", DRAW, str(path)]
     done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
     return done.returncode, done.stdout + done.stderr

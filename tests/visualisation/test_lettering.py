@@ -133,7 +133,14 @@ def test_scripts_from_the_right_are_drawn_where_they_can_be_placed(fonts, monkey
     assert lettering.lettering(text).text.isascii()
 
 
-@settings(max_examples=20, deadline=None)
+def test_a_mark_is_drawn_by_the_font_of_what_it_marks(fonts, monkeypatch):
+    monkeypatch.setattr(ft2font, "__libraqm_version__", "0.10", raising=False)
+    fonts("Marks", f"\u0949{DOG}")
+    assert lettering.lettering("a\u0949").text == "a\\u0949"
+    assert lettering.lettering(f"{DOG}\u0949") == Lettering(f"{DOG}\u0949", (OWN, "Marks"))
+
+
+@settings(derandomize=True, max_examples=20, deadline=None)
 @given(st.text(st.characters(), max_size=12))
 @example("\0\ud800\U0010ffff")
 def test_no_text_makes_matplotlib_warn(text):
