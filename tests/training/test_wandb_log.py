@@ -6,6 +6,7 @@ import os
 import sys
 import time
 import types
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -62,6 +63,16 @@ def log_all(log) -> None:
     log.write(2, "interpolation", {"total": 3.0})
     log.write_audio(2, "train_01", np.zeros(9, np.float32), 22_050)
     log.flush()
+
+
+def test_a_setting_that_wandb_refuses_is_named(tmp_path, fake, capsys):
+    pydantic = pytest.importorskip("pydantic", reason="comes with wandb")
+    settings = pydantic.create_model("Settings", mode=(Literal["online", "offline"], ...))
+    fake.Settings = lambda **given: settings(mode="nonsense")
+    opened(tmp_path).close()
+    told = capsys.readouterr().out
+    assert told.startswith("wandb failed (of its settings, mode: Input should be 'online' or")
+    assert told.count("\n") == 1
 
 
 def test_numbers_and_audio_reach_wandb(tmp_path, fake):
