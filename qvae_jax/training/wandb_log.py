@@ -75,7 +75,7 @@ def _settings_explained() -> Iterator[None]:
     try:
         yield
     except ValueError as error:
-        if not hasattr(error, "errors"):  # which those of pydantic have; their text begins with a count
+        if not hasattr(error, "errors"):  # which pydantic's have; their first line is a count
             raise
         said = (f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
         raise ValueError(f"of its settings, {'; '.join(said)}") from error
