@@ -23,6 +23,9 @@ STOPPING = tuple(
     getattr(signal, name) for name in ("SIGTERM", "SIGINT", "SIGHUP") if hasattr(signal, name)
 )
 
+# Also where a shell started the process in the background, and with SIGINT ignored.
+ALWAYS_HEEDED = (signal.SIGTERM, signal.SIGINT)
+
 
 class EpochAction(NamedTuple):
     """Something to look at or hear, made at the end of an epoch; training does not depend on it.
@@ -194,7 +197,7 @@ def save(
 def _stop_signals() -> Iterator[Callable[[], bool]]:
     """A function that tells whether one of STOPPING has come; a second one acts as usual.
 
-    One that the process ignores, as under nohup, goes on being ignored.
+    SIGHUP goes on being ignored where the process ignores it, as under nohup.
     """
     received = []
     previous = {}
@@ -203,10 +206,11 @@ def _stop_signals() -> Iterator[Callable[[], bool]]:
         received.append(number)
         signal.signal(number, previous[number])
 
-    heeded = [number for number in STOPPING if signal.getsignal(number) is not signal.SIG_IGN]
     try:
-        for number in heeded:
+        for number in STOPPING:
             previous[number] = signal.signal(number, remember)
+            if number not in ALWAYS_HEEDED and previous[number] is signal.SIG_IGN:
+                signal.signal(number, signal.SIG_IGN)
     except ValueError:  # signals reach the main thread only; elsewhere there is nothing to catch
         previous = {}
     try:
