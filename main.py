@@ -1,9 +1,6 @@
 """The command line in a checkout; an installed package has the command `qvae` for it."""
 
-from qvae_jax.system import memory
+from qvae_jax.__main__ import main
 
 if __name__ == "__main__":
-    memory.restart_with_huge_pages()  # before anything slow is imported
-    from qvae_jax import command_line
-
-    command_line.run()
+    main()

@@ -37,8 +37,8 @@ from qvae_jax.training.qvae_loss import QVAELoss
 from qvae_jax.training.step import StepOptions, make_train_step
 from tests.support import golden_rules, torch_reference
 from weight_port import names, port, to_torch, torch_forward
-from weight_port.source import QVAE as QVAE_KIND
 from weight_port.source import Source
+from weight_port.weight_sets import QVAE as QVAE_KIND
 
 BOUND = 1e-4  # on the largest difference over the largest value, checked before timing
 LATENT_DIM = 64

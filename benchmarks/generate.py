@@ -239,6 +239,7 @@ def _command(folder: pathlib.Path, inputs: pathlib.Path, output_dir: pathlib.Pat
         f"--checkpoint={folder / 'model'}",
         f"--inputs={inputs}",
         f"--output_dir={output_dir}",
+        "--existing=replace",  # what the round before wrote
     ]
 
 

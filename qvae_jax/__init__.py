@@ -24,6 +24,6 @@ def load(path: str | os.PathLike):
         # Not at the top, so that importing the package does not take JAX's seconds.
         from qvae_jax.generation.model import load
 
-        return load(path)
+        return load(os.path.expanduser(path))
     finally:
         absl_logger.disabled = was_disabled

@@ -1,72 +1,63 @@
 """The command line: `qvae --mode=MODE --config=CONFIG --workdir=FOLDER`.
 
-modes/request_flags.py makes the flags of each mode, and knows which modes take a flag.
+modes/request_flags.py makes the flags of each mode, and knows which modes take a flag;
+modes/config_flag.py has --config.
 """
 
-import contextlib
 import importlib
-import pathlib
 import re
-import signal
 import sys
 import warnings
-from typing import NoReturn
 
-import ml_collections
 from absl import app, flags, logging
-from ml_collections import config_flags
 
-from qvae_jax.modes import request_flags
+from qvae_jax.modes import config_flag, request_flags
 from qvae_jax.modes.requests import REQUESTS
-from qvae_jax.system import memory
+from qvae_jax.system import caches, entrance
 from qvae_jax.system.command import command
 from qvae_jax.system.errors import UserError
+from qvae_jax.system.notices import print_notices
 
-try:
-    from qvae_jax import configs
-except ImportError:  # a checkout, where they lie beside the package
-    import configs
-
-CONFIGS = {p.stem: p for p in sorted(pathlib.Path(configs.__file__).parent.glob("[!_]*.py"))}
-HELP = ("help", "helpfull", "helpshort", "h", "?")
+HELP = ("help", "helpfull", "helpshort", "helpxml", "h", "?")
+# What absl says of a value that is none, and what is plainer.
+PLAINLY = {
+    r"invalid literal for int\(\) with base 10: .*": "it takes a whole number",
+    r"could not convert string to float: .*": "it takes a number",
+    r"\('Non-boolean argument to boolean flag', .*\)": "it is either true or false",
+}
 
 _MODE = flags.DEFINE_enum("mode", "train", tuple(REQUESTS), "What to do, by default train.")
-_CONFIG = config_flags.DEFINE_config_file("config", None, request_flags.CONFIG_HELP)
 _COMPILATION_CACHE = flags.DEFINE_bool(
     "compilation_cache",
     True,
     "Keep compiled programs in the user's cache folder; --nocompilation_cache does not.",
 )
+config_flag.define()
 request_flags.define()
 
 
 def run() -> None:
-    """What main.py and the command qvae call."""
-    memory.restart_with_huge_pages()
+    """Runs one mode, as sys.argv says; mistakes of the user are raised as UserError."""
     app.run(main, flags_parser=parse_flags)
 
 
 def main(arguments: list[str]) -> None:
-    """Runs one mode; a mistake of the user ends it with one line and exit status 1."""
-    _silence_orbax()
-    sys.stdout.reconfigure(errors="backslashreplace")  # names of files may hold any bytes
-    try:
-        if len(arguments) > 1:
-            flag = "mode" if arguments[1] in REQUESTS else "inputs"
-            raise UserError(f"{arguments[1]!r} is not a flag: write --{flag}={arguments[1]}.")
-        run_mode(_MODE.value)
-    except UserError as error:
-        _exit_with(str(error))
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        sys.exit(128 + signal.SIGINT)
+    """Runs one mode, after the flags are parsed; arguments are what was not parsed."""
+    _silence_libraries()
+    print_notices()
+    if len(arguments) > 1:
+        raise UserError(f"{arguments[1]!r} is not a flag: write {_as_flag(arguments[1])}.")
+    run_mode(_MODE.value)
 
 
 def run_mode(mode: str) -> None:
     """Checks the flags, then imports the mode and what it needs, which takes seconds, and calls it."""
     request_flags.check(mode)
-    config = [_checked_config()] if "config" in request_flags.FLAGS[mode] else []
-    function = getattr(importlib.import_module(f"qvae_jax.modes.{mode}"), mode)
+    needed = getattr(REQUESTS[mode], "needs_cache_folder", False)
+    caches.prepare_for_libraries(required=needed)
+    with entrance.importing():
+        config = [config_flag.checked_config()] if "config" in request_flags.FLAGS[mode] else []
+        function = getattr(importlib.import_module(f"qvae_jax.modes.{mode}"), mode)
     if "jax" in sys.modules and _COMPILATION_CACHE.value:
         from qvae_jax.system import compilation_cache
 
@@ -75,53 +66,26 @@ def run_mode(mode: str) -> None:
 
 
 def parse_flags(arguments: list[str]) -> list[str]:
-    """Parses the flags and returns the other arguments; a mistake ends the program as in main."""
+    """Parses the flags and returns the other arguments; a mistake is a UserError."""
     if any(a.startswith("-") and a.lstrip("-") in HELP for a in arguments[1:]):
-        with contextlib.suppress(BrokenPipeError):  # a pager may end before the text does
-            print(_help(), flush=True)
+        print(_help())
         sys.exit()
+    config_flag.check_names(arguments[1:])
     try:
-        return flags.FLAGS(_with_paths_of_configs(arguments))
+        return flags.FLAGS(config_flag.with_paths_of_configs(arguments))
     except flags.Error as error:
-        _exit_with(f"{_first_and_last_line(error)} ({command()} --help lists the flags)")
+        said = _first_and_last_line(error)
+        raise UserError(f"{said} ({command()} --help lists the flags)") from error
     except Exception as error:  # a config file's code may raise anything
-        # ml_collections wraps the KeyError of an unknown setting into an AttributeError.
-        cause = error.args[0] if error.args and isinstance(error.args[0], KeyError) else error
-        if isinstance(cause, KeyError):
-            _exit_with(f"--config has no such setting: {cause.args[0]}")
-        last_line = str(error).strip().splitlines()[-1].strip()
-        _exit_with(f"--config cannot be used ({type(error).__name__}): {last_line}")
+        raise UserError(config_flag.explained(error)) from error
 
 
-def _with_paths_of_configs(arguments: list[str]) -> list[str]:
-    """The arguments, with a path for each config that is given by its name alone."""
-
-    def with_path(found: re.Match) -> str:
-        flag, name = found.groups()
-        return flag + (name if pathlib.Path(name).is_file() else str(CONFIGS.get(name, name)))
-
-    joined = "\0".join(arguments)  # a flag and its value are one argument or two
-    return re.sub(r"(?<![^\0])(--?config[=\0])(\w+)(?![^\0])", with_path, joined).split("\0")
-
-
-def _checked_config() -> ml_collections.ConfigDict:
-    """The config given by --config: it has the settings of configs/vimsketch.py and no others."""
-    config = _CONFIG.value
-    path = flags.FLAGS["config"].config_filename
-    if not pathlib.Path(path.partition(":")[0]).is_file():
-        raise UserError(
-            f"the config file {path!r} does not exist: name a file, or one of {', '.join(CONFIGS)}."
-        )
-    if not isinstance(config, ml_collections.ConfigDict):
-        raise UserError(
-            f"{path} gives no config: its get_config() must return a ConfigDict, as those of "
-            "configs/ do."
-        )
-    from configs import vimsketch
-    from qvae_jax import configuration
-
-    configuration.check_settings(config, vimsketch.get_config(), where=path)
-    return config
+def _as_flag(argument: str) -> str:
+    """How a word that stands alone was probably meant."""
+    name = argument.partition("=")[0]
+    if name in flags.FLAGS or name in HELP:
+        return f"--{argument}"
+    return f"--{'mode' if argument in REQUESTS else 'inputs'}={argument}"
 
 
 def _help() -> str:
@@ -137,12 +101,20 @@ def _help() -> str:
 def _first_and_last_line(error: Exception) -> str:
     """The first and the last line, which says what was raised, of a message with a traceback."""
     lines = str(error).strip().splitlines()
-    return lines[0] if len(lines) == 1 else f"{lines[0]} {lines[-1].strip()}"
+    if len(lines) > 1:
+        return f"{lines[0]} {lines[-1].strip()}"
+    for pattern, plainer in PLAINLY.items():
+        lines[0] = re.sub(pattern, plainer, lines[0])
+    return lines[0]
 
 
-def _silence_orbax() -> None:
-    """Silences what Orbax prints when a save or restore fails; its exception becomes our one line."""
+def _silence_libraries() -> None:
+    """Silences what Orbax prints when a save or restore fails; its exception becomes our one line.
+
+    And joblib, which librosa imports, where there is no shared memory: nothing here needs it.
+    """
     logging.set_verbosity(logging.FATAL)
+    warnings.filterwarnings("ignore", ".*joblib will operate in serial mode")
     warnings.filterwarnings("ignore", "coroutine .* was never awaited")
     sys.unraisablehook = _show_unraisable
 
@@ -152,8 +124,3 @@ def _show_unraisable(unraisable) -> None:
     # once, and the thread of every other array then complains about that.
     if str(unraisable.exc_value) != "Event loop is closed":
         sys.__unraisablehook__(unraisable)
-
-
-def _exit_with(message: str) -> NoReturn:
-    print("error: " + " ".join(message.splitlines()), file=sys.stderr)
-    sys.exit(1)

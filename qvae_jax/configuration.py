@@ -16,6 +16,7 @@ from qvae_jax.models.qvae import QVAEConfig
 from qvae_jax.models.variables import Variables
 from qvae_jax.system import files
 from qvae_jax.system.errors import UserError
+from qvae_jax.system.paths import local_path
 
 CONFIG_FILE = "config.json"
 # A run goes on only with the model and the data split it began with; all else may be changed.
@@ -68,6 +69,13 @@ ENCODER_SETTINGS = (
 )
 # A reset begins another run with the weights of this one: what learns may change too.
 FIXED_IN_A_RESET = ("model", "data.input_duration_s")
+PATHS = (
+    "data.dataset_dir",
+    "data.cache_dir",
+    "data.folds_dir",
+    "model.encoder_checkpoint",
+    "model.checkpoint",
+)
 LARGEST_SEED = 2**32 - 1  # NumPy's legacy generator takes no larger one
 LARGEST = math.inf
 # The lowest and the highest value that make sense, both of them allowed.
@@ -135,6 +143,18 @@ def check_settings(
             f"{where} does not hold the settings of configs/vimsketch.py: {'; '.join(faults)}. "
             "Start a config from vimsketch.get_config() and change its values."
         )
+
+
+def expand_paths(config: ml_collections.ConfigDict) -> None:
+    """Replaces ~ and ~USER in all settings that are paths; UserError names one that is none."""
+    for name in PATHS:
+        path = value(config, name)
+        if not isinstance(path, str):
+            raise UserError(f"{name} is {path!r}: set it to a path, in quotes.")
+        try:
+            config.update_from_flattened_dict({name: local_path(path)})
+        except UserError as error:
+            raise UserError(f"{name}: {error}") from error
 
 
 def check(config: ml_collections.ConfigDict) -> None:

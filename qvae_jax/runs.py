@@ -95,8 +95,8 @@ def read_metrics(workdir: str | pathlib.Path, *, leave_out_damaged: bool = False
     """
     path = pathlib.Path(workdir) / METRICS_FILE
     try:
-        lines = path.read_text("utf-8").rstrip().splitlines()
-    except (OSError, ValueError) as error:
+        lines = path.read_bytes().rstrip().splitlines()
+    except OSError as error:
         raise UserError(
             f"{path} cannot be read ({error}): name the workdir of a run that has trained."
         ) from error
@@ -112,10 +112,14 @@ def read_metrics(workdir: str | pathlib.Path, *, leave_out_damaged: bool = False
     return entries
 
 
-def _parsed(line: str) -> tuple[object, bool]:
-    """A line's JSON value, and whether it is one."""
+def _parsed(line: bytes) -> tuple[object, bool]:
+    """A line's JSON value, and whether the line is whole: one that a kill has cut short is text."""
     try:
-        return json.loads(line), True
+        text = line.decode("utf-8")
+    except UnicodeDecodeError:
+        return None, True
+    try:
+        return json.loads(text), True
     except (ValueError, RecursionError):
         return None, False
 

@@ -5,18 +5,42 @@ import shutil
 import warnings
 from pathlib import Path
 
+import hypothesis
 import jax
 import pytest
 
+import compiling
 import small_run
 from qvae_jax.audio.files import read_audio
 from qvae_jax.data import loading, recipes
 
 REPOSITORY = Path(__file__).resolve().parents[1]
+# Files that take longest begin, or one process would end long after the other.
+FIRST = (
+    "modes/test_train.py",
+    "training/test_step.py",
+    "weight_port/test_to_torch.py",
+    "models/test_decoders.py",
+    "test_old_folders.py",
+    "test_losses.py",
+    "modes/test_visualise.py",
+    "modes/test_evaluate.py",
+)
 
 
+# Always the same examples, and no clock that a busy machine could miss.
+hypothesis.settings.register_profile("tests", derandomize=True, deadline=None)
+hypothesis.settings.load_profile("tests")
 # Accelerators multiply in fewer bits by default; parity is of float32.
 jax.config.update("jax_default_matmul_precision", "highest")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    def place(item: pytest.Item) -> int:
+        name = item.path.relative_to(REPOSITORY / "tests").as_posix()
+        return FIRST.index(name) if name in FIRST else len(FIRST)
+
+    items.sort(key=place)
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -30,7 +54,8 @@ def compilation_cache(tmp_path_factory) -> None:
         session = session.parent
     if jax.config.jax_compilation_cache_dir is None:
         jax.config.update("jax_compilation_cache_dir", str(session / "compiled"))
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
+    seconds = compiling.WORTH_KEEPING_S
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", seconds)
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
 
 
@@ -81,4 +106,5 @@ def warnings_are_errors():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         warnings.simplefilter("ignore", ResourceWarning)  # of what other tests left to be collected
+        warnings.filterwarnings("ignore", compiling.HALF_AN_ENTRY)
         yield

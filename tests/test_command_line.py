@@ -8,34 +8,35 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
+import warnings
 
-import jax
 import pytest
 import soundfile
 from absl import flags
 from absl.testing import flagsaver
 
+import compiling
 import small_run
+import waiting
 from qvae_jax import command_line
 from qvae_jax.modes import request_flags
 from qvae_jax.runs import read_metrics
+from qvae_jax.system.errors import Notice
 
 REPOSITORY = pathlib.Path(__file__).parents[1]
 QUICKSTART = "--config=configs/quickstart.py"
 
 
-def started(*arguments: str, cwd: pathlib.Path = REPOSITORY) -> subprocess.Popen:
+def started(
+    *arguments: str, cwd: pathlib.Path = REPOSITORY, stdin=None, **variables: str
+) -> subprocess.Popen:
     """A command, sharing this session's compiled programs."""
-    environment = os.environ | {
-        "PYTHONPATH": str(REPOSITORY / "tests/support"),
-        "JAX_COMPILATION_CACHE_DIR": jax.config.jax_compilation_cache_dir,
-        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.2",
-    }
+    environment = compiling.environment(PYTHONPATH=str(REPOSITORY / "tests/support"), **variables)
     return subprocess.Popen(
         [sys.executable, str(REPOSITORY / "main.py"), *arguments],
         cwd=cwd,
         env=environment,
+        stdin=stdin,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -44,7 +45,7 @@ def started(*arguments: str, cwd: pathlib.Path = REPOSITORY) -> subprocess.Popen
 
 def finished(process: subprocess.Popen) -> tuple[int, str, str]:
     """Exit status, standard output and standard error."""
-    output, error = process.communicate(timeout=300)
+    output, error = process.communicate(timeout=waiting.HANG_S)
     return process.returncode, output, error
 
 
@@ -83,6 +84,13 @@ def assert_refused(message: str, process: subprocess.Popen) -> None:
         (["--mode=listen"], "--mode=listen: .*prepare|train|generate|evaluate"),
         (["--mode=evaluate", "--checkpoint=x"], "give --pairs, a folder of pairs"),
         (["--mode"], "--mode"),
+        (["help"], "'help' is not a flag: write --help"),
+        (["workdir=x"], "'workdir=x' is not a flag: write --workdir=x"),
+        (["--wrokdir=x"], "'wrokdir'. Did you mean: workdir"),
+        (["--workdir=a", "--workdir=b"], "--workdir is given more than once"),
+        (["--workdir=gs://bucket/x"], "--workdir=gs://bucket/x: .* is an address"),
+        (["--compilation_cache=maybe"], "--compilation_cache=maybe: it is either true or false"),
+        (["--flagfile=/absent"], "/absent"),
         (["train"], "'train' is not a flag: write --mode=train"),
         (["hum.wav"], "'hum.wav' is not a flag: write --inputs=hum.wav"),
         (["--batch_size=3"], r"'batch_size'.*\(python3 .*main.py --help lists the flags\)"),
@@ -98,8 +106,8 @@ def assert_refused(message: str, process: subprocess.Popen) -> None:
             "--prior_samples takes no imitation",
         ),
         (["--mode=generate", "--variations=few"], "--variations=few"),
-        (["--mode=generate", "--temperature=hot"], "--temperature=hot"),
-        (["--mode=generate", "--seed=1.5"], "--seed=1.5"),
+        (["--mode=generate", "--temperature=hot"], "--temperature=hot: it takes a number"),
+        (["--mode=generate", "--seed=1.5"], "--seed=1.5: it takes a whole number"),
         (["--config=configs/absent.py", "--workdir=x"], "'configs/absent.py' does not exist"),
         (["--config=absent", "--workdir=x"], "does not exist: .* overfit, quickstart, vimsketch"),
         (["--config=configs/absent.py", "--config.training.seed=1"], "configs/absent.py"),
@@ -107,6 +115,11 @@ def assert_refused(message: str, process: subprocess.Popen) -> None:
         (["--config.training.seed=1", QUICKSTART], "before a value for --config"),
         ([QUICKSTART, "--config.training.batchsize=4"], "no such setting: .*batch_size"),
         ([QUICKSTART, "--config.trainin.seed=4"], "no such setting: .*training"),
+        ([QUICKSTART, "--config.training.num-epochs=4"], "did you mean .*num_epochs"),
+        (
+            [QUICKSTART, "--workdir=x", "--config.data.dataset_dir=s3://b"],
+            "data.dataset_dir: .* is an address",
+        ),
         ([QUICKSTART, "--config.training.seed=four"], "config.training.seed=four"),
         ([QUICKSTART, "--config.training=4"], "config.training=4"),
     ],
@@ -157,6 +170,19 @@ def test_mistakes_that_are_found_later_are_one_line_too(tmp_path):
     assert os.listdir(tmp_path) == ["in"]
 
 
+def test_a_backend_that_does_not_start_is_one_line_and_nothing_is_begun(tmp_path):
+    ported = REPOSITORY / "tests/fixtures/ported"
+    modes = [
+        ["--mode=generate", f"--checkpoint={ported}", "--prior_samples=1", "--output_dir=out"],
+        ["--mode=train", "--config=quickstart", "--workdir=run"],
+        ["--mode=prepare", "--config=quickstart", "--workdir=run"],
+    ]
+    processes = [started(*mode, cwd=tmp_path, JAX_PLATFORMS="cuda") for mode in modes]
+    for process in processes:
+        assert_refused("JAX starts no device with JAX_PLATFORMS=cuda", process)
+    assert os.listdir(tmp_path) == []
+
+
 @pytest.mark.parametrize("flag", ["--help", "--helpfull", "-h"])
 def test_help_lists_the_flags_of_each_mode(flag):
     status, output, error = finished(started("--mode=prepare", flag))
@@ -167,26 +193,17 @@ def test_help_lists_the_flags_of_each_mode(flag):
     assert shown == {mode: list(fields) for mode, fields in request_flags.FLAGS.items()}
 
 
-def test_a_config_of_the_working_folder_goes_before_one_that_comes_along(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    named = ["main.py", "--config=quickstart", "-config", "overfit", "quickstart", "--config=mine"]
-    quickstart, overfit = (str(command_line.CONFIGS[name]) for name in ("quickstart", "overfit"))
-    expected = ["main.py", f"--config={quickstart}", "-config", overfit, *named[4:]]
-    assert command_line._with_paths_of_configs(named) == expected
-    (tmp_path / "quickstart").touch()
-    assert command_line._with_paths_of_configs(named)[1] == "--config=quickstart"
+def test_a_notice_is_a_line_on_standard_output(capsys, monkeypatch):
+    def notice(mode):
+        warnings.warn("x.wav is loud", Notice, stacklevel=1)
 
-
-def test_an_interrupt_is_no_traceback(capsys, monkeypatch):
-    def interrupted(mode):
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(command_line, "run_mode", interrupted)
-    monkeypatch.setattr(command_line, "_silence_orbax", lambda: None)
-    with flagsaver.flagsaver(), pytest.raises(SystemExit) as raised:
+    monkeypatch.setattr(command_line, "run_mode", notice)
+    monkeypatch.setattr(command_line, "_silence_libraries", lambda: None)
+    with flagsaver.flagsaver(), warnings.catch_warnings():
+        warnings.simplefilter("default")
         flags.FLAGS.mark_as_parsed()
         command_line.main(["main.py"])
-    assert raised.value.code == 130 and capsys.readouterr().err == "interrupted\n"
+    assert capsys.readouterr() == ("warning: x.wav is loud\n", "")
 
 
 def test_what_orbax_complains_of_is_silenced_and_nothing_else(capsys, monkeypatch):
@@ -201,6 +218,22 @@ def test_what_orbax_complains_of_is_silenced_and_nothing_else(capsys, monkeypatc
     Unraisable.exc_value = ValueError("something else")
     command_line._show_unraisable(Unraisable)
     assert shown == [Unraisable]
+
+
+def test_after_sigterm_nothing_half_done_is_left(tmp_path):
+    out = tmp_path / "out"
+    process = started(
+        "--mode=generate",
+        "--checkpoint=x",
+        "--inputs=-",
+        f"--output_dir={out}",
+        stdin=subprocess.PIPE,
+    )
+    waiting.until(lambda: any(out.glob(".*")), process)
+    process.send_signal(signal.SIGTERM)
+    status, _, error = finished(process)
+    assert (status, error) == (128 + signal.SIGTERM, "terminated\n")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_data_set_is_unpacked_and_looked_over(data_set, tmp_path):
@@ -227,9 +260,7 @@ def test_the_modes_from_end_to_end(data_set, frozen_run, tmp_path):
     )
     forever = "--config.training.num_epochs=100000"
     process = started(f"--config={config}", f"--workdir={workdir}", forever, cwd=tmp_path)
-    deadline = time.monotonic() + 200
-    while not (workdir / "checkpoints" / "3").exists() and time.monotonic() < deadline:
-        time.sleep(0.1)
+    waiting.until((workdir / "checkpoints" / "3").exists, process)
     process.send_signal(signal.SIGTERM)
     status, output, error = finished(process)
     assert status == 0 and "error" not in error

@@ -297,3 +297,25 @@ def test_trained_layers(mode, fine_tuned, last_layer, expected):
 def test_layers_that_cannot_be_trained_are_refused(mode, fine_tuned, last_layer, named):
     with pytest.raises(UserError, match=named):
         trained(mode, fine_tuned, last_layer)
+
+
+# --- Paths
+
+
+def test_every_setting_that_is_a_path_is_listed_as_one():
+    named = configuration._names(vimsketch.get_config().to_dict())
+    ends = ("_dir", "checkpoint", "_path", "_folder")
+    assert {name for name in named if name.endswith(ends)} == set(configuration.PATHS)
+
+
+@pytest.mark.parametrize("name", configuration.PATHS)
+def test_a_home_folder_in_a_setting_is_meant_by_its_sign(monkeypatch, name):
+    monkeypatch.setenv("HOME", "/homes/me")
+    config = changed(**{name: "~/x"})
+    config.lock()
+    configuration.expand_paths(config)
+    assert configuration.value(config, name) == "/homes/me/x"
+    with pytest.raises(UserError, match=f"^{name}: 's3://b/x' is an address"):
+        configuration.expand_paths(changed(**{name: "s3://b/x"}))
+    with pytest.raises(UserError, match=f"^{name} is 3: set it to a path, in quotes"):
+        configuration.expand_paths(changed(**{name: 3}))

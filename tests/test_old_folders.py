@@ -1,16 +1,15 @@
 """Folders that earlier code wrote (tests/fixtures/README.md) work in every mode, with its results."""
 
 import json
-import os
 import pathlib
 import shutil
 import subprocess
 import sys
 
-import jax
 import numpy as np
 import pytest
 
+import compiling
 import golden_rules
 import qvae_jax
 import small_run
@@ -47,7 +46,7 @@ def run(tmp_path):
 @pytest.fixture(scope="module")
 def command():
     """command(script, *arguments): what it prints, once it has ended well."""
-    environment = os.environ | {"JAX_COMPILATION_CACHE_DIR": jax.config.jax_compilation_cache_dir}
+    environment = compiling.environment()
 
     def run_command(*arguments):
         finished = subprocess.run(

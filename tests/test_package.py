@@ -1,14 +1,15 @@
 """What an installed package has: all rooms, all requirements, one command; and a silent import."""
 
 import importlib
-import os
 import pathlib
 import subprocess
 import sys
 import tomllib
 
-import jax
 import pytest
+
+import compiling
+import qvae_jax
 
 REPOSITORY = pathlib.Path(__file__).parents[1]
 FIXTURES = REPOSITORY / "tests" / "fixtures"
@@ -60,7 +61,7 @@ def test_requirements_are_one_list():
 def test_the_command_is_what_main_calls():
     module, _, function = SETTINGS["project"]["scripts"]["qvae"].partition(":")
     assert callable(getattr(importlib.import_module(module), function))
-    assert f"{module.rpartition('.')[2]}.{function}()" in (REPOSITORY / "main.py").read_text()
+    assert f"from {module} import {function}" in (REPOSITORY / "main.py").read_text()
 
 
 @pytest.mark.parametrize("name", ["run", "ported"])
@@ -69,12 +70,17 @@ def test_loading_a_model_prints_nothing(name):
     loaded = subprocess.run(
         [sys.executable, "-c", program, FIXTURES / name],
         cwd=REPOSITORY,
-        env=os.environ | {"JAX_COMPILATION_CACHE_DIR": jax.config.jax_compilation_cache_dir},
+        env=compiling.environment(),
         capture_output=True,
         text=True,
         check=False,
     )
     assert (loaded.returncode, loaded.stdout, loaded.stderr) == (0, "", "")
+
+
+def test_a_model_is_loaded_from_a_home_folder(monkeypatch):
+    monkeypatch.setenv("HOME", str(FIXTURES))
+    assert qvae_jax.load("~/ported").source["checkpoint"] == str(FIXTURES / "ported")
 
 
 def test_importing_the_package_costs_nothing():

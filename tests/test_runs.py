@@ -175,6 +175,17 @@ def test_a_run_that_has_not_trained_has_no_metrics(tmp_path):
         read_metrics(tmp_path)
 
 
+@pytest.mark.parametrize("rest", [b"\x8d\xff\xfe", GOOD_LINE.encode() + b"\xff\xfe\x00"])
+def test_what_is_no_text_is_named_or_left_out(tmp_path, rest):
+    number = 1 + rest.count(b"\n") + 1
+    for content in (GOOD_LINE.encode() + rest, GOOD_LINE.encode() + rest + b"\n"):
+        written(tmp_path, content)
+        with pytest.raises(UserError, match=f"metrics.jsonl is damaged: line {number} "):
+            read_metrics(tmp_path)
+        found = read_metrics(tmp_path, leave_out_damaged=True)
+        assert found == (number - 1) * [json.loads(GOOD_LINE)]
+
+
 def test_a_last_line_cut_short_is_left_out(tmp_path):
     whole = GOOD_LINE.encode()
     for length in range(1, len(whole) - 1):

@@ -4,21 +4,24 @@ import argparse
 import pathlib
 import sys
 
-import jax
-from absl import logging
+from qvae_jax.system import entrance
+from qvae_jax.system.command import is_checkout
+from qvae_jax.system.errors import UserError, counted
 
-from qvae_jax.system.errors import UserError
+with entrance.importing():
+    import jax
+    from absl import logging
 
-try:
-    import torch  # noqa: F401
-except ModuleNotFoundError:
-    from qvae_jax.system.command import is_checkout
+    try:
+        import torch  # noqa: F401
+    except ModuleNotFoundError:
+        what = "-r weight_port/requirements.txt" if is_checkout() else "'qvae_jax[port]'"
+        sys.exit(f"error: weight_port needs PyTorch, which is not installed: pip install {what}")
 
-    what = "-r weight_port/requirements.txt" if is_checkout() else "'qvae_jax[port]'"
-    sys.exit(f"error: weight_port needs PyTorch, which is not installed: pip install {what}")
-
-from weight_port import names, port, published, to_torch, verify
-from weight_port.source import read_source
+    from qvae_jax.system import caches, platforms
+    from qvae_jax.system.paths import local_path
+    from weight_port import names, port, published, to_torch, unstated, verify
+    from weight_port.source import read_source
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -26,7 +29,11 @@ def main(arguments: list[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     # Orbax also raises what it logs.
     logging.set_verbosity(logging.FATAL)
+    caches.prepare_for_libraries()
     try:
+        platforms.start_backend()
+        options.source = local_path(options.source)
+        options.output = pathlib.Path(local_path(str(options.output)))
         return _to_torch(options) if options.to_torch else _from_torch(options)
     except UserError as error:
         print(f"error: {_on_one_line(str(error))}", file=sys.stderr)
@@ -34,8 +41,10 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _from_torch(options: argparse.Namespace) -> int:
-    source = read_source(_path(options.source), allow_pickle=options.allow_pickle)
-    ported = port.port(source, options.encoder, options.decoder, options.published_as)
+    source = read_source(
+        _path(options.source), allow_pickle=options.allow_pickle, weights=options.weights
+    )
+    ported = port.port(source, **{name: getattr(options, name) for name in port.CHOICES})
     port.write(ported, options.output)
     _report(ported, options.output)
     if not options.verify:
@@ -54,12 +63,12 @@ def _from_torch(options: argparse.Namespace) -> int:
 
 
 def _to_torch(options: argparse.Namespace) -> int:
-    others = ("verify", "encoder", "decoder", "published_as", "allow_pickle")
+    others = ("verify", "weights", *port.CHOICES, "allow_pickle")
     given = [f"--{name}" for name in others if getattr(options, name)]
     if given:
         raise UserError(f"{' and '.join(given)} cannot be combined with --to_torch.")
     count = to_torch.convert(pathlib.Path(options.source), options.output)
-    print(f"{count} tensors written to {options.output}")
+    print(f"{counted(count, 'tensor')} written to {options.output}")
     return 0
 
 
@@ -78,6 +87,12 @@ def _parser() -> argparse.ArgumentParser:
         help="the model folder to write; with --to_torch, the PyTorch file",
     )
     parser.add_argument(
+        "--weights",
+        metavar="NAME",
+        help="which weights to port of a file that holds several sets, such as a model and its "
+        "moving average, or more than the model; its error message lists their names",
+    )
+    parser.add_argument(
         "--encoder",
         choices=port.ENCODERS,
         help=f"which encoder of a QVIM checkpoint to port (default: {port.ENCODERS[0]})",
@@ -88,11 +103,18 @@ def _parser() -> argparse.ArgumentParser:
         help="the decoder of a QVAE checkpoint that does not state it",
     )
     parser.add_argument(
+        "--feature_space",
+        choices=unstated.FEATURE_SPACES,
+        metavar="SPACE",
+        help="what the heads of a QVAE checkpoint read that does not state it: final, or the "
+        "number of a layer",
+    )
+    parser.add_argument(
         "--published_as",
         choices=tuple(published.PUBLISHED),
         metavar="NAME",
-        help="the published model that a renamed EfficientAT file holds, which tells the hop, the "
-        "mel bands and the strides; no tensor does",
+        help="the published model that a renamed EfficientAT file holds or was trained from, which "
+        "tells the hop, the mel bands and the strides; no tensor does",
     )
     parser.add_argument(
         "--allow_pickle",
@@ -137,9 +159,12 @@ def _report(ported: port.Port, output_dir: pathlib.Path) -> None:
     lines = [
         f"{origin['format']} {origin['file']}, sha256 {origin['sha256']}",
         f"{description['kind']}: {', '.join(settings)}",
-        *(f"{n} tensors converted from {name} to float32" for name, n in ported.converted.items()),
+        *(
+            f"{counted(n, 'tensor')} converted from {name} to float32"
+            for name, n in ported.converted.items()
+        ),
         *(f"note: {note}" for note in ported.notes),
-        f"{num_arrays} arrays, {num_parameters:,} parameters, written to {output_dir}",
+        f"{counted(num_arrays, 'array')}, {num_parameters:,} parameters, written to {output_dir}",
     ]
     print(*map(_on_one_line, lines), sep="\n")
 
@@ -147,4 +172,5 @@ def _report(ported: port.Port, output_dir: pathlib.Path) -> None:
 if __name__ == "__main__":
     # Copying arrays needs no accelerator, which may be busy training.
     jax.config.update("jax_platforms", "cpu")
-    sys.exit(main())
+    with entrance.one_line():
+        sys.exit(main())

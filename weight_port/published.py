@@ -5,9 +5,9 @@ import pathlib
 
 from qvae_jax.audio.logmel import FrontEnd
 from qvae_jax.models.mobilenet import STRIDES
+from qvae_jax.system import caches, files
 from qvae_jax.system import fetch as downloads
-from qvae_jax.system import files
-from weight_port.source import sha256_of
+from weight_port.torch_file import sha256_of
 
 PAUSES_S = (1.0, 4.0)  # before new attempts; short, because someone is waiting
 RELEASE = "https://github.com/fschmid56/EfficientAT/releases/download/v0.0.1"
@@ -119,7 +119,7 @@ def fetch(name: str) -> pathlib.Path:
     UserError where the file cannot be downloaded or has another digest.
     """
     entry = PUBLISHED[name]
-    path = files.user_cache_folder() / entry.file
+    path = caches.user_cache_folder() / entry.file
     digest = entry.sha256 or _stored_digest(path)
     checksum = f"sha256:{digest}" if digest else None
     downloads.fetch_file(f"{RELEASE}/{entry.file}", path, checksum=checksum, pauses_s=PAUSES_S)

@@ -5,7 +5,6 @@ import dataclasses
 import io
 import math
 import os
-import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,51 +12,17 @@ import numpy as np
 import soundfile
 import soxr
 
-from qvae_jax.audio import streams
+from qvae_jax.audio import unfinished
+from qvae_jax.audio.levels import is_plausible, warn_of_levels
+from qvae_jax.audio.opening import opened, require_complete
 from qvae_jax.system import files
 from qvae_jax.system.errors import UserError
-
-AUDIO_EXTENSIONS = (
-    ".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3",
-    ".aif", ".aiff", ".aifc", ".au", ".caf", ".w64", ".rf64",
-)  # fmt: skip
-
-# Rates outside this range come from damaged headers, and resampling from them could take terabytes.
-_SAMPLE_RATE_RANGE_HZ = (1_000, 1_000_000)
-
-# The largest values that programs write are 32-bit integers stored as floats without scaling.
-# Anything larger is other bytes, taken for floats.
-_LARGEST_SAMPLE = 2.0**31
 
 _BLOCK_FRAMES = 2**15
 
 # soxr's HQ filters reach less than 2048 samples at the lower of the two rates. So with this many
 # samples beyond the end, the resampled samples before it are the same, bit for bit.
 _RESAMPLER_REACH_SAMPLES = 2048
-
-# libsndfile clamps a PCM chunk that runs past the end of its file, and says so only in its log.
-_CLAMPED_CHUNK = re.compile(
-    r"^\s*(?:data|SSND|Data Size)\s*: (\d+) \(should be (\d+)\)", re.MULTILINE
-)
-# A WAV header gives the bytes of a frame in three ways; libsndfile believes the first.
-_FRAME_BYTES = re.compile(r"^\s*Block Align\s*: (\d+)", re.MULTILINE)
-_BYTES_PER_SECOND = re.compile(r"^\s*Bytes/sec\s*: (\d+)", re.MULTILINE)
-_SAMPLE_BYTES = {
-    "PCM_U8": 1, "PCM_16": 2, "PCM_24": 3, "PCM_32": 4, "FLOAT": 4, "DOUBLE": 8,
-    "ULAW": 1, "ALAW": 1,
-}  # fmt: skip
-# Programs that write to a pipe cannot know the size, and write this value or a larger one instead.
-_UNKNOWN_CHUNK_BYTES = 0x7FFFF000
-# libsndfile's frame count for a FLAC file without one; soundfile fails at the end of such a file.
-_UNKNOWN_FRAMES = 2**63 - 1
-# Some writers count the header's own bytes in the size of the data.
-_HEADER_SLACK_BYTES = 64
-
-# An MP3 decoder drops its delay (529), the encoder's (at most 2257) and the padding of one frame.
-_MP3_DELAY_SAMPLES = 4096
-_MP3_LENGTH_TAGS = (b"Xing", b"Info", b"VBRI")
-# Tags at the end of an MP3 are never decoded.
-_MP3_UNREAD_SHARE = 0.1
 
 
 def read_audio(
@@ -79,14 +44,19 @@ def read_audio(
         float32 [samples], all finite; ceil(frames · sample_rate_hz / file's rate) samples, and no
         more than round(max_duration_s · sample_rate_hz).
 
+    A header that was never finished, as a recorder that lost power leaves it, does not matter: its
+    sound goes on to the end of the file. Neither do an MP3's tags, nor whether it states its length.
+
     Damage and truncation are noticed where the file shows them: WAV, AIFF and AU by their sizes,
     FLAC by its checksums (as far as it is decoded), Ogg and MP3 as `streams` says. What no file
-    shows goes unnoticed: other bytes in place of uncompressed samples, zeros among them, and
-    whatever follows where a header puts the end too early.
+    shows goes unnoticed, such as other bytes in place of uncompressed samples, zeros among them.
 
     Raises:
         UserError: there is no such file, or it is not a file, empty, not audio, damaged or
             truncated, or holds samples that are not finite or absurdly large.
+
+    Warns with a Notice of sound that is far beyond full scale, of channels that cancel each other,
+    and of a WAV file that goes on where its header says that its sound ends.
     """
     path = Path(path)
     if max_duration_s is not None and not max_duration_s > 0:
@@ -102,7 +72,7 @@ def as_waveform(
     """Decoded samples [frames, channels] as a mono waveform at the asked rate: float32 [samples].
 
     This alone decides how sound becomes a waveform; read_audio says how. path is for the message.
-    Raises UserError for samples that are not finite or beyond any scale.
+    Raises UserError for samples that are not finite or absurdly large; warns as read_audio does.
     """
     # Sums of values in a damaged float file may overflow; the check below refuses them.
     with np.errstate(over="ignore", invalid="ignore"):
@@ -114,14 +84,8 @@ def as_waveform(
             f"The audio file {path} holds samples that are not finite (NaN, infinite or absurdly "
             "large); export it again from its source."
         )
+    warn_of_levels(decoded, mono, f"the audio file {path}")
     return samples
-
-
-def is_plausible(samples: np.ndarray) -> bool:
-    """Whether all samples are finite, and no larger than any program writes them."""
-    # NaN is the extreme of any array that holds one, and comparisons with it are false.
-    extremes = samples.min(initial=0.0), samples.max(initial=0.0)
-    return bool(-_LARGEST_SAMPLE <= extremes[0] and extremes[1] <= _LARGEST_SAMPLE)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -132,6 +96,7 @@ class AudioFile:
         sample_rate_hz: the file's own.
         num_channels: the file's own.
         encoding: libsndfile's format and subtype, such as "WAV PCM_16".
+        goes_on: whether there may be more sound than the header states.
         blocks: float32 [frames, channels] each, 32,768 frames or less, as decoded. After the last
             one, UserError is raised if the file shows that sound is missing.
     """
@@ -139,6 +104,7 @@ class AudioFile:
     sample_rate_hz: int
     num_channels: int
     encoding: str
+    goes_on: bool
     blocks: Iterator[np.ndarray]
 
 
@@ -151,11 +117,12 @@ def open_audio(path: str | os.PathLike) -> Iterator[AudioFile]:
             must look for.
     """
     path = Path(path)
-    with _opened(path) as source:
+    with opened(path) as source, path.open("rb", buffering=0) as file:
         yield AudioFile(
             sample_rate_hz=source.samplerate,
             num_channels=source.channels,
             encoding=f"{source.format} {source.subtype}",
+            goes_on=unfinished.goes_on(file),
             blocks=_blocks(path, source),
         )
 
@@ -165,7 +132,7 @@ def _blocks(path: Path, source: soundfile.SoundFile) -> Iterator[np.ndarray]:
     while len(block := source.read(_BLOCK_FRAMES, dtype="float32", always_2d=True)):
         yield block
         num_decoded += len(block)
-    _require_complete(path, source, num_decoded, num_wanted=source.frames)
+    require_complete(path, source, num_decoded, num_wanted=source.frames)
 
 
 def fit_length(samples: np.ndarray, num_samples: int) -> np.ndarray:
@@ -207,47 +174,15 @@ def write_wav(path: str | os.PathLike, samples: np.ndarray, sample_rate_hz: int)
         temporary.write_bytes(encoded.getvalue())
 
 
-def list_audio_files(folder: str | os.PathLike) -> list[Path]:
-    """The audio files in a folder and in all folders below it, sorted by path.
-
-    Audio files are told by their extension (AUDIO_EXTENSIONS, in either case). Hidden files and
-    folders are skipped, among them the `._*` companions that macOS leaves on foreign disks.
-
-    Raises:
-        UserError: the folder does not exist, cannot be read, or holds no audio file.
-    """
-    folder = Path(folder)
-    if not os.path.isdir(folder):
-        raise UserError(
-            f"The folder {folder} does not exist or is not a folder; give the path of a folder "
-            "that holds audio files."
-        )
-    found = []
-    for parent, subfolders, names in os.walk(folder, onerror=_refuse_unreadable_folder):
-        subfolders[:] = [name for name in subfolders if not name.startswith(".")]
-        found += [Path(parent, name) for name in names if is_audio_file_name(name)]
-    if not found:
-        raise UserError(
-            f"The folder {folder} holds no audio file; put some there "
-            f"({', '.join(AUDIO_EXTENSIONS)}) or give another folder."
-        )
-    return sorted(found)
-
-
-def is_audio_file_name(name: str) -> bool:
-    """Tells whether a file's name (without folders) is that of a visible audio file."""
-    return not name.startswith(".") and name.lower().endswith(AUDIO_EXTENSIONS)
-
-
 def _decode(path: Path, sample_rate_hz: int, max_samples: int | None) -> tuple[np.ndarray, int]:
     """Gives float32 [frames, channels], no more of it than is needed, and the file's rate in Hz."""
-    with _opened(path) as source:
+    with opened(path) as source:
         num_wanted = source.frames
         if max_samples is not None:
             needed = _num_needed_frames(max_samples, sample_rate_hz, source.samplerate)
             num_wanted = min(num_wanted, needed)
         decoded = _read(source, num_wanted)
-        _require_complete(path, source, len(decoded), num_wanted)
+        require_complete(path, source, len(decoded), num_wanted)
         return decoded, source.samplerate
 
 
@@ -256,38 +191,6 @@ def _read(source: soundfile.SoundFile, num_frames: int) -> np.ndarray:
         return source.read(num_frames, dtype="float32", always_2d=True)
     # The numbers that libsndfile's own conversion gives, in a third of the time.
     return source.read(num_frames, dtype="int16", always_2d=True) * np.float32(2**-15)
-
-
-@contextlib.contextmanager
-def _opened(path: Path) -> Iterator[soundfile.SoundFile]:
-    """The open file, its header and stream checked; anything that fails becomes a UserError."""
-    try:
-        _require_nonempty_file(path)
-        # By descriptor, because soundfile takes a file named .raw for samples without a header.
-        with (
-            path.open("rb") as stream,
-            soundfile.SoundFile(stream.fileno(), closefd=False) as source,
-        ):
-            _require_plausible_header(path, source)
-            _require_whole_stream(path, source)
-            yield source
-    except OSError as error:
-        raise UserError(
-            f"The audio file {path} cannot be read ({error.strerror or error}); check its "
-            "permissions and its disk."
-        ) from error
-    except soundfile.SoundFileError as error:
-        reason = getattr(error, "error_string", str(error)) or "no reason is given"
-        reason = reason.removeprefix("Error : ").rstrip(".").replace(". ", ": ")
-        raise UserError(
-            f"The file {path} cannot be decoded as audio ({reason}); it is damaged, cut short or "
-            "of another kind, so replace it, or convert it to WAV first."
-        ) from error
-    except (MemoryError, ValueError) as error:
-        raise UserError(
-            f"The audio file {path} claims to hold more sound than fits into memory; split it, or "
-            "export it again if its header is damaged."
-        ) from error
 
 
 def _num_needed_frames(max_samples: int, sample_rate_hz: int, native_rate_hz: int) -> int:
@@ -303,103 +206,3 @@ def _resample(mono: np.ndarray, native_rate_hz: int, sample_rate_hz: int) -> np.
     # librosa's rule and librosa's rounding, so that lengths agree with the original's.
     ratio = float(sample_rate_hz) / native_rate_hz
     return fit_length(resampled, math.ceil(len(mono) * ratio))
-
-
-def _require_nonempty_file(path: Path) -> None:
-    # os.path, because pathlib's exists() raises where a folder on the way may not be entered.
-    if not os.path.exists(path):
-        raise UserError(f"The audio file {path} does not exist; check its path.")
-    # Opening a named pipe or a device could block for ever.
-    if not os.path.isfile(path):
-        raise UserError(f"The path {path} is not a file; give the path of an audio file.")
-    if path.stat().st_size == 0:
-        raise UserError(f"The audio file {path} is empty (0 bytes); copy or download it again.")
-
-
-def _require_plausible_header(path: Path, source: soundfile.SoundFile) -> None:
-    lowest, highest = _SAMPLE_RATE_RANGE_HZ
-    if not lowest <= source.samplerate <= highest:
-        raise UserError(
-            f"The audio file {path} claims a sample rate of {source.samplerate} Hz, outside "
-            f"{lowest} to {highest} Hz; its header is damaged, so export it again from its source."
-        )
-    if _contradicts_itself(source):
-        raise UserError(
-            f"The header of the audio file {path} contradicts itself about the size of its "
-            "samples; convert it again from its source."
-        )
-    if source.frames == _UNKNOWN_FRAMES:
-        raise UserError(
-            f"The audio file {path} does not state its length, as happens when an encoder writes "
-            "to a pipe; encode it again to a file, or convert it to WAV first."
-        )
-
-
-def _contradicts_itself(source: soundfile.SoundFile) -> bool:
-    """Whether a WAV header's bytes per frame and per second both contradict its sample format."""
-    sample_bytes = _SAMPLE_BYTES.get(source.subtype)
-    if source.format not in ("WAV", "WAVEX", "RF64") or sample_bytes is None:
-        return False
-    frame_bytes = _FRAME_BYTES.search(source.extra_info)
-    bytes_per_second = _BYTES_PER_SECOND.search(source.extra_info)
-    if frame_bytes is None or bytes_per_second is None:
-        return False
-    stated = int(frame_bytes[1])
-    # One wrong field alone is a sloppy writer, not damage.
-    agree = stated > 0 and stated * source.samplerate == int(bytes_per_second[1])
-    return agree and stated != source.channels * sample_bytes
-
-
-def _require_whole_stream(path: Path, source: soundfile.SoundFile) -> None:
-    fault = streams.fault_of_stream(path, source.format)
-    if fault is not None:
-        raise UserError(
-            f"The audio file {path} {fault}; copy or download it again, or save it again from an "
-            "audio editor if what is left will do."
-        )
-
-
-def _require_complete(
-    path: Path, source: soundfile.SoundFile, num_decoded: int, num_wanted: int
-) -> None:
-    """Raises UserError where the file shows that some of its sound was not decoded."""
-    if num_decoded == 0:
-        raise UserError(f"The audio file {path} holds no samples; record or export it again.")
-    if _is_truncated(path, source, num_missing=num_wanted - num_decoded):
-        raise UserError(
-            f"The audio file {path} is cut short: its header promises more sound than the file "
-            "holds; copy or download it again, or save it again from an audio editor if what is "
-            "left will do."
-        )
-    num_bytes_read = os.lseek(source.name, 0, os.SEEK_CUR)  # opened by descriptor
-    if (
-        source.format == "MP3"
-        and num_wanted == source.frames
-        and num_bytes_read < (1 - _MP3_UNREAD_SHARE) * path.stat().st_size
-    ):
-        # Without a length tag libsndfile guesses the length from the first frame's bit rate, and
-        # never decodes beyond that.
-        raise UserError(
-            f"The MP3 file {path} does not state its length, and decoding would drop its end; "
-            "convert it to WAV or FLAC first."
-        )
-
-
-def _is_truncated(path: Path, source: soundfile.SoundFile, num_missing: int) -> bool:
-    for promised, found in _CLAMPED_CHUNK.findall(source.extra_info):
-        num_missing_bytes = int(promised) - int(found)
-        if int(promised) < _UNKNOWN_CHUNK_BYTES and num_missing_bytes > _HEADER_SLACK_BYTES:
-            return True
-    if source.format != "MP3":
-        return num_missing > 0
-    if num_missing <= _MP3_DELAY_SAMPLES:
-        return False
-    # Without a length tag, the promised length was only libsndfile's guess.
-    content = path.read_bytes()
-    return any(tag in content for tag in _MP3_LENGTH_TAGS)
-
-
-def _refuse_unreadable_folder(error: OSError) -> None:
-    raise UserError(
-        f"The folder {error.filename} cannot be read ({error.strerror}); check its permissions."
-    ) from error

@@ -1,13 +1,12 @@
 """Parts of long audio files: how long a file is, where it is loudest, and that part of it."""
 
-import contextlib
+import functools
 import os
-from collections.abc import Iterator
 
 import numpy as np
-import soundfile
 
 from qvae_jax.audio.files import as_waveform, read_audio
+from qvae_jax.audio.opening import opened
 from qvae_jax.system.errors import UserError
 
 HOP_S = 0.1  # the grid of places at which a window may begin
@@ -18,7 +17,7 @@ MISSING_SAMPLES = 4096
 
 def duration_s(path: str | os.PathLike) -> float:
     """How long a file's sound is, as its header says."""
-    with _opened(path) as source:
+    with opened(path) as source:
         return source.frames / source.samplerate
 
 
@@ -28,10 +27,13 @@ def loudest_start_s(path: str | os.PathLike, window_s: float) -> float:
     Energy is the sum of squares of the mean of all channels. The file is read once, in blocks.
     Raises UserError for a file that cannot be read, or ends before its header says.
     """
-    with _opened(path) as source:
+    with opened(path) as source:
         hop = max(1, round(HOP_S * source.samplerate))
         energies, num_read = [], 0
-        for block in source.blocks(hop * HOPS_PER_BLOCK, dtype="float32", always_2d=True):
+        # Not by source.blocks(), which leaves in the last block what was in memory before, where a
+        # file holds less than it promises.
+        read = functools.partial(source.read, dtype="float32", always_2d=True)
+        while len(block := read(hop * HOPS_PER_BLOCK)):
             squares = np.square(block.mean(axis=1, dtype=np.float64))
             num_read += len(squares)
             padded = np.pad(squares, (0, -len(squares) % hop))
@@ -59,7 +61,7 @@ def read_window(
     """
     if start_s == 0:
         return read_audio(path, sample_rate_hz, max_duration_s=window_s)
-    with _opened(path) as source:
+    with opened(path) as source:
         native_rate_hz = source.samplerate
         source.seek(round(start_s * native_rate_hz))
         part = source.read(round(window_s * native_rate_hz), dtype="float32", always_2d=True)
@@ -71,22 +73,3 @@ def read_window(
     return as_waveform(part, native_rate_hz, sample_rate_hz, path)[
         : round(window_s * sample_rate_hz)
     ]
-
-
-@contextlib.contextmanager
-def _opened(path: str | os.PathLike) -> Iterator[soundfile.SoundFile]:
-    try:
-        # By descriptor, as soundfile would take a name that ends in .raw for headerless samples.
-        with (
-            open(path, "rb") as stream,
-            soundfile.SoundFile(stream.fileno(), closefd=False) as source,
-        ):
-            yield source
-    except OSError as error:
-        raise UserError(f"The audio file {path} cannot be read ({error.strerror}).") from error
-    except soundfile.SoundFileError as error:
-        reason = " ".join(str(getattr(error, "error_string", error)).split()).rstrip(".")
-        raise UserError(
-            f"The file {path} cannot be decoded as audio ({reason}); it is damaged, cut short or "
-            "of another kind, so replace it, or convert it to WAV first."
-        ) from error

@@ -9,7 +9,8 @@ Beside each array lies a JSON manifest: the parameters that the array depends on
 finished row, the row's number and its file's size and time of change. A row whose file and
 parameters are unchanged is not computed again. Rows are written in place, and a row counts only
 once the manifest names it. The manifest is brought up to date every few seconds with the rows that
-are safely on disk, so a kill costs only those seconds.
+are safely on disk, so a kill costs only those seconds. Rows are found by what of a file's name counts
+(names.py).
 """
 
 import contextlib
@@ -25,15 +26,16 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 import numpy as np
 
 from qvae_jax.data import reading
+from qvae_jax.data.names import matching_name
 from qvae_jax.system import files, locks
-from qvae_jax.system.errors import UserError
+from qvae_jax.system.errors import UserError, counted
 from qvae_jax.system.progress import progress_bar
 
 VERSION = 3  # of what rows mean; when it is raised, every cache is computed again
 COMMIT_INTERVAL_S = 10.0  # the work that a kill may cost
 LOCK_FILE = ".lock"
 
-# By file name: the row's number, and the file's size in bytes and time of change in nanoseconds.
+# By matching_name: the row's number, and the file's size in bytes and time of change in nanoseconds.
 Rows = dict[str, list[int]]
 
 
@@ -91,7 +93,7 @@ def cached_array(
 
     Args:
         path: the .npy file; its manifest lies beside it.
-        sources: audio files, by the names that the rows are to have.
+        sources: audio files, by the names that the rows are to have, which all count as different.
         recipe: how a row is made.
         stop_on_bad_file: whether a file that cannot be read ends this, the rows before it kept, or
             is left out and listed in `bad`.
@@ -101,6 +103,10 @@ def cached_array(
         UserError: a file cannot be read, with stop_on_bad_file; no file can be read; the folder
             cannot be written.
     """
+    given = {matching_name(name): name for name in sources}
+    if len(given) < len(sources):
+        raise ValueError(f"two sources of {path.name} have names that count as one")
+    sources = {name: sources[given[name]] for name in given}
     wanted = {name: _fingerprint(source) for name, source in sources.items()}
     finished, bad = _finished_rows(path, recipe), {}
     if _places(wanted, finished):
@@ -118,8 +124,11 @@ def cached_array(
                     keep({name: [places[name], *wanted[name]] for name in names}, rows)
     if not any(name in finished for name in wanted):
         reason = next(iter(bad.values()))
-        raise UserError(f"None of the {len(sources)} files for {path.name} can be read. {reason}")
-    rows = {name: finished[name][0] for name in wanted if name in finished}
+        raise UserError(
+            f"{path.name} cannot be made: of {counted(len(sources), 'file')} none can be read. {reason}"
+        )
+    rows = {given[name]: finished[name][0] for name in wanted if name in finished}
+    bad = {given[name]: reason for name, reason in bad.items()}
     return CachedArray(np.load(path, mmap_mode="r"), rows, bad)
 
 
@@ -251,7 +260,9 @@ def _finished_rows(path: pathlib.Path, recipe: Recipe) -> Rows:
     try:
         manifest = files.read_json(_manifest_path(path))
         array = np.load(path, mmap_mode="r")
-        rows = {name: [int(n) for n in entry] for name, entry in manifest["rows"].items()}
+        rows = {
+            matching_name(name): [int(n) for n in entry] for name, entry in manifest["rows"].items()
+        }
         numbers = {row for row, _, _ in rows.values()}
         fits = (
             manifest["parameters"] == _parameters(recipe)

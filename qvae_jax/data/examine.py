@@ -14,7 +14,8 @@ from concurrent.futures.process import BrokenProcessPool
 
 import numpy as np
 
-from qvae_jax.audio.files import is_plausible, open_audio
+from qvae_jax.audio.files import open_audio
+from qvae_jax.audio.levels import Energies, is_plausible
 from qvae_jax.system.cores import num_usable_cores
 from qvae_jax.system.errors import UserError
 
@@ -39,6 +40,8 @@ class Examination:
         peak: largest magnitude of a sample, leaving out blocks with samples that are not finite.
         clipped_share: share of the samples, over all channels, that are the third or a later one in
             a row of equal samples at full scale. Lossy formats blur such rows.
+        is_cancelled: whether the channels cancel each other, so that little is left of their mean.
+        goes_on: whether there may be more sound than the header states.
         is_finite: whether no sample is NaN, infinite or absurdly large.
         sound_digest: SHA-256 of rate, channels and decoded samples. It is the same for the same
             sound in another lossless container, or with other tags.
@@ -51,6 +54,8 @@ class Examination:
     encoding: str = ""
     peak: float = 0.0
     clipped_share: float = 0.0
+    is_cancelled: bool = False
+    goes_on: bool = False
     is_finite: bool = True
     sound_digest: str = ""
 
@@ -61,12 +66,14 @@ def examine(path: str | os.PathLike) -> Examination:
         with open_audio(path) as audio:
             digest = hashlib.sha256(f"{audio.sample_rate_hz} {audio.num_channels} ".encode())
             num_frames, num_clipped, peak, is_finite = 0, 0, 0.0, True
+            energies = Energies()
             before = np.zeros((0, audio.num_channels), np.float32)
             for block in audio.blocks:
                 digest.update(block.tobytes())
                 num_frames += len(block)
                 if is_plausible(block):
                     peak = max(peak, float(np.abs(block).max()))
+                    energies.add(block, block.mean(axis=1))
                 else:
                     is_finite = False
                 joined = np.concatenate([before, block])
@@ -79,6 +86,8 @@ def examine(path: str | os.PathLike) -> Examination:
                 encoding=audio.encoding,
                 peak=peak,
                 clipped_share=num_clipped / (num_frames * audio.num_channels),
+                is_cancelled=energies.are_cancelled,
+                goes_on=audio.goes_on,
                 is_finite=is_finite,
                 sound_digest=digest.hexdigest(),
             )

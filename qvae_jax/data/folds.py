@@ -5,8 +5,8 @@
     FOLDS/fold0/test.csv    all imitations of the sounds that are not learnt from
     FOLDS/meta.csv          the sound that each imitation belongs to; may be left out
 
-Each has a header and a column `filename`, separated by tabs or commas. A folder before a name does
-not matter, nor does a line that is repeated. A column `positive_pair`, in the fold's file or in
+Each has a header and a column `filename`, separated by tabs, commas or semicolons. A folder before a name does
+not matter, nor does a line that is repeated; names are compared as names.py says. A column `positive_pair`, in the fold's file or in
 meta.csv, holds the reference's name; without it, the imitation's name tells the reference.
 """
 
@@ -16,8 +16,9 @@ import pathlib
 from dataclasses import dataclass
 
 from qvae_jax.data.index import Index, Pair
+from qvae_jax.data.names import matching_name, pairing_key
 from qvae_jax.data.splits import Split
-from qvae_jax.system.errors import UserError, first_few
+from qvae_jax.system.errors import UserError, counted, first_few
 
 META_FILE = "meta.csv"
 FILES = {"train": "train.csv", "interpolation": "val.csv", "extrapolation": "test.csv"}
@@ -51,18 +52,19 @@ def split_by_fold(index: Index, folds_dir: pathlib.Path, fold: int) -> tuple[Spl
             "fold0, fold1 and so on, and data.fold to one of their numbers."
         )
     meta = _references(pathlib.Path(folds_dir) / META_FILE)
-    pairs = {pair.imitation: pair for pair in index.pairs}
+    pairs = {matching_name(pair.imitation): pair for pair in index.pairs}
     parts: dict[str, tuple[Pair, ...]] = {}
     absent = []
     for part, name in FILES.items():
         path = folder / name
         found = []
         for line in read_lines(path):
-            if line.imitation not in pairs:
+            name = matching_name(line.imitation)
+            if name not in pairs:
                 absent.append(line.imitation)
                 continue
-            pair = pairs[line.imitation]
-            _require_same_sound(path, pair, line.reference or meta.get(line.imitation))
+            pair = pairs[name]
+            _require_same_sound(path, pair, line.reference or meta.get(name))
             found.append(pair)
         parts[part] = tuple(found)
     sounds = {part: dict.fromkeys(pair.key for pair in found) for part, found in parts.items()}
@@ -95,8 +97,9 @@ def read_lines(path: pathlib.Path) -> list[Line]:
         raise UserError(
             f"{path} cannot be read ({error.strerror}): a fold needs {', '.join(FILES.values())}."
         ) from error
-    # Names may hold commas, but no tabs.
-    separator = "\t" if "\t" in text.partition("\n")[0] else ","
+    # The header tells, because names may hold commas; some countries' Excel writes semicolons.
+    header = text.partition("\n")[0]
+    separator = next(filter(header.__contains__, "\t;"), ",")
     try:
         rows = list(csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True))
     except csv.Error as error:
@@ -105,7 +108,7 @@ def read_lines(path: pathlib.Path) -> list[Line]:
     if NAME_COLUMN not in header:
         raise UserError(
             f"{path} has no column {NAME_COLUMN!r}: give a file whose first line names its "
-            "columns, separated by tabs or commas."
+            "columns, separated by tabs, commas or semicolons."
         )
     lines: dict[str, Line] = {}
     for number, row in enumerate(rows[1:], start=2):
@@ -113,32 +116,33 @@ def read_lines(path: pathlib.Path) -> list[Line]:
             continue
         if len(row) != len(header):
             raise UserError(
-                f"{path} has {len(row)} values in line {number} instead of {len(header)}: quote "
-                "names that hold the separator."
+                f"{path} has {counted(len(row), 'value')} in line {number} instead of {len(header)}: "
+                "quote names that hold the separator."
             )
         values = dict(zip(header, row))
         name = _without_folder(values[NAME_COLUMN])
         if not name:
             raise UserError(f"{path} has no file name in line {number}: restore it.")
         line = Line(name, _without_folder(values.get(PAIR_COLUMN, "")) or None)
-        if lines.setdefault(name, line) != line:
+        known = lines.setdefault(matching_name(name), line)
+        if matching_name(known.reference or "") != matching_name(line.reference or ""):
             raise UserError(
                 f"{path} names {name!r} twice, with the references "
-                f"{lines[name].reference!r} and {line.reference!r}: keep one of them."
+                f"{known.reference!r} and {line.reference!r}: keep one of them."
             )
     return list(lines.values())
 
 
 def _references(meta: pathlib.Path) -> dict[str, str | None]:
-    """Each imitation's reference, by file names; empty where the file is absent."""
+    """Each imitation's reference, by its matching_name; empty where the file is absent."""
     if not meta.is_file():
         return {}
-    return {line.imitation: line.reference for line in read_lines(meta)}
+    return {matching_name(line.imitation): line.reference for line in read_lines(meta)}
 
 
 def _require_same_sound(path: pathlib.Path, pair: Pair, told: str | None) -> None:
     # Published names of references may lack the number before the first underscore.
-    if told is not None and pair.key not in (told, told.partition("_")[2]):
+    if told is not None and pair.key not in (matching_name(told), pairing_key(told)):
         raise UserError(
             f"{path} belongs to another data set: it pairs {pair.imitation!r} with {told!r}, and "
             f"the data folder with {pair.reference!r}."
@@ -152,8 +156,8 @@ def _refuse_shared(folder: pathlib.Path, what: str, parts: tuple[str, str], one,
         names = [entry.imitation if isinstance(entry, Pair) else entry for entry in shared]
         first, second = (FILES[part] for part in parts)
         raise UserError(
-            f"{folder} is not a fold to measure by: {first} and {second} share {len(names)} "
-            f"{what}s ({first_few(names)}); take them out of one."
+            f"{folder} is not a fold to measure by: {first} and {second} share "
+            f"{counted(len(names), what)} ({first_few(names)}); take them out of one."
         )
 
 

@@ -4,11 +4,12 @@ import collections
 import dataclasses
 import os
 import pathlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 import numpy as np
 
 from qvae_jax.data.examine import Examination, examine_all
+from qvae_jax.data.index import Index
 from qvae_jax.data.problems import PROBLEMS, duplicate_groups, find_problems
 from qvae_jax.data.vimsketch import (
     IMITATIONS_FOLDER,
@@ -18,19 +19,23 @@ from qvae_jax.data.vimsketch import (
     read_index,
 )
 from qvae_jax.models import decoders
-from qvae_jax.system.errors import UserError
+from qvae_jax.system.errors import NUM_NAMES_SHOWN, UserError, counted, first_few
 from qvae_jax.system.progress import progress_bar
 
 PERCENTILES = (0, 1, 10, 50, 90, 99, 100)
-NUM_NAMES_SHOWN = 3
 
 
-def report_on(dataset_dir: str | os.PathLike, input_duration_s: float) -> dict:
+def report_on(
+    dataset_dir: str | os.PathLike,
+    input_duration_s: float,
+    require_split: Callable[[Index], object] = lambda index: None,
+) -> dict:
     """Reads every file of a data set to its end and says what was found; changes nothing.
 
     Args:
         dataset_dir: the data set's folder.
         input_duration_s: how much of an imitation the encoder hears.
+        require_split: raises UserError where a data set with this index cannot be split as wanted.
 
     Returns:
         JSON values: dataset_dir; verdict, whether prepare can begin; problems, each with its
@@ -46,7 +51,7 @@ def report_on(dataset_dir: str | os.PathLike, input_duration_s: float) -> dict:
     found = find_problems(contents, examined)
     return {
         "dataset_dir": str(folder),
-        "verdict": _verdict(folder, found),
+        "verdict": _verdict(folder, found, require_split),
         "problems": {
             problem: {"meaning": meaning, "consequence": consequence, "files": found[problem]}
             for problem, (meaning, consequence) in PROBLEMS.items()
@@ -102,29 +107,36 @@ def lines_of(report: Mapping) -> list[str]:
 
 def _examined(directory: pathlib.Path, contents: Contents) -> dict[str, Examination]:
     """What reading each file shows, by FOLDER/NAME; each file once, absent ones left out."""
+    present = {folder: contents.files(folder) for folder in contents.present}
     paths = [
         f"{folder}/{name}"
         for folder, names in contents.names().items()
         for name in dict.fromkeys(names)
-        if name in contents.present[folder]
+        if name in present[folder]
     ]
     results = examine_all([directory / path for path in paths])
     shown = progress_bar("reading", total=len(paths), unit="file", over=results)
     return dict(zip(paths, shown, strict=True))
 
 
-def _verdict(folder: pathlib.Path, found: Mapping[str, list[str]]) -> str:
+def _verdict(
+    folder: pathlib.Path,
+    found: Mapping[str, list[str]],
+    require_split: Callable[[Index], object],
+) -> str:
     try:
         index = read_index(folder)
+        require_split(index)
     except UserError as error:
         return f"prepare stops: {error}"
     num_bad = len(found["unreadable"]) + len(found["not_finite"])
     if num_bad:
         return (
-            f"prepare stops at {num_bad} files: replace them, or leave them out with "
+            f"prepare stops at {counted(num_bad, 'file')}: replace them, or leave them out with "
             "--config.data.on_bad_file=report."
         )
-    return f"prepare can begin: {len(index.pairs)} pairs of {len(index.references)} sounds."
+    pairs, sounds = counted(len(index.pairs), "pair"), counted(len(index.references), "sound")
+    return f"prepare can begin: {pairs} of {sounds}."
 
 
 def _counts(values: Iterable) -> dict[str, int]:
@@ -140,7 +152,8 @@ def _lines_of_part(folder: str, part: Mapping) -> list[str]:
         for name in ("sample_rates_hz", "channels", "encodings")
     }
     return [
-        f"{folder}: {part['num_files']} readable files, {part['total_duration_s'] / 3600:.2f} h",
+        f"{folder}: {counted(part['num_files'], 'readable file')}, "
+        f"{part['total_duration_s'] / 3600:.2f} h",
         *(f"  {name:<16} {count}" for name, count in counts.items()),
         f"  durations (s)    {durations}",
         f"  {part['cut_share']:.1%} are longer than {part['cut_at_s']:.2f} s and will be cut",
@@ -150,8 +163,11 @@ def _lines_of_part(folder: str, part: Mapping) -> list[str]:
 def _lines_of_problem(problem: str, entry: Mapping, files: Mapping[str, Mapping]) -> list[str]:
     paths = entry["files"]
     consequence = f": {entry['consequence']}" if paths else ""
+    faults = [files[path]["fault"] for path in paths if files.get(path, {}).get("fault")]
+    shown = [*faults[:NUM_NAMES_SHOWN], *(["…"] if len(faults) > NUM_NAMES_SHOWN else [])]
+    if len(faults) < len(paths):
+        shown = [first_few(paths)]
     return [
         f"{len(paths):>6} {problem:<18} {entry['meaning']}{consequence}",
-        *(f"         {files.get(p, {}).get('fault') or p}" for p in paths[:NUM_NAMES_SHOWN]),
-        *(["         …"] if len(paths) > NUM_NAMES_SHOWN else []),
+        *(f"         {line}" for line in shown),
     ]

@@ -1,7 +1,11 @@
 """What a data set holds: which imitation belongs to which reference, and where their files lie."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+
+from qvae_jax.audio import listing
+from qvae_jax.system.errors import counted, first_few
 
 
 @dataclass(frozen=True)
@@ -26,6 +30,7 @@ class Index:
         pairs: one for each imitation that has a reference.
         unpaired_imitations: names of the imitations without a reference.
         unused_references: names of the references without an imitation.
+        left_out: what else lies in its folders, as listing.notes takes it.
     """
 
     directory: Path
@@ -36,6 +41,7 @@ class Index:
     pairs: tuple[Pair, ...]
     unpaired_imitations: tuple[str, ...]
     unused_references: tuple[str, ...]
+    left_out: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
     def imitation_path(self, pair: Pair) -> Path:
         """Where a pair's imitation lies."""
@@ -44,3 +50,14 @@ class Index:
     def reference_path(self, pair: Pair) -> Path:
         """Where a pair's reference lies."""
         return self.references_dir / pair.reference
+
+    def notes(self) -> list[str]:
+        """A line to print for each kind of file that is here and in no pair, but for references."""
+        lines = listing.notes(self.directory, self.left_out)
+        if self.unpaired_imitations:
+            lines.append(
+                f"left out of {self.directory}: {counted(len(self.unpaired_imitations), 'imitation')} "
+                f"without a reference, of {len(self.imitations)} "
+                f"({first_few(self.unpaired_imitations)})"
+            )
+        return lines

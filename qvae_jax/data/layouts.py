@@ -7,7 +7,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from qvae_jax.data import vimsketch
+from qvae_jax.data import vimsketch, vimsketch_references
 from qvae_jax.data.index import Index
 
 
@@ -22,6 +22,7 @@ def find_references(
     """The sound that each of some audio files imitates, None where no data set says so.
 
     It is looked for in the data set that the file lies in, then in dataset_dir, where a file of
-    the same name is that imitation.
+    the same name is that imitation. Where several references would do, none is taken, which is
+    said.
     """
-    return vimsketch.find_references(paths, dataset_dir)
+    return vimsketch_references.find_references(paths, dataset_dir)

@@ -20,7 +20,7 @@ from qvae_jax.models import decoders
 from qvae_jax.models.qvae import QVAEConfig
 from qvae_jax.models.variables import Variables
 from qvae_jax.system import files
-from qvae_jax.system.errors import UserError, first_few
+from qvae_jax.system.errors import UserError, counted, first_few
 
 
 @dataclasses.dataclass(frozen=True)
@@ -187,7 +187,7 @@ def pairs_by_part(config: ml_collections.ConfigDict, index: Index) -> dict[str, 
         if len(pairs) < config.overfit.num_pairs:
             print(
                 f"overfit.num_pairs is {config.overfit.num_pairs}, but the data set has "
-                f"{len(pairs)} pairs: training on all of them."
+                f"{counted(len(pairs), 'pair')}: training on all of them."
             )
         return {"train": pairs}
     if config.data.split == "all":
@@ -223,14 +223,14 @@ def _fold(config: ml_collections.ConfigDict, index: Index) -> splits.Split:
     )
     if absent:
         print(
-            f"{len(absent)} imitations of fold {config.data.fold} have no pair in "
-            f"{index.directory} and are left out: {first_few(absent)}"
+            f"left out of fold {config.data.fold}: {counted(len(absent), 'imitation')} without a "
+            f"pair in {index.directory} ({first_few(absent)})"
         )
     num_pairs = len(split.train) + len(split.interpolation) + len(split.extrapolation)
     if num_pairs < len(index.pairs):
         print(
-            f"{len(index.pairs) - num_pairs} of {len(index.pairs)} pairs of {index.directory} are "
-            f"not named in fold {config.data.fold} and take no part"
+            f"left out of {index.directory}: {counted(len(index.pairs) - num_pairs, 'pair')} of "
+            f"{len(index.pairs)}, not named in fold {config.data.fold}"
         )
     if not split.train:
         raise UserError(
@@ -245,12 +245,8 @@ def _recorded_pairs(recorded: SplitRecord, index: Index) -> dict[str, tuple[Pair
 
 
 def _report(index: Index, inputs: CachedArray, targets: CachedArray) -> None:
-    if index.unpaired_imitations:
-        print(
-            f"{len(index.unpaired_imitations)} of {len(index.imitations)} imitations have no "
-            f"reference and are left out: {', '.join(index.unpaired_imitations[:3])}"
-            + (", …" if len(index.unpaired_imitations) > 3 else "")
-        )
+    for note in index.notes():
+        print(note)
     for name, reason in {**inputs.bad, **targets.bad}.items():
         print(f"left out {name}: {reason}")
 

@@ -3,13 +3,11 @@
 import collections
 from collections.abc import Callable, Mapping
 
+from qvae_jax.audio import listing
+from qvae_jax.audio.levels import LOUDEST_PEAK, is_beyond_scale
 from qvae_jax.data.examine import Examination
-from qvae_jax.data.vimsketch import (
-    IMITATIONS_FOLDER,
-    REFERENCES_FOLDER,
-    Contents,
-    pairing_key,
-)
+from qvae_jax.data.names import matching_name, pairing_key
+from qvae_jax.data.vimsketch import IMITATIONS_FOLDER, REFERENCES_FOLDER, Contents
 
 # The loss's silence threshold: 80 dB below full scale. No sample of such a sound counts there.
 SILENT_PEAK = 1e-4
@@ -23,6 +21,7 @@ COMMON_RATES_HZ = (
 STOPS = "prepare stops"
 STOPS_UNLESS = "prepare stops, or leaves them out with --config.data.on_bad_file=report"
 LEFT_OUT = "left out"
+CONVERT = "left out: convert them to WAV"
 USED = "used as they are"
 # What each problem means and what it leads to, in the order of the report.
 PROBLEMS = {
@@ -30,18 +29,30 @@ PROBLEMS = {
     "not_finite": ("hold NaN, infinite or absurdly large samples", STOPS_UNLESS),
     "absent": ("listed, but not in their folder", STOPS),
     "listed_twice": ("imitations listed more than once", STOPS),
+    "same_name": ("imitations with one name but for its suffix or Unicode form", STOPS),
     "without_key": ("nothing after the name's first underscore to pair them by", STOPS),
     "same_key": ("references with one key, so that imitations fit several", STOPS),
     "unlisted": ("in the folder, but not listed", LEFT_OUT),
+    "foreign": ("of a kind that libsndfile does not read", CONVERT),
+    "other_files": ("not named as sounds are", LEFT_OUT),
+    "folders": ("folders within the folder, of which nothing is read", LEFT_OUT),
+    "no_files": ("links that lead nowhere, and the like", LEFT_OUT),
     "without_reference": ("imitations of no sound that is here", LEFT_OUT),
     "without_imitation": ("references that nobody imitates", LEFT_OUT),
     "silent": (f"no sample above {SILENT_PEAK:g}", USED),
     "short": (f"shorter than {SHORTEST_S:g} s", USED),
+    "beyond_scale": (f"peaks above {LOUDEST_PEAK:g}, where 1 is full scale", USED),
+    "cancelled": ("channels that cancel each other: little is left of their mean", USED),
+    "goes_on": ("more bytes behind the sound than the header states", USED),
     "clipped": (f"more than {CLIPPED_SHARE:.1%} of samples flat at full scale", USED),
     "multichannel": ("stereo or more: channels are averaged", USED),
     "odd_rate": ("sample rates that no device uses", USED),
     "duplicates": ("the same sound, sample for sample, as another file", USED),
 }
+
+_LEFT_OUT = (
+    listing.UNLISTED, listing.FOREIGN, listing.OTHER_FILES, listing.FOLDERS, listing.NO_FILES,
+)  # fmt: skip
 
 
 def find_problems(contents: Contents, examined: Mapping[str, Examination]) -> dict[str, list[str]]:
@@ -51,7 +62,13 @@ def find_problems(contents: Contents, examined: Mapping[str, Examination]) -> di
         contents: what the data set lists and holds.
         examined: what reading each file showed, by FOLDER/NAME.
     """
-    return _list_problems(contents) | _pairing_problems(contents) | _sound_problems(examined)
+    return (
+        dict.fromkeys(_LEFT_OUT, [])
+        | contents.left_out()
+        | _list_problems(contents)
+        | _pairing_problems(contents)
+        | _sound_problems(examined)
+    )
 
 
 def duplicate_groups(examined: Mapping[str, Examination]) -> list[list[str]]:
@@ -64,15 +81,12 @@ def duplicate_groups(examined: Mapping[str, Examination]) -> list[list[str]]:
 
 
 def _list_problems(contents: Contents) -> dict[str, list[str]]:
-    problems = {"absent": [], "unlisted": [], "listed_twice": []}
+    problems = {"absent": [], "listed_twice": []}
     if contents.listed is None:
         return problems
     for folder, listed in contents.listed.items():
-        present = contents.present[folder]
-        visible = sorted(name for name in present if not name.startswith("."))
-        named = set(listed)
+        present = contents.files(folder)
         problems["absent"] += [f"{folder}/{name}" for name in listed if name not in present]
-        problems["unlisted"] += [f"{folder}/{name}" for name in visible if name not in named]
     counts = collections.Counter(contents.listed[IMITATIONS_FOLDER])
     problems["listed_twice"] += [
         f"{IMITATIONS_FOLDER}/{name}" for name, count in counts.items() if count > 1
@@ -85,6 +99,8 @@ def _pairing_problems(contents: Contents) -> dict[str, list[str]]:
     keys = {folder: list(map(pairing_key, folder_names)) for folder, folder_names in names.items()}
     num_references = collections.Counter(keys[REFERENCES_FOLDER])
     imitated = set(keys[IMITATIONS_FOLDER])
+    imitations = set(names[IMITATIONS_FOLDER])
+    num_alike = collections.Counter(map(matching_name, imitations))
 
     def matching(folder: str, is_meant: Callable[[str], bool]) -> list[str]:
         pairs = zip(names[folder], keys[folder], strict=True)
@@ -92,6 +108,11 @@ def _pairing_problems(contents: Contents) -> dict[str, list[str]]:
 
     return {
         "without_key": [path for folder in names for path in matching(folder, lambda key: not key)],
+        "same_name": [
+            f"{IMITATIONS_FOLDER}/{name}"
+            for name in sorted(imitations)
+            if num_alike[matching_name(name)] > 1
+        ],
         "same_key": matching(REFERENCES_FOLDER, lambda key: key and num_references[key] > 1),
         "without_reference": matching(
             IMITATIONS_FOLDER, lambda key: key and key not in num_references
@@ -111,6 +132,9 @@ def _sound_problems(examined: Mapping[str, Examination]) -> dict[str, list[str]]
         "not_finite": matching(lambda each: not each.is_finite),
         "silent": matching(lambda each: each.is_finite and each.peak <= SILENT_PEAK),
         "short": matching(lambda each: each.duration_s < SHORTEST_S),
+        "beyond_scale": matching(lambda each: is_beyond_scale(each.peak)),
+        "cancelled": matching(lambda each: each.is_cancelled),
+        "goes_on": matching(lambda each: each.goes_on),
         "clipped": matching(lambda each: each.clipped_share > CLIPPED_SHARE),
         "multichannel": matching(lambda each: each.num_channels > 1),
         "odd_rate": matching(lambda each: each.sample_rate_hz not in COMMON_RATES_HZ),

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import threading
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
@@ -42,7 +43,7 @@ def read_all(
     """load(path) for each path in turn, or the UserError that it raised.
 
     With more than one process and more than FEW_FILES files, other processes read ahead of the
-    caller, and each takes every num_processes-th file. They import what `load` needs, which should
+    caller, and each takes every num_processes-th file. What they warn of is warned of here. They import what `load` needs, which should
     not be JAX: that takes seconds and hundreds of megabytes. They end when this process does, even
     if it is killed. Raises UserError where one of them ends unexpectedly.
     """
@@ -59,7 +60,10 @@ def read_all(
                 pickle.dump((load, paths[number::num_processes]), reader.stdin)
                 reader.stdin.flush()
             for number, path in enumerate(paths):
-                yield pickle.load(readers[number % num_processes].stdout)
+                loaded, warned = pickle.load(readers[number % num_processes].stdout)
+                for warning in warned:
+                    warnings.warn(warning, stacklevel=2)
+                yield loaded
         except (BrokenPipeError, EOFError, pickle.UnpicklingError) as error:
             raise UserError(
                 f"a process that reads audio ended unexpectedly, at {path} or soon after it: set "
@@ -96,8 +100,13 @@ def _serve() -> None:
     threading.Thread(target=_end_with_main_process, daemon=True).start()
     finished: queue.Queue = queue.Queue(FILES_AHEAD)
     threading.Thread(target=_send, args=(finished, results), daemon=True).start()
+    warned: list[Warning] = []
+    warnings.simplefilter("always")
+    warnings.showwarning = lambda message, *_: warned.append(message)
     for path in paths:
-        finished.put(_loaded(load, path))
+        loaded = _loaded(load, path)
+        finished.put((loaded, warned.copy()))
+        warned.clear()
     finished.join()
 
 

@@ -1,7 +1,8 @@
 """Which files were in which part of a run's split, kept in the run's folder.
 
 What is recorded counts: a run is measured, shown and continued on these pairs, whatever has been
-added to the data set since.
+added to the data set since. Names are compared as names.py says, so a data set may be converted to
+another format, or copied to another system.
 """
 
 import dataclasses
@@ -10,9 +11,10 @@ from collections.abc import Mapping, Sequence
 
 from qvae_jax.data.batches import Examples
 from qvae_jax.data.index import Index, Pair
+from qvae_jax.data.names import matching_name
 from qvae_jax.data.splits import PARTS
 from qvae_jax.system import files
-from qvae_jax.system.errors import UserError
+from qvae_jax.system.errors import UserError, counted
 
 SPLIT_FILE = "split.json"
 
@@ -36,16 +38,17 @@ class SplitRecord:
 
         Raises UserError naming a file that is gone, or an imitation that now has another reference.
         """
-        in_index = {pair.imitation: pair for pair in index.pairs}
-        imitations, references = set(index.imitations), set(index.references.values())
+        in_index = {matching_name(pair.imitation): pair for pair in index.pairs}
+        imitations = set(map(matching_name, index.imitations))
+        references = set(map(matching_name, index.references.values()))
         faults, pairs = [], []
         for imitation, reference in self.parts.get(part, {}).items():
-            pair = in_index.get(imitation)
-            if pair is not None and pair.reference == reference:
+            pair = in_index.get(matching_name(imitation))
+            if pair is not None and matching_name(pair.reference) == matching_name(reference):
                 pairs.append(pair)
-            elif imitation not in imitations:
+            elif matching_name(imitation) not in imitations:
                 faults.append(f"{imitation!r} is no longer in {part}")
-            elif reference not in references:
+            elif matching_name(reference) not in references:
                 faults.append(f"{reference!r}, the reference of {imitation!r} in {part}, is gone")
             else:
                 faults.append(
@@ -57,28 +60,32 @@ class SplitRecord:
 
     def require_all(self, parts: Mapping[str, Examples]) -> None:
         """Raises UserError naming a recorded pair that these parts lack."""
-        found = _names({part: examples.pairs for part, examples in parts.items()})
+        found = {
+            part: {matching_name(pair.imitation) for pair in examples.pairs}
+            for part, examples in parts.items()
+        }
         self._require_no(
             f"{imitation!r} is no longer in {part}"
             for part, recorded in self.parts.items()
             for imitation in recorded
-            if imitation not in found.get(part, {})
+            if matching_name(imitation) not in found.get(part, ())
         )
 
     def added_since(self, index: Index) -> list[str]:
         """The imitations with a reference that are in no part and were not left out."""
-        known = {imitation for part in self.parts.values() for imitation in part}
+        known = {matching_name(imitation) for part in self.parts.values() for imitation in part}
+        left_out = set(map(matching_name, self.left_out))
         return [
             pair.imitation
             for pair in index.pairs
-            if pair.imitation not in known
-            and self.left_out.keys().isdisjoint((pair.imitation, pair.reference))
+            if matching_name(pair.imitation) not in known
+            and left_out.isdisjoint(map(matching_name, (pair.imitation, pair.reference)))
         ]
 
     def _require_no(self, faults) -> None:
         faults = list(faults)
         if faults:
-            more = f" and {len(faults) - 1} more differences" if len(faults) > 1 else ""
+            more = f" and {counted(len(faults) - 1, 'more difference')}" if len(faults) > 1 else ""
             raise UserError(
                 f"the data set gives another split than {self.path} records: {faults[0]}{more}; "
                 "restore the data set, or name another workdir."
@@ -111,6 +118,14 @@ def recorded_split(workdir: pathlib.Path) -> SplitRecord | None:
     if not _is_record(record):
         raise UserError(f"{path} is damaged: restore it, or name another workdir.")
     return SplitRecord(path, record["parts"], record["left_out"])
+
+
+def is_in(workdir: pathlib.Path) -> bool:
+    """Whether a folder holds the record of a run's split."""
+    try:
+        return _is_record(files.read_json(workdir / SPLIT_FILE))
+    except UserError:
+        return False
 
 
 def unrecorded_split(workdir: pathlib.Path, parts: Mapping[str, Sequence[Pair]]) -> SplitRecord:

@@ -4,20 +4,22 @@
     vocal_imitations/NNNNN_<key>.wav  vocal_imitation_file_names.csv   one name a line
 
 An imitation and a reference belong together when their keys, everything after the first
-underscore, are equal. Any folder laid out so can be read; the two lists may be left out.
+underscore, are equal, as names.py compares names. Any folder laid out so can be read; the two lists
+may be left out.
 VimSketch: Kim et al., Zenodo record 2596911.
 """
 
-import functools
 import os
-from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
+import types
+from collections import Counter, defaultdict
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from qvae_jax.audio.files import is_audio_file_name
+from qvae_jax.audio import listing
+from qvae_jax.data import names
 from qvae_jax.data.index import Index, Pair
-from qvae_jax.system.errors import UserError, first_few
+from qvae_jax.system.errors import UserError, counted, first_few
 
 REFERENCES_FOLDER = "references"
 IMITATIONS_FOLDER = "vocal_imitations"
@@ -33,9 +35,10 @@ def read_index(dataset_dir: str | os.PathLike) -> Index:
     """Reads which sounds a folder in VimSketch's layout holds.
 
     Names come from the two lists; where both are absent, from the audio files that lie in the two
-    folders, sorted. With lists, files that they do not name are left out. Lists are UTF-8, with or
-    without a byte order mark, with any line ends; blank lines and blanks at a line's end do not
-    count, and quotes are part of a name.
+    folders, sorted. With lists, files that they do not name are left out; a file counts as named by
+    a name that only differs in suffix or in Unicode's form. Lists are UTF-8, with or without a byte
+    order mark, with any line ends; blank lines and blanks at a line's end do not count, and quotes
+    are part of a name, unless it is only without them that there is such a file.
 
     Raises:
         UserError: the folder is missing, empty or not in the layout; only one list is there, or one
@@ -43,32 +46,50 @@ def read_index(dataset_dir: str | os.PathLike) -> Index:
     """
     directory = Path(dataset_dir)
     contents = read_contents(directory)
-    names = contents.names()
+    used = contents.names()
     if contents.listed is not None:
         for folder, list_name in LISTS.items():
-            present = contents.present[folder]
-            _require_files(directory / list_name, names[folder], directory / folder, present)
-    return index_from_names(directory, names[REFERENCES_FOLDER], names[IMITATIONS_FOLDER])
+            present = contents.files(folder)
+            _require_files(directory / list_name, used[folder], directory / folder, present)
+    return index_from_names(
+        directory, used[REFERENCES_FOLDER], used[IMITATIONS_FOLDER], contents.left_out()
+    )
 
 
 @dataclass(frozen=True)
 class Contents:
     """What the two lists name, and what lies in the two folders; both by the folder's name.
 
-    listed is None where there are no lists.
+    Attributes:
+        listed: names of each folder's list, as the folder spells them where it holds them; None
+            where there are no lists.
+        present: what lies in each folder, as listing.entries gives it.
     """
 
     listed: dict[str, list[str]] | None
-    present: dict[str, set[str]]
+    present: dict[str, dict[str, list[str]]]
+
+    def files(self, folder: str) -> set[str]:
+        """The names of all visible files in one of the folders."""
+        kinds = (listing.SOUNDS, listing.FOREIGN, listing.OTHER_FILES)
+        return {name for kind in kinds for name in self.present[folder].get(kind, [])}
 
     def names(self) -> dict[str, list[str]]:
         """The names that count, by folder: the listed ones, or else all audio files, sorted."""
         if self.listed is not None:
             return self.listed
-        return {
-            folder: sorted(filter(is_audio_file_name, present))
-            for folder, present in self.present.items()
-        }
+        return {folder: kinds.get(listing.SOUNDS, []) for folder, kinds in self.present.items()}
+
+    def left_out(self) -> dict[str, list[str]]:
+        """What lies in the folders and does not count, as FOLDER/NAME, by the keys of LEFT_OUT."""
+        found = defaultdict(list)
+        for folder, used in self.names().items():
+            is_used = set(used).__contains__
+            for kind, present in self.present[folder].items():
+                is_file = kind not in (listing.FOLDERS, listing.NO_FILES)
+                kind = listing.UNLISTED if self.listed is not None and is_file else kind
+                found[kind] += [f"{folder}/{name}" for name in present if not is_used(name)]
+        return {kind: found[kind] for kind in listing.LEFT_OUT if found[kind]}
 
 
 def read_contents(dataset_dir: str | os.PathLike) -> Contents:
@@ -87,16 +108,21 @@ def read_contents(dataset_dir: str | os.PathLike) -> Contents:
             f"The data folder {directory} holds the list {list_names[0]} but not {absent}; "
             "restore it, or delete the other too, so that all files in the folders are used."
         )
-    return Contents(
-        listed={folder: _read_names(directory / name) for folder, name in LISTS.items()}
-        if list_names
-        else None,
-        present={folder: _file_names(directory / folder) for folder in LISTS},
-    )
+    contents = Contents(None, {folder: listing.entries(directory / folder) for folder in LISTS})
+    if not list_names:
+        return contents
+    listed = {
+        folder: _as_spelt(_read_names(directory / name), contents.files(folder))
+        for folder, name in LISTS.items()
+    }
+    return replace(contents, listed=listed)
 
 
 def index_from_names(
-    directory: str | os.PathLike, reference_names: Sequence[str], imitation_names: Sequence[str]
+    directory: str | os.PathLike,
+    reference_names: Sequence[str],
+    imitation_names: Sequence[str],
+    left_out: Mapping[str, Sequence[str]] = types.MappingProxyType({}),
 ) -> Index:
     """Joins references and imitations on their keys, without looking at the disk.
 
@@ -104,9 +130,10 @@ def index_from_names(
         directory: the data set's folder, for the index and for messages.
         reference_names: file names of the references.
         imitation_names: file names of the imitations, any number for one reference.
+        left_out: what else lies there, for the index and for messages.
 
     Raises:
-        UserError: a name without a key, two references with one key, an imitation named twice, or
+        UserError: a name without a key, two references with one key, two imitations of one name, or
             no pair at all.
     """
     directory = Path(directory)
@@ -115,9 +142,10 @@ def index_from_names(
         key = _key(name, directory / REFERENCES_FOLDER)
         if key in references:
             raise UserError(
-                f"The references {references[key]!r} and {name!r} of the data folder {directory} "
-                "have the same name after the first underscore, so their imitations cannot be "
-                "told apart; rename or remove one."
+                f"The references {names.quoted(references[key], name)} of the data folder "
+                f"{directory} have the same name after the first underscore"
+                f"{names.but_for(references[key], name)}, so their imitations cannot be told apart; "
+                "rename or remove one."
             )
         references[key] = name
     _require_unique(imitation_names, directory)
@@ -128,11 +156,7 @@ def index_from_names(
         if key in references
     )
     if not pairs:
-        raise UserError(
-            f"None of the {len(imitation_names)} imitations in the data folder {directory} belongs "
-            f"to one of its {len(references)} references; name them so that everything after the "
-            "first underscore is equal, as in 001_dog.wav and 00001_dog.wav."
-        )
+        raise UserError(_without_pairs(directory, references.values(), imitation_names, left_out))
     imitated = set(keys)
     return Index(
         directory=directory,
@@ -145,44 +169,31 @@ def index_from_names(
             name for name, key in zip(imitation_names, keys, strict=True) if key not in references
         ),
         unused_references=tuple(name for key, name in references.items() if key not in imitated),
+        left_out=left_out,
     )
 
 
-def pairing_key(name: str) -> str:
-    """What an imitation's and its reference's names have in common; empty where it is missing."""
-    return name.partition("_")[2]
-
-
-def find_references(
-    paths: Sequence[Path], dataset_dir: str | os.PathLike | None = None
-) -> list[Path | None]:
-    """The sound that each of some audio files imitates, None where no data set says so.
-
-    It is looked for in the data set that the file lies in, then in dataset_dir, where a file of
-    the same name is that imitation. Neither has to be a whole data set.
-    """
-    references_in = functools.cache(_references_by_key)
-    found = []
-    for path in paths:
-        folder, reference = path.resolve().parent, None
-        if folder.name == IMITATIONS_FOLDER:
-            reference = references_in(folder.parent).get(pairing_key(path.name))
-        # Of another name it would only share its key with imitations there, as any file may.
-        same_name = dataset_dir and (Path(dataset_dir) / IMITATIONS_FOLDER / path.name).is_file()
-        if reference is None and same_name:
-            reference = references_in(Path(dataset_dir)).get(pairing_key(path.name))
-        found.append(reference)
-    return found
-
-
-def _references_by_key(directory: Path) -> dict[str, Path]:
-    """The references that lie there; of several with one key the first by name."""
-    found = sorted((directory / REFERENCES_FOLDER).glob("*_*"), reverse=True)
-    return {pairing_key(path.name): path for path in found if pairing_key(path.name)}
+def _without_pairs(
+    directory: Path,
+    references: Collection[str],
+    imitations: Collection[str],
+    left_out: Mapping[str, Sequence[str]],
+) -> str:
+    held = f"{counted(len(references), 'reference')} and {counted(len(imitations), 'imitation')}"
+    if not (references and imitations):
+        besides = "".join(f", but {each}" for each in listing.descriptions(left_out)[:1])
+        return (
+            f"The data folder {directory} holds {held} to read{besides}; it needs sounds in each of "
+            f"{_LAYOUT}."
+        )
+    return (
+        f"The data folder {directory} holds {held}, but no two that belong together; name them so "
+        "that everything after the first underscore is equal, as in 001_dog.wav and 00001_dog.wav."
+    )
 
 
 def _key(name: str, folder: Path) -> str:
-    key = pairing_key(name)
+    key = names.pairing_key(name)
     if not key:
         raise UserError(
             f"The file name {name!r} in {folder} has nothing after a first underscore to pair it "
@@ -207,14 +218,22 @@ def _read_names(path: Path) -> list[str]:
     return [name for name in names if name]
 
 
-def _file_names(folder: Path) -> set[str]:
-    try:
-        with os.scandir(folder) as entries:
-            return {entry.name for entry in entries if entry.is_file()}
-    except OSError as error:
-        raise UserError(
-            f"The folder {folder} cannot be read ({error.strerror}); check its permissions."
-        ) from error
+def _as_spelt(listed: Sequence[str], present: set[str]) -> list[str]:
+    """Listed names as the folder spells them, where it holds one that counts as the same."""
+    alike = defaultdict(list)
+    for name in present:
+        alike[names.matching_name(name)].append(name)
+
+    def spelt(name: str) -> str:
+        if name in present:
+            return name
+        # Spreadsheets put names with commas into quotes.
+        for written in (name, name.strip('"').replace('""', '"')):
+            if len(found := alike[names.matching_name(written)]) == 1:
+                return found[0]
+        return name
+
+    return [spelt(name) for name in listed]
 
 
 def _has_layout(directory: Path) -> bool:
@@ -251,7 +270,7 @@ def _require_files(list_path: Path, names: Sequence[str], folder: Path, present:
     absent = [name for name in names if name not in present]
     if absent:
         raise UserError(
-            f"The list {list_path} names {len(absent)} of {len(names)} files that are not in "
+            f"The list {list_path} names {len(absent)} of {counted(len(names), 'file')} that are not in "
             f"{folder} ({first_few(absent)}); restore the files or take the names off the list."
         )
 
@@ -262,4 +281,10 @@ def _require_unique(imitation_names: Sequence[str], directory: Path) -> None:
         raise UserError(
             f"The list {directory / IMITATIONS_LIST} names {len(repeated)} of its files more than "
             f"once ({first_few(repeated)}); keep one line of each."
+        )
+    alike = names.first_alike(imitation_names)
+    if alike is not None:
+        raise UserError(
+            f"The imitations {names.quoted(*alike)} of the data folder {directory} have the same "
+            f"name{names.but_for(*alike)}, so that one sound would count twice; rename or remove one."
         )

@@ -7,6 +7,7 @@ import urllib.parse
 from qvae_jax.data import vimsketch
 from qvae_jax.system import archives, fetch, files
 from qvae_jax.system.errors import UserError
+from qvae_jax.system.paths import local_path
 
 # Zenodo's description of the record: each file's address, size and md5.
 RECORD_URL = "https://zenodo.org/api/records/2596911"
@@ -28,9 +29,10 @@ def fetch_archive(folder: str | os.PathLike, source: str | None = None) -> pathl
             Zenodo cannot be read; or the disk has no room for the archive and what is in it.
     """
     if source is not None and "://" not in source:
-        if not pathlib.Path(source).is_file():
+        archive = pathlib.Path(local_path(source))
+        if not archive.is_file():
             raise UserError(f"--source: {source!r} is neither a file nor an address (https://…).")
-        return pathlib.Path(source)
+        return archive
     # Where the folder is a link to another disk, the archive belongs on that disk too.
     folder = pathlib.Path(folder).resolve()
     if source is not None:

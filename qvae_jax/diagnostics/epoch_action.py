@@ -1,7 +1,10 @@
 """Diagnostics as something that training makes at the end of epochs."""
 
+from tqdm import tqdm
+
 from qvae_jax.diagnostics import files, probe
 from qvae_jax.diagnostics.arrays import Snapshot
+from qvae_jax.system.errors import UserError
 from qvae_jax.training import hosts
 from qvae_jax.training.loop import EpochAction
 from qvae_jax.training.metrics_log import Logs
@@ -12,10 +15,10 @@ from qvae_jax.training.state import TrainState
 def diagnostics_action(setup: Setup, first_step: int) -> EpochAction:
     """The action that examines a state and writes what it finds, due as the config says.
 
-    What an earlier attempt wrote of epochs after first_step is removed at once.
+    What an earlier attempt wrote of epochs after first_step is removed at once, if it can be.
     """
     if hosts.is_writer():
-        files.forget_after(setup.workdir, first_step // setup.steps_per_epoch)
+        _forget_after(setup, first_step // setup.steps_per_epoch)
     examine = probe.make_probe(setup.loss, setup.step_options, setup.placement)
 
     def act(setup: Setup, state: TrainState, log: Logs, epoch: int, step: int) -> None:
@@ -36,3 +39,13 @@ def diagnostics_action(setup: Setup, first_step: int) -> EpochAction:
         return files.are_written(setup.workdir, epoch)
 
     return EpochAction("diagnostics", setup.config.diagnostics.every_epochs, act, is_done)
+
+
+def _forget_after(setup: Setup, epoch: int) -> None:
+    try:
+        files.forget_after(setup.workdir, epoch)
+    except UserError as error:
+        tqdm.write(
+            f"diagnostics of an earlier attempt cannot be removed ({str(error).rstrip('.')}); the "
+            "run goes on."
+        )

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from qvae_jax.diagnostics.arrays import ACTIVE_VARIANCE, NUM_GENERATIONS, Snapshot
-from qvae_jax.visualisation import charts
+from qvae_jax.visualisation import canvas, charts
 from qvae_jax.visualisation.charts import COLOURS
 
 MARKERS = ("o", "^", "s")
@@ -14,6 +14,7 @@ SMALLEST_SHOWN = 1e-12  # on logarithmic axes, in place of zero
 BINS = 24
 
 
+@canvas.drawing()
 def save_snapshot(path: pathlib.Path, snapshot: Snapshot) -> None:
     """A PNG of one epoch: latents, their KL divergence, gradients and generations."""
     figure, axes = charts.page(2, 4)
@@ -33,6 +34,7 @@ def save_snapshot(path: pathlib.Path, snapshot: Snapshot) -> None:
     charts.save(figure, path)
 
 
+@canvas.drawing()
 def save_history(
     path: pathlib.Path, snapshots: Sequence[Snapshot], metrics: Sequence[dict], verdict: str
 ) -> None:

@@ -93,17 +93,16 @@ def measure(
 
 
 def sound_class(key: str) -> str:
-    """The class of a sound by its name in VimSketch.
+    """The class of a sound by its key in VimSketch.
 
-    `075-flute_playing-everyday.wav` is of class "everyday", the group of VocalSketch that it comes
-    from; `004Animal_Domestic animals_pets_Dog_Bark.wav` is of "Animal_Domestic animals", the first
+    `075-flute_playing-everyday` is of class "everyday", the group of VocalSketch that it comes
+    from; `004Animal_Domestic animals_pets_Dog_Bark` is of "Animal_Domestic animals", the first
     two levels of AudioSet's tree. Any other name is a class of its own.
     """
-    stem = pathlib.PurePath(key).stem
-    group = re.fullmatch(r"\d+-.+-([^-]+)", stem)
+    group = re.fullmatch(r"\d+-.+-([^-]+)", key)
     if group:
         return group[1]
-    return "_".join(re.sub(r"^\d+", "", stem).split("_")[:2])
+    return "_".join(re.sub(r"^\d+", "", key).split("_")[:2])
 
 
 def _sounds(

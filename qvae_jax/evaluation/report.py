@@ -8,7 +8,7 @@ from qvae_jax import losses
 from qvae_jax.evaluation.embedding import Embedder
 from qvae_jax.evaluation.statistics import NUM_GROUPS, NUM_RESAMPLES, Estimate
 from qvae_jax.system import files
-from qvae_jax.system.errors import UserError
+from qvae_jax.system.errors import UserError, counted
 
 
 class Measure(NamedTuple):
@@ -109,6 +109,14 @@ def read(path: pathlib.Path) -> dict:
     return found
 
 
+def is_in(path: pathlib.Path) -> bool:
+    """Whether a file holds a result that was written as JSON."""
+    try:
+        return _is_result(files.read_json(path))
+    except UserError:
+        return False
+
+
 def _is_result(found) -> bool:
     if not isinstance(found, dict):
         return False
@@ -143,7 +151,7 @@ def write_markdown(path: pathlib.Path, found: dict) -> None:
     """Writes a result as a table, with what must be known to read it."""
     systems, rows = table(found)
     lines = [
-        f"# {found['part']}: {found['num_pairs']} pairs, {found['num_references']} references",
+        f"# {found['part']}: {counts(found)}",
         "",
         f"Model: {', '.join(f'{key} {value}' for key, value in found['model'].items())}; z = μ.",
         "",
@@ -159,22 +167,28 @@ def write_markdown(path: pathlib.Path, found: dict) -> None:
         temporary.write_text("\n".join(lines) + "\n", "utf-8", errors="backslashreplace")
 
 
+def counts(found: dict) -> str:
+    """On how much a result was measured."""
+    pairs = counted(found["num_pairs"], "pair")
+    return f"{pairs}, {counted(found['num_references'], 'reference')}"
+
+
 def _notes(found: dict) -> list[str]:
     independent = found["embedder"]["independent"]
     caution = "" if independent else ", which the model listens with: read these with care"
     return [
         f"- Intervals are 95 %: of means by the bootstrap over pairs ({NUM_RESAMPLES} resamples, "
         "seed 0), of set measures (both distances, diversity) by the jackknife over "
-        f"{min(NUM_GROUPS, found['num_pairs'])} groups of pairs. Pairs count as independent, "
+        f"{counted(min(NUM_GROUPS, found['num_pairs']), 'group')} of pairs. Pairs count as independent, "
         "though imitations of one sound are not.",
         "- Loss terms are of each pair by itself, as in a batch of one; the audio loss is without "
         "KL.",
         "- Embeddings, for the two distances, ranks, NDCG and diversity: "
-        f"{found['embedder']['name']}{caution}; n = {found['num_pairs']} outputs and "
-        f"{found['num_references']} references. The Fréchet distance depends on n: compare equal n "
+        f"{found['embedder']['name']}{caution}; n = {counted(found['num_pairs'], 'output')} and "
+        f"{counted(found['num_references'], 'reference')}. The Fréchet distance depends on n: compare equal n "
         "only. The oracle's kernel distance is below 0, because it is of sounds to themselves.",
-        f"- Retrieval: a system's sound asks for the right one of {found['num_references']} "
-        "references. Classes are the groups that VimSketch's names tell.",
+        f"- Retrieval: a system's sound asks for the right one of "
+        f"{counted(found['num_references'], 'reference')}. Classes are the groups that VimSketch's names tell.",
         "- Silence: zeros. Mean spectrum: the mean magnitude spectrogram of "
         f"{found['baselines_from']}, made audible with Griffin and Lim's algorithm. Nearest: the "
         "training reference whose features are nearest to the imitation's. Oracle: the reference "

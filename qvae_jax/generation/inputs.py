@@ -2,21 +2,24 @@
 
 import contextlib
 import dataclasses
+import glob
 import os
 import pathlib
 import sys
 import tempfile
+import warnings
 from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from qvae_jax.audio import windows
-from qvae_jax.audio.files import list_audio_files, read_audio
+from qvae_jax.audio import kinds, listing, windows
+from qvae_jax.audio.files import read_audio
 from qvae_jax.audio.logmel import FrontEnd
-from qvae_jax.data import layouts
+from qvae_jax.data import layouts, names
 from qvae_jax.data.index import Index, Pair
 from qvae_jax.system import files
-from qvae_jax.system.errors import UserError
+from qvae_jax.system.errors import Notice, UserError
+from qvae_jax.system.paths import local_path
 
 STANDARD_INPUT = "-"
 MOST_COMMAS = 64  # in one input's path
@@ -61,13 +64,17 @@ class Heard:
 
 
 def split_inputs(text: str) -> list[str]:
-    """The paths in `a.wav,b.flac`; a comma in the name of an existing file does not split it."""
+    """The paths in `a.wav,b.flac`; a comma in the name of an existing file does not split it.
+
+    Raises UserError for addresses, and for a ~ whose home folder is not known.
+    """
     pieces, paths = text.split(","), []
     while pieces:
         longest = min(len(pieces), MOST_COMMAS + 1)
         candidates = [",".join(pieces[:count]).strip() for count in range(longest, 0, -1)]
-        path = next(filter(os.path.exists, candidates), candidates[-1])
-        paths.append(path)
+        there = (path for path in candidates if os.path.exists(os.path.expanduser(path)))
+        path = next(there, candidates[-1])
+        paths.append(local_path(path))
         pieces = pieces[longest - candidates.index(path) :]
     return paths
 
@@ -109,10 +116,12 @@ def pair_sources(index: Index, pairs: Sequence[Pair]) -> list[Source]:
 
 def probe(source: Source, front_end_rate_hz: int) -> None:
     """Raises UserError where a look at the beginning of a file, or its reference, finds fault."""
-    with _named(source):
-        read_audio(source.path, front_end_rate_hz, max_duration_s=PROBE_S)
-    if source.reference is not None:
-        read_audio(source.reference, front_end_rate_hz, max_duration_s=PROBE_S)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", Notice)  # they come when all that is heard is read
+        with _named(source):
+            read_audio(source.path, front_end_rate_hz, max_duration_s=PROBE_S)
+        if source.reference is not None:
+            read_audio(source.reference, front_end_rate_hz, max_duration_s=PROBE_S)
 
 
 def hear(source: Source, front_end: FrontEnd, window: str = "first") -> Heard:
@@ -133,24 +142,73 @@ def hear(source: Source, front_end: FrontEnd, window: str = "first") -> Heard:
 
 def _input_paths(inputs: Sequence[str], output_dir: pathlib.Path) -> list[pathlib.Path]:
     if not inputs or not all(inputs):
-        raise UserError("--inputs is empty: name audio files, separated by commas, or a folder.")
+        raise UserError(
+            "--inputs names nothing, or nothing beside a comma: name audio files, separated by "
+            "commas, or a folder."
+        )
     paths = []
-    for item in map(pathlib.Path, inputs):
-        paths += _files_in(item, output_dir.resolve()) if item.is_dir() else [item]
+    for item in inputs:
+        for path in _named_paths(item):
+            paths += _files_in(path, output_dir) if os.path.isdir(path) else [path]
     return paths
 
 
+def _named_paths(item: str) -> list[pathlib.Path]:
+    """What one input names: a path, in any Unicode form, or a pattern that no shell has expanded.
+
+    Shells leave `--inputs=hums/*.wav` as it is.
+    """
+    if os.path.lexists(item):
+        return [pathlib.Path(item)]
+    if glob.has_magic(item):
+        matched = sorted(filter(_is_visible, glob.glob(item, recursive=True)))
+        if matched:
+            return list(map(pathlib.Path, matched))
+        raise UserError(f"--inputs: no file is named like the pattern {item!r}.")
+    return [_as_spelt(pathlib.Path(item))]
+
+
+def _is_visible(path: str) -> bool:
+    return not listing.is_ignored(os.path.basename(path))
+
+
+def _as_spelt(path: pathlib.Path) -> pathlib.Path:
+    """A path that does not exist as its folder spells it; UserError where another name is meant."""
+    try:
+        present = sorted(os.listdir(path.parent))
+    except OSError:
+        return path  # what reads it says what is wrong
+    same = [name for name in present if names.normal(name) == names.normal(path.name)]
+    if len(same) == 1:
+        return path.with_name(same[0])
+    wanted = names.matching_name(path.name).casefold()
+    alike = [name for name in present if names.matching_name(name).casefold() == wanted]
+    if alike:
+        raise UserError(
+            f"The audio file {path} does not exist: did you mean {names.quoted(*alike)} beside it?"
+        )
+    return path
+
+
 def _files_in(folder: pathlib.Path, output_dir: pathlib.Path) -> list[pathlib.Path]:
-    if folder.resolve() == output_dir:
+    if folder.resolve() == output_dir.resolve():
         raise UserError(
             f"--output_dir is {folder}, the folder of the inputs, so that the next run would take "
             "the outputs for inputs: name another one."
         )
-    found = list_audio_files(folder)
-    paths = [path for path in found if not path.resolve().is_relative_to(output_dir)]
-    if not paths:
-        raise UserError(f"{folder} holds no audio file outside {output_dir}: name other inputs.")
+    paths, left_out = listing.list_audio_files(folder, output_dir, _holds_results)
+    for note in listing.notes(folder, left_out):
+        print(note)
     return paths
+
+
+def _holds_results(folder: pathlib.Path) -> bool:
+    """Whether --mode=generate has written into a folder, whose sounds are no imitations."""
+    try:
+        manifest = files.read_json(folder / "manifest.json")
+    except UserError:
+        return False
+    return isinstance(manifest, dict) and bool({"outputs", "runs"} & manifest.keys())
 
 
 @contextlib.contextmanager
@@ -159,7 +217,9 @@ def _standard_input() -> Iterator[pathlib.Path]:
         raise UserError(
             "--inputs is - but nothing is piped into the command: write `… --inputs=- < hum.wav`."
         )
-    with tempfile.TemporaryDirectory() as folder:
+    with contextlib.ExitStack() as stack:
+        with files.explaining_write_errors("the folder for temporary files (TMPDIR)"):
+            folder = stack.enter_context(tempfile.TemporaryDirectory())
         path = pathlib.Path(folder) / "stdin"
         with files.explaining_write_errors(path):
             path.write_bytes(sys.stdin.buffer.read())
@@ -174,5 +234,7 @@ def _named(source: Source) -> Iterator[None]:
     except UserError as error:
         if source.name != STANDARD_INPUT:
             raise
-        message = str(error).replace(str(source.path), "on standard input")
+        command = kinds.how_to_convert(source.path)
+        message = str(error).replace(command, "`ffmpeg -i FILE -f wav - | …`")
+        message = message.replace(str(source.path), "on standard input")
         raise UserError(message) from error

@@ -10,6 +10,7 @@ from qvae_jax.system.errors import UserError
 WALK_REACH = 3.0  # standard deviations of the prior, to either side
 WALK_STEPS = 7  # one for each whole standard deviation
 LARGEST_SEED = 2**32 - 1
+INTERPOLATION, WALK, PRIOR = "interpolation", "walk", "prior"  # what labels begin with
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,12 +65,17 @@ def variations(
     ]
 
 
-def interpolation(first: np.ndarray, second: np.ndarray, num_steps: int) -> list[Latent]:
-    """`num_steps` latents from one μ to another, both included, equally spaced along the way."""
+def interpolation(
+    first: np.ndarray, second: np.ndarray, num_steps: int, num_before: int = 0
+) -> list[Latent]:
+    """`num_steps` latents from one μ to another, both included, equally spaced along the way.
+
+    Their numbers go on after num_before.
+    """
     positions = np.linspace(0.0, 1.0, num_steps)
     return [
         Latent(between(first, second, position), label, None, {"position": float(position)})
-        for position, label in zip(positions, _labels("interpolation", num_steps))
+        for position, label in zip(positions, _labels(INTERPOLATION, num_steps, num_before))
     ]
 
 
@@ -96,13 +102,16 @@ def between(first: np.ndarray, second: np.ndarray, position: float) -> np.ndarra
     return (((1 - position) * norm_a + position * norm_b) * direction).astype(np.float32)
 
 
-def walk(centre: np.ndarray, place: int | None, dimension: int, num_steps: int) -> list[Latent]:
+def walk(
+    centre: np.ndarray, place: int | None, dimension: int, num_steps: int, num_before: int = 0
+) -> list[Latent]:
     """`num_steps` latents around one, moved along a dimension from -3 to +3.
 
-    The prior's standard deviation is 1 in every dimension, so these are prior deviations.
+    The prior's standard deviation is 1 in every dimension, so these are prior deviations. Numbers
+    go on after num_before.
     """
     steps = []
-    labels = _labels("walk", num_steps)
+    labels = _labels(WALK, num_steps, num_before)
     for offset, label in zip(np.linspace(-WALK_REACH, WALK_REACH, num_steps), labels):
         z = np.array(centre, np.float32)
         z[dimension] += offset
@@ -110,8 +119,13 @@ def walk(centre: np.ndarray, place: int | None, dimension: int, num_steps: int) 
     return steps
 
 
-def prior(latent_dim: int, count: int, temperature: float, seed: int) -> list[Latent]:
-    """`count` draws from N(0, temperature²)."""
+def prior(
+    latent_dim: int, count: int, temperature: float, seed: int, num_before: int = 0
+) -> list[Latent]:
+    """`count` draws from N(0, temperature²); the noise depends on seed and number.
+
+    Numbers go on after num_before.
+    """
     zero = np.zeros(latent_dim, np.float32)
     return [
         Latent(
@@ -120,10 +134,11 @@ def prior(latent_dim: int, count: int, temperature: float, seed: int) -> list[La
             None,
             {"prior_sample": number, "seed": seed, "temperature": temperature},
         )
-        for number, label in enumerate(_labels("prior", count), start=1)
+        for number, label in enumerate(_labels(PRIOR, count, num_before), start=num_before + 1)
     ]
 
 
-def _labels(word: str, count: int) -> list[str]:
-    digits = max(2, len(str(count)))
-    return [f"{word}{number:0{digits}d}" for number in range(1, count + 1)]
+def _labels(word: str, count: int, num_before: int = 0) -> list[str]:
+    last = num_before + count
+    digits = max(2, len(str(last)))
+    return [f"{word}{number:0{digits}d}" for number in range(num_before + 1, last + 1)]

@@ -8,18 +8,19 @@ from collections.abc import Callable, Sequence
 
 import jax
 import numpy as np
+import numpy.typing as npt
 import soxr
 from flax import nnx
 
 from qvae_jax import configuration, runs
 from qvae_jax.audio.files import fit_length
 from qvae_jax.audio.logmel import FrontEnd, log_mel
-from qvae_jax.generation import latents
+from qvae_jax.generation import arrays, latents
 from qvae_jax.models import decoders, stored, variables
 from qvae_jax.models.batching import in_batches
 from qvae_jax.models.qvae import QVAE, QVAEConfig
 from qvae_jax.models.variables import Variables
-from qvae_jax.system import files
+from qvae_jax.system import files, platforms
 from qvae_jax.system.errors import UserError
 
 BATCH_SIZE = 8  # rows that are computed at once, at most
@@ -63,8 +64,10 @@ class Model:
     ) -> np.ndarray:
         """The encoder's features of unit norm: [rows, feature_dim].
 
-        waveforms are [rows, front_end.num_samples]. Raises UserError where one is not finite.
+        waveforms are floats [rows, front_end.num_samples], with full scale at 1. Raises UserError
+        for what is of another shape or type, or not finite, and where a result is not.
         """
+        waveforms = arrays.as_waveforms(waveforms, self.front_end.num_samples)
         return self._computed(self._features, waveforms, batch_size, names)
 
     def heads(
@@ -74,7 +77,11 @@ class Model:
         batch_size: int | None = None,
         names: Sequence[str] | None = None,
     ) -> tuple[np.ndarray, np.ndarray]:
-        """μ and log σ² of features: two [rows, latent]. Raises UserError as features does."""
+        """μ and log σ² of features [rows, feature_dim]: two [rows, latent].
+
+        Raises UserError as features does.
+        """
+        features = arrays.as_rows(features, self.config.feature_dim(), "The features")
         return self._computed(self._heads, features, batch_size, names)
 
     def posterior(
@@ -102,6 +109,7 @@ class Model:
 
         Raises UserError as features does.
         """
+        z = arrays.as_rows(z, self.config.latent_dim, "The latents")
         return self._computed(self._decode, z, batch_size, names)
 
     def _computed(
@@ -111,7 +119,6 @@ class Model:
         batch_size: int | None,
         names: Sequence[str] | None,
     ):
-        rows = np.asarray(rows, np.float32)
         batch_size = batch_size or max(1, min(BATCH_SIZE, len(rows)))
         found = in_batches(functools.partial(program, self.variables), rows, batch_size)
         _require_finite(found, names)
@@ -124,8 +131,8 @@ class Model:
 
     def generate(
         self,
-        imitation: np.ndarray,
-        sample_rate_hz: int,
+        imitation: npt.ArrayLike,
+        sample_rate_hz: float,
         *,
         temperature: float = 0.0,
         seed: int = 0,
@@ -135,14 +142,18 @@ class Model:
         """The sound of an imitation: float32 [59049] in (-1, 1) at 22,050 Hz.
 
         Args:
-            imitation: [samples], or [samples, channels], which are averaged; nominally in [-1, 1].
-                The first front_end.duration_s (10 s) count.
-            sample_rate_hz: its rate, resampled with soxr's HQ quality.
+            imitation: [samples], or with at most 8 channels, fewer than samples, on the other
+                axis, which are averaged. Floats, nominally in [-1, 1], or integers as sound files
+                hold them: int16, int32, int8, or uint8 centred at 128. Any array that NumPy can
+                take. The first front_end.duration_s (10 s) count.
+            sample_rate_hz: its rate, 1 kHz to 1 MHz, resampled with soxr's HQ quality.
             temperature: of the latent's noise, at least 0; 0 gives z = μ.
             seed, place, variation: of that noise, as in the manifest of --mode=generate; the
                 last two count from 1.
 
-        Raises UserError for an imitation without samples, or with some that are not finite.
+        Raises UserError for an imitation without samples, with some that are not finite, of which
+        the axes or the scale are not clear, or that is far beyond full scale. Warns with a Notice
+        of channels that cancel each other.
         """
         latents.check_noise(temperature, seed)
         waveform = _as_heard(imitation, sample_rate_hz, self.front_end)
@@ -172,6 +183,7 @@ def load_model(*, workdir: str | None = None, checkpoint: str | None = None) -> 
     """
     if (workdir is None) == (checkpoint is None):
         raise UserError("give either --workdir, a training run, or --checkpoint, a ported QVAE.")
+    platforms.start_backend()
     if checkpoint is not None:
         return Model(*stored.load_qvae(checkpoint), {"checkpoint": str(checkpoint)})
     run = runs.open_run(workdir)
@@ -221,19 +233,9 @@ def _require_finite(
             )
 
 
-def _as_heard(imitation: np.ndarray, sample_rate_hz: int, front_end: FrontEnd) -> np.ndarray:
+def _as_heard(imitation: npt.ArrayLike, sample_rate_hz: float, front_end: FrontEnd) -> np.ndarray:
     """[front_end.num_samples], mono, cut or padded at its end."""
-    samples = np.asarray(imitation, np.float32)
-    if samples.ndim not in (1, 2) or samples.size == 0:
-        raise UserError(
-            f"The imitation is an array of shape {samples.shape}: give [samples] or [samples, "
-            "channels], with at least one sample."
-        )
-    if not sample_rate_hz > 0:
-        raise UserError(f"sample_rate_hz is {sample_rate_hz}: give the imitation's rate in Hz.")
-    mono = samples if samples.ndim == 1 else samples.mean(axis=1)
-    if not np.isfinite(mono).all():
-        raise UserError("The imitation holds samples that are not finite: make it again.")
-    if sample_rate_hz != front_end.sample_rate_hz:
-        mono = soxr.resample(mono, sample_rate_hz, front_end.sample_rate_hz, quality="HQ")
+    mono, rate_hz = arrays.as_mono(imitation), arrays.as_rate(sample_rate_hz)
+    if rate_hz != front_end.sample_rate_hz:
+        mono = soxr.resample(mono, rate_hz, front_end.sample_rate_hz, quality="HQ")
     return fit_length(mono, front_end.num_samples)

@@ -8,17 +8,20 @@ from collections.abc import Sequence
 import numpy as np
 
 from qvae_jax.generation.inputs import Source
-from qvae_jax.generation.requests import LatentRequest, Posterior, latents_of
+from qvae_jax.generation.requests import Before, LatentRequest, Posterior, latents_of
 from qvae_jax.system.errors import UserError
 
 # Bytes of an input's name that its outputs keep: a file system allows 255 in all.
 LONGEST_STEM = 200
 
 
-def stems(found: Sequence[Source]) -> list[str]:
-    """NN_STEM for each input, so that two inputs of one stem do not meet."""
-    digits = max(2, len(str(len(found))))
-    return [f"{i:0{digits}d}_{_short(source.stem)}" for i, source in enumerate(found, start=1)]
+def stems(found: Sequence[Source], num_before: int = 0) -> list[str]:
+    """NN_STEM for each input, so that two inputs of one stem do not meet; after num_before others."""
+    last = num_before + len(found)
+    digits = max(2, len(str(last)))
+    return [
+        f"{i:0{digits}d}_{_short(source.stem)}" for i, source in enumerate(found, num_before + 1)
+    ]
 
 
 def heard_name(stem: str) -> str:
@@ -31,7 +34,9 @@ def reference_name(stem: str) -> str:
     return f"{stem}_reference.wav"
 
 
-def sound_names(stems: Sequence[str], request: LatentRequest, format: str) -> list[str]:
+def sound_names(
+    stems: Sequence[str], request: LatentRequest, format: str, before: Before = Before()
+) -> list[str]:
     """The file of each sound, in the order of latents_of."""
     # The labels of latents depend on the request alone, so any latents will do.
     zero = Posterior(np.zeros(1, np.float32), np.zeros(1, np.float32))
@@ -39,19 +44,37 @@ def sound_names(stems: Sequence[str], request: LatentRequest, format: str) -> li
         request, walk_dimension=None if request.walk_dimension is None else 0
     )
     found = []
-    for latent, _ in latents_of(one_dimension, (zero for _ in stems), 1):
-        parts = [] if latent.place is None else [stems[latent.place - 1]]
+    for latent, _ in latents_of(one_dimension, (zero for _ in stems), 1, before):
+        parts = [] if latent.place is None else [stems[latent.place - before.inputs - 1]]
         found.append("_".join([*parts, *filter(None, [latent.label]), "generated"]))
     return [f"{name}.{format}" for name in found]
 
 
+def file_names(found: Sequence[Source], stems: Sequence[str], names: Sequence[str]) -> list[str]:
+    """All that will be written of these inputs and sounds."""
+    references = [
+        reference_name(stem)
+        for source, stem in zip(found, stems, strict=True)
+        if source.reference is not None
+    ]
+    return [*names, *map(heard_name, stems), *references]
+
+
 def require_inputs_kept(
-    found: Sequence[Source], stems: Sequence[str], names: Sequence[str], output_dir: pathlib.Path
+    found: Sequence[Source],
+    stems: Sequence[str],
+    names: Sequence[str],
+    output_dir: pathlib.Path,
+    removed: Sequence[str] = (),
 ) -> None:
-    """Raises UserError where a file that belongs to these stems and names would replace an input."""
+    """Raises UserError where an input would be replaced or removed.
+
+    Replaced by a file that belongs to these stems and names; removed, those of output_dir that
+    removed names.
+    """
     inputs = {source.path.resolve() for source in found}
     outputs = [*names, *map(heard_name, stems), *map(reference_name, stems)]
-    for name in outputs:
+    for name in (*outputs, *removed):
         target = (output_dir / name).resolve()
         if target in inputs:
             raise UserError(

@@ -14,6 +14,7 @@ from qvae_jax.generation.latents import Latent
 from qvae_jax.system.errors import UserError
 
 WINDOWS = ("first", "loudest")
+ADD, REPLACE = "add", "replace"  # what is done where the output folder holds earlier results
 
 
 def asked(help: str, default=None, **more):
@@ -47,6 +48,29 @@ class LatentRequest:
         """The temperature: by default none for imitations, and the prior's own for its samples."""
         default = 0.0 if self.prior_samples is None else 1.0
         return default if self.temperature is None else self.temperature
+
+    @property
+    def kind(self) -> str | None:
+        """What the names of sounds that no single input has begin with; None where each has one."""
+        asked_for = {
+            latents.PRIOR: self.prior_samples,
+            latents.INTERPOLATION: self.interpolate,
+            latents.WALK: self.walk_dimension,
+        }
+        return next((kind for kind, value in asked_for.items() if value is not None), None)
+
+
+@dataclasses.dataclass(frozen=True)
+class Before:
+    """How much lies in the output folder already: new inputs and sounds are numbered after it.
+
+    Attributes:
+        inputs: the number of inputs.
+        sounds: the number of sounds of the kind asked for that no single input has.
+    """
+
+    inputs: int = 0
+    sounds: int = 0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -160,6 +184,12 @@ def check(
             raise UserError(message)
 
 
+def check_existing(existing: str | None) -> None:
+    """Raises UserError where --existing is given and says nothing that can be done."""
+    if existing not in (None, ADD, REPLACE):
+        raise UserError(f"--existing is {existing!r}: set it to {ADD} or {REPLACE}.")
+
+
 def check_part(from_split: str | None) -> None:
     """Raises UserError where --from_split is given and names no part that a split may have."""
     if from_split is not None and from_split not in splits.PARTS:
@@ -177,23 +207,27 @@ def check_dimension(request: LatentRequest, latent_dim: int) -> None:
 
 
 def latents_of(
-    request: LatentRequest, posteriors: Iterator[Posterior], latent_dim: int
+    request: LatentRequest,
+    posteriors: Iterator[Posterior],
+    latent_dim: int,
+    before: Before = Before(),
 ) -> Iterator[tuple[Latent, Posterior | None]]:
     """The latents asked for, in order, each with the posterior it belongs to."""
     if request.prior_samples is not None:
-        drawn = latents.prior(latent_dim, request.prior_samples, request.noise, request.seed)
+        how = (request.noise, request.seed, before.sounds)
+        drawn = latents.prior(latent_dim, request.prior_samples, *how)
         yield from ((latent, None) for latent in drawn)
     elif request.interpolate is not None:
         first, second = posteriors
-        steps = latents.interpolation(first.mu, second.mu, request.interpolate)
+        steps = latents.interpolation(first.mu, second.mu, request.interpolate, before.sounds)
         yield from ((latent, None) for latent in steps)
     else:
-        place = 0
-        for place, posterior in enumerate(posteriors, start=1):
+        place = before.inputs
+        for place, posterior in enumerate(posteriors, start=before.inputs + 1):
             for latent in _around(request, posterior, place):
                 yield latent, posterior
-        if place == 0:
-            steps = _walk(request, np.zeros(latent_dim, np.float32), None)
+        if place == before.inputs:
+            steps = _walk(request, np.zeros(latent_dim, np.float32), None, before.sounds)
             yield from ((latent, None) for latent in steps)
 
 
@@ -205,6 +239,8 @@ def _around(request: LatentRequest, posterior: Posterior, place: int) -> list[La
     )
 
 
-def _walk(request: LatentRequest, centre: np.ndarray, place: int | None) -> list[Latent]:
+def _walk(
+    request: LatentRequest, centre: np.ndarray, place: int | None, num_before: int = 0
+) -> list[Latent]:
     num_steps = request.walk_steps or latents.WALK_STEPS
-    return latents.walk(centre, place, request.walk_dimension, num_steps)
+    return latents.walk(centre, place, request.walk_dimension, num_steps, num_before)

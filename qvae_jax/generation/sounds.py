@@ -16,7 +16,7 @@ from qvae_jax.generation import ahead, finishing, naming
 from qvae_jax.generation.inputs import Heard, Source, hear
 from qvae_jax.generation.latents import Latent
 from qvae_jax.generation.model import BATCH_SIZE, Model
-from qvae_jax.generation.requests import Finish, LatentRequest, Posterior, latents_of
+from qvae_jax.generation.requests import Before, Finish, LatentRequest, Posterior, latents_of
 from qvae_jax.models.batching import batches
 from qvae_jax.models.decoders import SAMPLE_RATE_HZ
 from qvae_jax.system.progress import progress_bar
@@ -30,6 +30,7 @@ class HeardInputs:
     Attributes:
         sources: the inputs.
         stems: what the files of each are named after.
+        before: what the folder holds already; places are counted on after its inputs.
         facts: of each input that has been heard, for the manifest.
     """
 
@@ -39,11 +40,19 @@ class HeardInputs:
         stems: Sequence[str],
         folder: pathlib.Path,
         window: str = "first",
+        before: Before = Before(),
     ) -> None:
-        self.sources, self.stems, self.facts = sources, stems, []
+        self.sources, self.stems, self.before, self.facts = sources, stems, before, []
         self._folder, self._window = folder, window
         # Imitations of one sound often follow each other; not all references fit into memory.
         self._reference = functools.lru_cache(maxsize=16)(target_audio)
+
+    def at(self, place: int | None) -> tuple[Source | None, str | None]:
+        """The input of a place, and what its files are named after; None for no place."""
+        if place is None:
+            return None, None
+        index = place - self.before.inputs - 1
+        return self.sources[index], self.stems[index]
 
     def posteriors(self, model: Model, threads: ThreadPoolExecutor) -> Iterator[Posterior]:
         """Yields what the encoder makes of each input, in order, computed in batches.
@@ -76,9 +85,14 @@ class HeardInputs:
     def _record(self, source: Source, heard: Heard, sample_rate_hz: int) -> None:
         if heard.silent:
             tqdm.write(f"warning: {source.name} is silent where it is heard")
+        place = self.before.inputs + len(self.facts) + 1
+        _, stem = self.at(place)
         self.facts.append(
             {
                 "input": source.name,
+                "place": place,
+                "heard": naming.heard_name(stem),
+                "reference": _reference_name(source, stem),
                 "file_duration_s": heard.file_duration_s,
                 "heard_from_s": heard.start_s,
                 "heard_duration_s": len(heard.samples) / sample_rate_hz,
@@ -109,8 +123,9 @@ def write_sounds(
 
     with ThreadPoolExecutor(NUM_THREADS) as threads:
         threads.submit(model.compile_decoder, batch_size)  # while the encoder is
-        drawn = latents_of(request, heard.posteriors(model, threads), model.config.latent_dim)
-        made = synthesise(model, drawn, heard.sources, batch_size, threads)
+        posteriors, latent_dim = heard.posteriors(model, threads), model.config.latent_dim
+        drawn = latents_of(request, posteriors, latent_dim, heard.before)
+        made = synthesise(model, drawn, heard, batch_size, threads)
         entries = ahead.in_order(threads, write, zip(names, made, strict=True))
         return list(progress_bar("generating", total=len(names), unit="sound", over=entries))
 
@@ -118,7 +133,7 @@ def write_sounds(
 def synthesise(
     model: Model,
     drawn: Iterable[tuple[Latent, Posterior | None]],
-    sources: Sequence[Source],
+    heard: HeardInputs,
     batch_size: int,
     threads: ThreadPoolExecutor,
 ) -> Iterator[tuple[Latent, Posterior | None, np.ndarray]]:
@@ -130,8 +145,8 @@ def synthesise(
 
     def decode(batch: list) -> list:
         z = np.stack([latent.z for latent, _ in batch])
-        places = [latent.place for latent, _ in batch]
-        names = ["" if place is None else sources[place - 1].name for place in places]
+        sources = [heard.at(latent.place)[0] for latent, _ in batch]
+        names = ["" if source is None else source.name for source in sources]
         sounds = model.decode(z, batch_size=batch_size, names=names)
         return [(*pair, audio) for pair, audio in zip(batch, sounds)]
 
@@ -142,17 +157,19 @@ def synthesise(
 def _entry(
     name: str, heard: HeardInputs, latent: Latent, posterior: Posterior | None, done: dict
 ) -> dict:
-    place = latent.place
-    source = None if place is None else heard.sources[place - 1]
-    has_reference = source is not None and source.reference is not None
+    source, stem = heard.at(latent.place)
     return {
         "input": None if source is None else source.name,
-        "place": place,
+        "place": latent.place,
         "generated": name,
-        "reference": naming.reference_name(heard.stems[place - 1]) if has_reference else None,
+        "reference": None if source is None else _reference_name(source, stem),
         **latent.facts,
         **done,
         "mu": None if posterior is None else posterior.mu.tolist(),
         "logvar": None if posterior is None else posterior.logvar.tolist(),
         "z": latent.z.tolist(),
     }
+
+
+def _reference_name(source: Source, stem: str) -> str | None:
+    return None if source.reference is None else naming.reference_name(stem)

@@ -18,10 +18,13 @@ class BatchNorm(nnx.Module):
     Training normalises with the biased variance of the batch and moves the running variance by
     the unbiased one: running = (1 − momentum)·running + momentum·batch, torch's sense of momentum.
     Set axis_name where the batch is cut among devices and the statistics should be the whole
-    batch's. They are computed in float32 at least; the result has the input's type.
+    batch's. They are computed in float32 at least; the result has the input's type. Set valid, bool
+    [batch], where rows only fill a batch up: the statistics are then those of the others, and the
+    running ones stay as they are.
     """
 
     axis_name: str | None = None
+    valid: jax.Array | None = None
 
     def __init__(self, num_channels: int, *, epsilon: float, momentum: float):
         self.scale = nnx.Param(np.ones(num_channels, np.float32))
@@ -43,6 +46,8 @@ class BatchNorm(nnx.Module):
 
     def _batch_statistics(self, x: jax.Array) -> tuple[jax.Array, jax.Array]:
         axes = tuple(range(x.ndim - 1))
+        if self.valid is not None:
+            return self._statistics_of_valid(x, axes)
         count = x.size // x.shape[-1] * global_batch.num_parts(self.axis_name)
         if count < 2:
             raise ValueError("BatchNorm cannot train on a single value per channel.")
@@ -50,6 +55,18 @@ class BatchNorm(nnx.Module):
         var = global_batch.mean(jnp.square(x - mean), axes, self.axis_name)
         self.track(mean, var, count)
         return mean, var
+
+    def _statistics_of_valid(
+        self, x: jax.Array, axes: tuple[int, ...]
+    ) -> tuple[jax.Array, jax.Array]:
+        valid = self.valid.reshape(-1, *[1] * (x.ndim - 1))
+        share = global_batch.mean(valid.astype(x.dtype), None, self.axis_name)
+        share = jnp.maximum(share, jnp.finfo(x.dtype).tiny)  # a device may have none of them
+        mean_of = lambda y: (
+            global_batch.mean(jnp.where(valid, y, 0.0), axes, self.axis_name) / share
+        )
+        mean = mean_of(x)
+        return mean, mean_of(jnp.square(x - mean))
 
     def track(self, mean: jax.Array, var: jax.Array, count: int) -> None:
         """Moves the running statistics by a batch's mean and biased variance of count values."""

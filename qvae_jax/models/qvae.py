@@ -45,6 +45,8 @@ class QVAEConfig:
         """The inverse of dataclasses.asdict; UserError for a dict of anything else."""
         try:
             front_end = FrontEnd(**values["front_end"])
+            _check_types(cls, values)
+            _check_types(FrontEnd, values["front_end"])
             strides = tuple(values.get("encoder_strides", STRIDES))  # JSON has no tuples
             return cls(**{**values, "front_end": front_end, "encoder_strides": strides})
         except (KeyError, TypeError) as error:
@@ -195,6 +197,16 @@ def sample_latent(
     drawn = mu + temperature * jnp.exp(0.5 * logvar) * noise
     # The product would not do: 0 · exp(a large log-variance) is not a number.
     return jnp.where(temperature == 0, mu, drawn)
+
+
+def _check_types(described: type, values: dict) -> None:
+    """Raises TypeError where a number or a name is of another type than its field's."""
+    allowed = {int: int, float: (int, float), str: str}
+    for field in dataclasses.fields(described):
+        value = values.get(field.name, field.default)
+        wanted = allowed.get(field.type)
+        if wanted and (isinstance(value, bool) or not isinstance(value, wanted)):
+            raise TypeError(f"{field.name} is {value!r} and not of type {field.type.__name__}")
 
 
 def _check_choice(name: str, value: str, choices) -> None:

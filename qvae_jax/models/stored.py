@@ -77,16 +77,26 @@ def description_of(directory: str | pathlib.Path, kind: str) -> dict:
     return model
 
 
+def _described(directory: str | pathlib.Path, kind: str) -> QVAEConfig:
+    model = description_of(directory, kind)
+    try:
+        return QVAEConfig.from_dict(model)
+    except UserError as error:
+        raise UserError(
+            f"{directory}/{CONFIG_FILE} describes no model that there can be: {error}"
+        ) from error
+
+
 def load_encoder(directory: str) -> Variables:
     """The variables of a ported encoder."""
-    model_config = QVAEConfig.from_dict(description_of(directory, "encoder"))
+    model_config = _described(directory, "encoder")
     expected = variables.split(encoder_network(model_config, rng=None))[1]
     return load_arrays(pathlib.Path(directory), expected)
 
 
 def load_qvae(directory: str | pathlib.Path) -> tuple[QVAEConfig, Variables]:
     """The configuration and the variables of a ported QVAE."""
-    model_config = QVAEConfig.from_dict(description_of(directory, "qvae"))
+    model_config = _described(directory, "qvae")
     expected = variables.split(QVAE(model_config, rng=None))[1]
     return model_config, load_arrays(pathlib.Path(directory), expected)
 
@@ -192,10 +202,14 @@ def averaged(saved: Mapping, model_variables: Variables) -> Variables:
 
 
 def checked_variables(tree: Mapping, expected: Variables, *, where: str) -> Variables:
-    """The variables in a checkpoint's tree, after comparing names and shapes with `expected`."""
+    """The variables in a checkpoint's tree, after comparing names and shapes with `expected`.
+
+    Raises UserError where they differ, and where a number is not finite.
+    """
     _require_parts(tree, Variables._fields, where=where)
     for part in Variables._fields:
         compare(tree[part], getattr(expected, part), where=where)
+        _require_finite(tree[part], where=where)
     return Variables(tree["params"], tree["batch_stats"])
 
 
@@ -214,6 +228,16 @@ def compare(found: Mapping, expected: Mapping, *, where: str) -> None:
             f"{where} does not fit the configured model: {'; '.join(differences[:5])}{more}. "
             "Set config.model to what the checkpoint was made with, or name another checkpoint."
         )
+
+
+def _require_finite(arrays: Mapping, *, where: str) -> None:
+    for name, array in arrays.items():
+        if not np.isfinite(array).all():
+            raise UserError(
+                f"{where} is damaged: {name} holds a number that is not finite. Name another "
+                "checkpoint; of a run, remove the folder of its last step, so that an earlier one "
+                "is used."
+            )
 
 
 def _check_same_model(directory: str, found: QVAEConfig, wanted: QVAEConfig) -> None:

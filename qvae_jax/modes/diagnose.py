@@ -13,7 +13,7 @@ HISTORY_PICTURE = "history.png"
 
 
 def diagnose(request: DiagnoseRequest) -> list[str]:
-    """Draws a run's whole history into `diagnostics/history.png`, and prints and gives the verdict.
+    """Prints and gives the verdict on a run, and draws its history into `diagnostics/history.png`.
 
     Raises UserError for a folder without a run or diagnostics, and for damaged ones.
     """
@@ -22,11 +22,11 @@ def diagnose(request: DiagnoseRequest) -> list[str]:
     snapshots = files.read_all(workdir)
     metrics = read_metrics(workdir)
     said = verdicts.verdicts(snapshots, clip_norm)
-    path = workdir / DIAGNOSTICS / HISTORY_PICTURE
-    figures.save_history(path, snapshots, metrics, " ".join(said))
     print(_table(snapshots))
     for sentence in said:
         print(sentence)
+    path = workdir / DIAGNOSTICS / HISTORY_PICTURE  # last, for it may fail
+    figures.save_history(path, snapshots, metrics, " ".join(said))
     print(f"picture: {path}")
     return said
 

@@ -1,12 +1,13 @@
 """`--mode=doctor`: what is wrong with a data set, told before training meets it."""
 
+import functools
 import pathlib
 
 import ml_collections
 
-from qvae_jax.data import health_report
+from qvae_jax.data import health_report, prepared
 from qvae_jax.modes.requests import DoctorRequest
-from qvae_jax.system import files
+from qvae_jax.system import files, output_folders
 from qvae_jax.system.errors import UserError
 
 REPORT_FILE = "report.json"
@@ -16,7 +17,7 @@ def doctor(config: ml_collections.ConfigDict, request: DoctorRequest) -> dict:
     """Reads the whole data set in data.dataset_dir, prints what it finds, and changes nothing.
 
     Args:
-        config: data.dataset_dir and data.input_duration_s are used.
+        config: its data settings are used.
         request: where the whole report, with all names and numbers, goes as report.json, if
             anywhere.
 
@@ -24,8 +25,8 @@ def doctor(config: ml_collections.ConfigDict, request: DoctorRequest) -> dict:
         The report: JSON values; see health_report.report_on.
 
     Raises:
-        UserError: what report_on raises; or request.output_dir is inside the data set or cannot be
-            written.
+        UserError: what report_on raises; or request.output_dir is inside the data set, holds a
+            report.json that is no such report, or cannot be written.
     """
     if not config.data.dataset_dir:
         raise UserError(
@@ -34,11 +35,15 @@ def doctor(config: ml_collections.ConfigDict, request: DoctorRequest) -> dict:
         )
     folder = pathlib.Path(config.data.dataset_dir)
     if request.output_dir is not None:
-        _require_outside(pathlib.Path(request.output_dir), folder)
-    report = health_report.report_on(folder, config.data.input_duration_s)
+        output_dir = pathlib.Path(request.output_dir)
+        _require_outside(output_dir, folder)
+        own = [REPORT_FILE] if _is_report(output_dir / REPORT_FILE) else []
+        output_folders.require_free(output_dir, [REPORT_FILE], own)
+    split = functools.partial(prepared.pairs_by_part, config)
+    report = health_report.report_on(folder, config.data.input_duration_s, split)
     print(*health_report.lines_of(report), sep="\n")
     if request.output_dir is not None:
-        path = pathlib.Path(request.output_dir) / REPORT_FILE
+        path = output_dir / REPORT_FILE
         files.write_json(path, report)
         print(f"all names and numbers: {path}")
     return report
@@ -50,3 +55,11 @@ def _require_outside(output_dir: pathlib.Path, folder: pathlib.Path) -> None:
             f"--output_dir={output_dir} is inside the data set, where doctor changes nothing: name "
             "a folder elsewhere."
         )
+
+
+def _is_report(path: pathlib.Path) -> bool:
+    try:
+        found = files.read_json(path)
+    except UserError:
+        return False
+    return isinstance(found, dict) and {"dataset_dir", "verdict", "problems"} <= found.keys()

@@ -9,7 +9,7 @@ from qvae_jax.data.index import Index
 from qvae_jax.data.vimsketch import read_index
 from qvae_jax.modes.requests import DownloadRequest
 from qvae_jax.system.command import command
-from qvae_jax.system.errors import UserError
+from qvae_jax.system.errors import UserError, counted
 
 
 def download(config: ml_collections.ConfigDict, request: DownloadRequest) -> Index:
@@ -41,9 +41,11 @@ def download(config: ml_collections.ConfigDict, request: DownloadRequest) -> Ind
         index = read_index(folder)
         print(f"{archive} may be removed.")
     print(
-        f"{folder} holds {len(index.references)} references and {len(index.imitations)} imitations "
-        f"({len(index.unpaired_imitations)} without a reference): {len(index.pairs)} pairs.\n"
-        f"Next, with the same --config: {command()} --mode=doctor, then --mode=prepare."
+        f"{folder} holds {counted(len(index.references), 'reference')} and "
+        f"{counted(len(index.imitations), 'imitation')}: {counted(len(index.pairs), 'pair')}.",
+        *index.notes(),
+        f"Next, with the same --config: {command()} --mode=doctor, then --mode=prepare.",
+        sep="\n",
     )
     return index
 

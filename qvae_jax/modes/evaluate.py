@@ -1,6 +1,7 @@
 """`--mode=evaluate`: how well a model's sounds match what was imitated, beside four baselines."""
 
 import pathlib
+from collections.abc import Iterable
 
 from qvae_jax import configuration, runs
 from qvae_jax.data import layouts, splits
@@ -12,15 +13,15 @@ from qvae_jax.generation.requests import check_part
 from qvae_jax.losses import LossWeights
 from qvae_jax.modes.requests import EvaluateRequest
 from qvae_jax.runs import RunFolder, open_run
-from qvae_jax.system import files
-from qvae_jax.system.errors import UserError
+from qvae_jax.system import files, output_folders
+from qvae_jax.system.errors import UserError, counted
 
 
 def evaluate(request: EvaluateRequest) -> None:
     """Writes PART.json and PART.md: each measure of the model at z = μ, and of the baselines.
 
-    Raises UserError for a model or data that cannot be used, and for requests that contradict each
-    other.
+    Raises UserError for a model or data that cannot be used, for requests that contradict each
+    other, and where a file in a folder named by output_dir would be overwritten that is no result.
     """
     _check(request)
     run = None if request.workdir is None else open_run(request.workdir)
@@ -28,6 +29,8 @@ def evaluate(request: EvaluateRequest) -> None:
     if request.output_dir is None and run is None:
         raise UserError("--checkpoint has no folder for results: give --output_dir.")
     output_dir = pathlib.Path(request.output_dir or run.folder / runs.EVALUATION)
+    if request.output_dir is not None:
+        _require_own(output_dir, parts)
     model = load_model(workdir=request.workdir, checkpoint=request.checkpoint)
     embedder = load_embedder(request.embedder, model)
     training, weights = [], LossWeights()
@@ -39,7 +42,16 @@ def evaluate(request: EvaluateRequest) -> None:
         result = measure(model, embedder, examples, training, weights, name)
         files.write_json(output_dir / f"{name}.json", result)
         report.write_markdown(output_dir / f"{name}.md", result)
-        print(f"{len(examples)} pairs of {name} measured: {output_dir / name}.md and .json")
+        of = "" if request.pairs else f" of {name}"
+        print(f"{counted(len(examples), 'pair')}{of} measured: {output_dir / name}.md and .json")
+
+
+def _require_own(output_dir: pathlib.Path, parts: Iterable[str]) -> None:
+    """Raises UserError where what will be written would replace anything but earlier results."""
+    for part in parts:
+        names = (f"{part}.json", f"{part}.md")
+        own = names if report.is_in(output_dir / names[0]) else ()
+        output_folders.require_free(output_dir, names, own)
 
 
 def _check(request: EvaluateRequest) -> None:
@@ -57,6 +69,8 @@ def _parts(request: EvaluateRequest, run: RunFolder | None) -> dict[str, list[Ex
     """The examples of each part to measure, by its name."""
     if request.pairs is not None:
         index = layouts.read_index(request.pairs)
+        for note in index.notes():
+            print(note)
         return {"pairs": examples_of(index, index.pairs)}
     if request.from_split is not None:
         names = [request.from_split]

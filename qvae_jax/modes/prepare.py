@@ -7,6 +7,7 @@ import ml_collections
 from qvae_jax import configuration
 from qvae_jax.data import prepared
 from qvae_jax.modes.requests import PrepareRequest
+from qvae_jax.system import platforms
 
 
 def prepare(config: ml_collections.ConfigDict, request: PrepareRequest) -> None:
@@ -16,6 +17,7 @@ def prepare(config: ml_collections.ConfigDict, request: PrepareRequest) -> None:
     """
     workdir = None if request.workdir is None else pathlib.Path(request.workdir)
     configuration.check(config)
+    platforms.start_backend()
     configuration.resolve_encoder(config, None)
     model_config = configuration.model_config(config)
     needs_encoder = prepared.is_frozen(config) or config.data.cache_trunk

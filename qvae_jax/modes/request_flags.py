@@ -12,6 +12,7 @@ from absl import flags
 from qvae_jax.generation.requests import asked
 from qvae_jax.modes.requests import REQUESTS
 from qvae_jax.system.errors import UserError
+from qvae_jax.system.paths import local_path
 
 CONFIG = "config"  # the flag of modes that take a config; the command line defines it
 CONFIG_HELP = (
@@ -44,16 +45,35 @@ FLAGS = {mode: _flags_of(request) for mode, request in REQUESTS.items()}
 MODES = {name: [m for m in FLAGS if name in FLAGS[m]] for each in FLAGS.values() for name in each}
 
 
+class _PathParser(flags.ArgumentParser):
+    """The value of a flag that is one path."""
+
+    flag_type = staticmethod(lambda: "path")
+
+    def parse(self, argument: str) -> str:
+        try:
+            return local_path(argument)
+        except UserError as error:
+            raise ValueError(str(error).removesuffix(".")) from error
+
+
 def define() -> None:
     """Defines all of them but --config. Unset, they are None: the request has the default."""
     for name in MODES.keys() - {CONFIG}:
         field = FLAGS[MODES[name][0]][name]
+        if field.metadata.get("path"):
+            flags.DEFINE(_PathParser(), name, None, field.metadata["help"])
+            continue
         kind, *_ = typing.get_args(field.type) or (field.type,)  # of `X | None`, X
         DEFINE[kind](name, None, field.metadata["help"])
 
 
 def check(mode: str) -> None:
-    """Raises UserError for flags that the mode does not take, or else for those that it lacks."""
+    """Raises UserError for flags given twice, those the mode does not take, or that it lacks."""
+    twice = [name for name in ("mode", *MODES) if flags.FLAGS[name].present > 1]
+    if twice:
+        several = ", with commas between several files" if "inputs" in twice else ""
+        raise UserError(f"--{twice[0]} is given more than once: give it once{several}.")
     given = {name: flags.FLAGS[name].value for name in MODES}
     foreign = [
         f"--{name} (a flag of {', '.join(modes)})"

@@ -1,7 +1,8 @@
 """What each mode may be asked for: the command line's flags are made from these fields.
 
 No JAX here, which takes seconds to import. A mode is a function `mode(request)`, or
-`mode(config, request)` where its request takes a config, in the file of its name.
+`mode(config, request)` where its request takes a config, in the file of its name. A request says
+needs_cache_folder where numba or Matplotlib cannot be done without; see system/caches.py.
 """
 
 import dataclasses
@@ -26,7 +27,9 @@ class DoctorRequest:
 
     takes_config = True
 
-    output_dir: str | None = asked("Where to write report.json, with all names and numbers.")
+    output_dir: str | None = asked(
+        "Where to write report.json, with all names and numbers.", path=True
+    )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,7 +38,9 @@ class PrepareRequest:
 
     takes_config = True
 
-    workdir: str | None = asked(f"{WORKDIR} Only where the config keeps its data inside it.")
+    workdir: str | None = asked(
+        f"{WORKDIR} Only where the config keeps its data inside it.", path=True
+    )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,7 +49,7 @@ class TrainRequest:
 
     takes_config = True
 
-    workdir: str | None = asked(WORKDIR, required=True)
+    workdir: str | None = asked(WORKDIR, required=True, path=True)
     reset_epoch: bool = asked(
         "Begin a new run in the workdir from the last weights of the one it holds: schedules, "
         "epochs and optimiser start again. Give it once; the same command without it continues.",
@@ -59,24 +64,32 @@ class TrainRequest:
 class DiagnoseRequest:
     """A run to look back on."""
 
-    workdir: str | None = asked(WORKDIR, required=True)
+    needs_cache_folder = True
+
+    workdir: str | None = asked(WORKDIR, required=True, path=True)
 
 
 @dataclasses.dataclass(frozen=True)
 class GenerateRequest:
     """Sounds to make."""
 
-    workdir: str | None = asked("A training run, whose best checkpoint is used.")
-    checkpoint: str | None = asked("Instead of --workdir: a ported QVAE's folder.")
+    workdir: str | None = asked("A training run, whose best checkpoint is used.", path=True)
+    checkpoint: str | None = asked("Instead of --workdir: a ported QVAE's folder.", path=True)
     inputs: str | None = asked(
-        "Audio files and folders, separated by commas; - is standard input.",
+        "Audio files, patterns and folders, separated by commas; - is standard input.",
         required=True,
         instead=("from_split", "walk_dimension", "prior_samples"),
     )
     from_split: str | None = asked(
         "Instead of --inputs: a part of the run's split: train, interpolation or extrapolation."
     )
-    output_dir: str | None = asked("Where to write the sounds and manifest.json.", required=True)
+    output_dir: str | None = asked(
+        "Where to write the sounds and manifest.json.", required=True, path=True
+    )
+    existing: str | None = asked(
+        "Where --output_dir holds earlier sounds: add to them, numbered on, or replace them; unset, "
+        "it is refused."
+    )
     window: str = asked("Of imitations above 10 s, the first or the loudest 10 s.", "first")
     latents: LatentRequest = LatentRequest()
     finish: Finish = Finish()
@@ -86,31 +99,39 @@ class GenerateRequest:
 class EvaluateRequest:
     """A model to measure."""
 
-    workdir: str | None = asked("A training run, whose best checkpoint is measured.")
-    checkpoint: str | None = asked("Instead of --workdir: a ported QVAE's folder.")
+    needs_cache_folder = True
+
+    workdir: str | None = asked("A training run, whose best checkpoint is measured.", path=True)
+    checkpoint: str | None = asked("Instead of --workdir: a ported QVAE's folder.", path=True)
     from_split: str | None = asked(
         "The part of the run's split to measure; by default the two held-out ones."
     )
     pairs: str | None = asked(
-        "Instead of a split: a folder with references/ and vocal_imitations/."
+        "Instead of a split: a folder with references/ and vocal_imitations/.",
+        path=True,
     )
     embedder: str | None = asked(
         "A ported encoder's folder, for retrieval and distances of sets; by default the model's own "
-        "encoder."
+        "encoder.",
+        path=True,
     )
-    output_dir: str | None = asked("Where to write; by default WORKDIR/evaluation.")
+    output_dir: str | None = asked("Where to write; by default WORKDIR/evaluation.", path=True)
 
 
 @dataclasses.dataclass(frozen=True)
 class VisualiseRequest:
     """A run to show."""
 
-    workdir: str | None = asked("A training run, whose best checkpoint is shown.", required=True)
+    needs_cache_folder = True
+
+    workdir: str | None = asked(
+        "A training run, whose best checkpoint is shown.", required=True, path=True
+    )
     from_split: str | None = asked(
         "The part of the run's split to show; by default all that it has."
     )
     num_samples: int = asked("Samples of each part of the split, evenly spread over it.", 8)
-    output_dir: str | None = asked("Where to write; by default WORKDIR/visualise.")
+    output_dir: str | None = asked("Where to write; by default WORKDIR/visualise.", path=True)
 
 
 # By the mode's name, which is also that of its file and of its function.

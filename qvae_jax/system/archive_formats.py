@@ -12,7 +12,7 @@ import zlib
 from collections.abc import Callable, Iterator
 from typing import IO
 
-from qvae_jax.system.errors import UserError
+from qvae_jax.system.errors import UserError, counted
 
 BLOCK_BYTES = 2**20
 # What Python's decompressors raise at damaged data.
@@ -176,8 +176,8 @@ def _opened_tar(path: pathlib.Path) -> Iterator[Archive]:
             ) from error
         if not ends_well:
             raise UserError(
-                f"The archive {path} is damaged or cut short after {len(infos)} files: remove it "
-                "and fetch it again."
+                f"The archive {path} is damaged or cut short after "
+                f"{counted(len(infos), 'file')}: remove it and fetch it again."
             )
         infos_by_name = {info.name: info for info in infos}
         members = [Member(info.name, info.size, None, _tar_kind(info)) for info in infos]

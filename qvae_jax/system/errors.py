@@ -1,4 +1,4 @@
-"""Errors that the user can mend, and what their messages quote."""
+"""What the user is told: errors to mend, notices, and what their messages quote."""
 
 from collections.abc import Sequence
 
@@ -10,6 +10,10 @@ class UserError(Exception):
     """A mistake the user can mend; its message is a whole sentence: what, where, how to mend it."""
 
 
+class Notice(UserWarning):
+    """What can be done, but is hardly what was meant; its message is a sentence that names what."""
+
+
 def first_line(error: BaseException) -> str:
     """The first line of what an error says, or its kind where it says nothing, for a message.
 
@@ -18,6 +22,16 @@ def first_line(error: BaseException) -> str:
     """
     line = (str(error).strip().splitlines() or [type(error).__name__])[0]
     return line if len(line) <= LONGEST_QUOTE else f"{line[:60]} … {line[-140:]}"
+
+
+def counted(number: int, noun: str) -> str:
+    """`1 file`, `2 files`, `2 batches`: a number and a noun whose plural ends in s."""
+    return f"{number} {noun if number == 1 else plural(noun)}"
+
+
+def plural(noun: str) -> str:
+    """The plural of a noun whose plural ends in s."""
+    return noun + ("es" if noun.endswith(("tch", "sh", "s", "x")) else "s")
 
 
 def first_few(names: Sequence[str]) -> str:

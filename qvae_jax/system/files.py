@@ -59,32 +59,16 @@ def new_folder(path: str | os.PathLike) -> Iterator[pathlib.Path]:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-@contextlib.contextmanager
-def filling_folder(path: str | os.PathLike) -> Iterator[pathlib.Path]:
-    """A temporary folder whose files move into the folder `path` when the block succeeds.
-
-    `path` may hold other files already; those of the same names are replaced. If the block raises,
-    `path` stays as it was, or absent if it was absent.
-    Raises UserError naming `path` where it cannot be made or written to.
-    """
-    path = pathlib.Path(path)
-    existing = next(place for place in (path, *path.absolute().parents) if os.path.lexists(place))
-    with explaining_write_errors(path):
-        # On the disk of `path`, so that moving is renaming.
-        temporary = pathlib.Path(tempfile.mkdtemp(prefix=".", suffix=".tmp", dir=existing))
-    try:
-        yield temporary
-        make_folder(path)
-        with explaining_write_errors(path):
-            for file in sorted(temporary.iterdir()):
-                os.replace(file, path / file.name)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-
-
 def make_folder(path: str | os.PathLike) -> None:
     """Makes a folder and its parents; UserError where it cannot be made or written to."""
     path = pathlib.Path(path)
+    if os.path.lexists(path) and not path.is_dir():
+        if path.is_symlink():
+            raise UserError(
+                f"{path} is a link to a folder that does not exist: make that folder or name another "
+                "place."
+            )
+        raise UserError(f"{path} is a file where a folder belongs: name another place.")
     with explaining_write_errors(path):
         path.mkdir(parents=True, exist_ok=True)
     if not os.access(path, os.W_OK):
@@ -125,12 +109,6 @@ def require_free_space(path: str | os.PathLike, num_bytes: int) -> None:
         )
 
 
-def user_cache_folder() -> pathlib.Path:
-    """$XDG_CACHE_HOME/qvae_jax or ~/.cache/qvae_jax, for what can be fetched or made again."""
-    base = os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache"
-    return pathlib.Path(base) / "qvae_jax"
-
-
 def write_json(path: str | os.PathLike, value) -> None:
     """Writes a value as indented JSON, whole or not at all."""
     with replacing(path) as temporary:
@@ -143,5 +121,5 @@ def read_json(path: str | os.PathLike):
     """The value in a JSON file; UserError where it cannot be read or is not JSON."""
     try:
         return json.loads(pathlib.Path(path).read_text("utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise UserError(f"{path} is not readable JSON ({error}): it may be damaged.") from error

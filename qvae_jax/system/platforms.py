@@ -2,9 +2,20 @@
 
 import contextlib
 import functools
+import os
+import re
 from collections.abc import Callable
 
 import jax
+
+from qvae_jax.system.errors import UserError, first_line
+
+BACKEND_VARIABLES = (
+    "JAX_PLATFORMS",
+    "JAX_PLATFORM_NAME",
+    "JAX_NUM_CPU_DEVICES",
+    "CUDA_VISIBLE_DEVICES",
+)
 
 # JAX keeps what it has traced and compiled by this value too: a function that was traced for one
 # platform is traced again for another.
@@ -18,6 +29,30 @@ def compiling_for(platform: str) -> contextlib.AbstractContextManager:
     jax.jit(f).trace(x).lower(lowering_platforms=(platform,)), with the trace inside.
     """
     return _compiled_for(platform)
+
+
+def start_backend() -> None:
+    """Starts JAX's devices, which happens once; UserError where there are none to start.
+
+    Where processes join, they do so before this.
+    """
+    try:
+        jax.devices()
+    except (RuntimeError, AssertionError, AttributeError) as error:  # the latter two of CUDA
+        raise UserError(_why_none(error)) from error
+
+
+def _why_none(error: Exception) -> str:
+    wanted = [f"{name}={os.environ[name]}" for name in BACKEND_VARIABLES if name in os.environ]
+    asked = f" with {' '.join(wanted)} in the environment" if wanted else ""
+    # JAX's own advice, in brackets at the end, is no better than ours.
+    said = re.sub(r" \((set|you may) .*", "", first_line(error))
+    reason = f" ({said})" if str(error) else ""
+    unset = "unset that, " if wanted else ""
+    return (
+        f"JAX starts no device{asked}{reason}: {unset}set JAX_PLATFORMS=cpu, or install JAX for the "
+        'devices, as in `python3 -m pip install "jax[cuda13]"`.'
+    )
 
 
 def platform() -> str:

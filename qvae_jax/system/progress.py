@@ -5,6 +5,8 @@ from collections.abc import Iterable
 
 from tqdm import tqdm
 
+from qvae_jax.system.errors import plural
+
 LINES_EVERY_S = 15.0
 
 
@@ -40,7 +42,10 @@ def progress_bar(
     }
     if sys.stderr.isatty():
         return tqdm(**options, dynamic_ncols=True)
-    line = "{desc}: {n_fmt} of {total_fmt} {unit}, {rate_fmt}, {remaining} left{postfix}"
+    units = unit if unit_scale or total == 1 else plural(unit)
+    line = (
+        f"{{desc}}: {{n_fmt}} of {{total_fmt}} {units}, {{rate_fmt}}, {{remaining}} left{{postfix}}"
+    )
     return tqdm(
         **options,
         file=_Lines(),

@@ -23,7 +23,7 @@ import numpy as np
 from jax.experimental import multihost_utils
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
-from qvae_jax.system.errors import UserError
+from qvae_jax.system.errors import UserError, counted
 
 AXIS = "batch"
 WHOLE, BY_EXAMPLE = PartitionSpec(), PartitionSpec(AXIS)
@@ -124,8 +124,8 @@ def check_batch_size(batch_size: int, num_devices: int, num_parts: int = 1) -> N
         nearest = f"{below} or {above}" if below else f"{above}"
         times = f" times {num_parts} parts (training.accumulation_steps)" if num_parts > 1 else ""
         raise UserError(
-            f"a batch of {batch_size} examples does not divide by {num_devices} devices{times}: "
-            f"set training.batch_size to {nearest}."
+            f"a batch of {counted(batch_size, 'example')} does not divide by "
+            f"{counted(num_devices, 'device')}{times}: set training.batch_size to {nearest}."
         )
 
 

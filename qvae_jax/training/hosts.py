@@ -17,6 +17,7 @@ import jax
 import numpy as np
 from jax.experimental import multihost_utils
 
+from qvae_jax.system import platforms
 from qvae_jax.system.errors import UserError, first_line
 
 STEPS_BETWEEN_AGREEMENTS = 10
@@ -37,7 +38,7 @@ def joined(
     The arguments say how, all three of them; without any, the environment may (SLURM with several
     tasks, a Cloud TPU of several hosts, JAX_COORDINATOR_ADDRESS). Else this process is alone.
     Where another process ends or cannot be reached, this one says so and exits with status 1.
-    Raises UserError where only some of the arguments are given.
+    Raises UserError where only some of the arguments are given, and where no device starts.
     """
     given = (coordinator_address, num_processes, process_id)
     if None in given and any(value is not None for value in given):
@@ -46,6 +47,7 @@ def joined(
             "three, or none on SLURM and Cloud TPU."
         )
     if coordinator_address is None and not _in_cluster():
+        platforms.start_backend()
         yield
         return
     with _aborts_explained():
@@ -80,6 +82,10 @@ def _initialize(
             f"this process cannot join the others ({first_line(error)}): start all of them, with "
             "the same --coordinator_address and a --process_id each."
         )
+    try:
+        platforms.start_backend()
+    except UserError as error:
+        _leave(str(error))
 
 
 @contextlib.contextmanager

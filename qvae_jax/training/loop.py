@@ -9,7 +9,7 @@ import jax
 from tqdm import tqdm
 
 from qvae_jax.data import batches
-from qvae_jax.system.errors import first_line
+from qvae_jax.system.errors import counted, first_line
 from qvae_jax.training import devices, hosts, validation
 from qvae_jax.training import state as training_state
 from qvae_jax.training.checkpoints import RunCheckpoints
@@ -17,6 +17,14 @@ from qvae_jax.training.metrics_log import Logs
 from qvae_jax.training.setup import Setup
 from qvae_jax.training.state import Progress, TrainState
 from qvae_jax.training.step_report import StepReport, require_finite_state
+
+# SIGHUP comes where the terminal is closed or the connection to it is lost; Windows has none.
+STOPPING = tuple(
+    getattr(signal, name) for name in ("SIGTERM", "SIGINT", "SIGHUP") if hasattr(signal, name)
+)
+
+# Also where a shell started the process in the background, and with SIGINT ignored.
+ALWAYS_HEEDED = (signal.SIGTERM, signal.SIGINT)
 
 
 class EpochAction(NamedTuple):
@@ -50,7 +58,7 @@ def run_steps(
 ) -> bool:
     """All steps after first_step; false where a signal ended them early.
 
-    SIGTERM and SIGINT end them after the step that is being taken, which is then saved.
+    SIGTERM, SIGINT and SIGHUP end them after the step that is being taken, which is then saved.
     Raises UserError where a loss is not finite or a checkpoint cannot be saved.
     """
     epochs = _EpochEnds(setup, kept, log, actions)
@@ -133,8 +141,14 @@ class _EpochEnds:
             return
         last = step >= self._setup.num_steps or self._setup.stops_early(progress)
         due = [action for action in self._actions if action.is_due(epoch, last)]
-        missing = [a for a in due if not hosts.writer_says(a.is_done(self._setup, epoch))]
+        missing = [a for a in due if not hosts.writer_says(self._is_done(a, epoch))]
         self._act(missing, state, epoch, step)
+
+    def _is_done(self, action: EpochAction, epoch: int) -> bool:
+        try:
+            return action.is_done(self._setup, epoch)
+        except OSError:  # of a folder that cannot be looked into; the action itself will say so
+            return False
 
     def _validate(self, state: TrainState, epoch: int, step: int) -> dict[str, dict[str, float]]:
         """Mean loss and terms of each validated part, logged."""
@@ -160,7 +174,7 @@ class _EpochEnds:
                     self._failed.add(action.name)
                     tqdm.write(
                         f"the {action.name} of epoch {epoch} could not be made "
-                        f"({first_line(error)}); the run goes on. Where it happens again, "
+                        f"({first_line(error).rstrip('.')}); the run goes on. Where it happens again, "
                         "nothing is said."
                     )
         self._log.flush()
@@ -181,7 +195,10 @@ def save(
 
 @contextlib.contextmanager
 def _stop_signals() -> Iterator[Callable[[], bool]]:
-    """A function that tells whether SIGTERM or SIGINT has come; a second one acts as usual."""
+    """A function that tells whether one of STOPPING has come; a second one acts as usual.
+
+    SIGHUP goes on being ignored where the process ignores it, as under nohup.
+    """
     received = []
     previous = {}
 
@@ -190,8 +207,10 @@ def _stop_signals() -> Iterator[Callable[[], bool]]:
         signal.signal(number, previous[number])
 
     try:
-        for number in (signal.SIGTERM, signal.SIGINT):
+        for number in STOPPING:
             previous[number] = signal.signal(number, remember)
+            if number not in ALWAYS_HEEDED and previous[number] is signal.SIG_IGN:
+                signal.signal(number, signal.SIG_IGN)
     except ValueError:  # signals reach the main thread only; elsewhere there is nothing to catch
         previous = {}
     try:
@@ -212,5 +231,5 @@ def _epoch_line(setup: Setup, epoch: int, results: dict[str, dict[str, float]]) 
 def _early_stop_line(setup: Setup, progress: Progress) -> str:
     return (
         f"stopping early: the {setup.monitored} loss has not fallen by "
-        f"{setup.config.early_stopping.min_delta} for {progress.stale_epochs} epochs."
+        f"{setup.config.early_stopping.min_delta} for {counted(progress.stale_epochs, 'epoch')}."
     )

@@ -50,9 +50,9 @@ class MetricsLog:
             self._file.flush()
 
     def close(self) -> None:
-        """Ends it."""
-        self.flush()
-        self._file.close()
+        """Ends it; the file is closed even where the rest cannot be written."""
+        with files.explaining_write_errors(self._path):
+            self._file.close()
 
 
 class TensorBoardLog:

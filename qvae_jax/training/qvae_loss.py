@@ -72,10 +72,14 @@ class QVAELoss:
         """At z = μ, with the β of a step: the total and its terms, and the audio [batch, 59049].
 
         BatchNorm runs on its running statistics, or, with batch_statistics, on those of the batch,
-        as the original validates in its overfit mode. A batch may mark filling rows by `valid`.
+        as the original validates in its overfit mode; nothing is dropped out. A batch may mark
+        filling rows by `valid`: neither these statistics nor the loss see them.
         """
         model = self._merged(model_variables)
         mu, logvar = model.posterior(self._features(model, batch["inputs"], train=False))
+        if batch_statistics:
+            model.decoder.set_attributes(layers.BatchNorm, valid=batch.get("valid"))
+            model.decoder.set_attributes(layers.Dropout, rate=0.0, raise_if_not_found=False)
         audio = self._decoded(model, mu, train=batch_statistics)
         total, terms = self._compared(audio, batch, mu, logvar, self.beta(step))
         return {"total": total, **terms}, audio

@@ -14,7 +14,7 @@ from qvae_jax.data.prepared import Prepared
 from qvae_jax.models import variables
 from qvae_jax.models.mobilenet import LAST_LAYER
 from qvae_jax.models.qvae import QVAE
-from qvae_jax.system.errors import UserError
+from qvae_jax.system.errors import UserError, counted
 from qvae_jax.training import devices, optimizer
 from qvae_jax.training.qvae_loss import QVAELoss
 from qvae_jax.training.state import Progress
@@ -79,7 +79,7 @@ def set_up(
     """The set-up of a run of this model, whose encoder learns in these layers, and its optimiser.
 
     The model may have shapes alone. Raises UserError where a batch is too small or does not divide
-    by the devices.
+    by the devices, and where BatchNorm is to evaluate on a batch of which it has no statistics.
     """
     examples = prepared.parts["train"]
     placement = devices.arrange(config.parallel, config.batch_norm)
@@ -117,6 +117,8 @@ def set_up(
         **cut,
     )
     evaluate = functools.partial(loss.evaluate, batch_statistics=config.validation.batch_statistics)
+    if config.validation.batch_statistics and hasattr(model.decoder, "stem"):
+        _check_batch_statistics(config, prepared, batch_size)
     setup = Setup(
         config=config,
         workdir=workdir,
@@ -141,13 +143,30 @@ def _batch_size(config, num_examples: int, placement: devices.Placement) -> int:
     batch_size = min(config.training.batch_size, num_examples)
     if batch_size < 2:
         raise UserError(
-            f"a batch holds {batch_size} example, too few for BatchNorm to train on (there are "
-            f"{num_examples} training pairs): set training.batch_size to 2 or more, or give more "
-            "pairs."
+            f"a batch holds {counted(batch_size, 'example')} of "
+            f"{counted(num_examples, 'training pair')}, too few for BatchNorm to train on: set "
+            "training.batch_size to 2 or more, or give more pairs."
         )
     num_parts = config.training.accumulation_steps
     devices.check_batch_size(batch_size, placement.mesh.size, num_parts)
     return batch_size
+
+
+def _check_batch_statistics(config, prepared: Prepared, batch_size: int) -> None:
+    """Raises UserError where a part's last batch holds one pair, and a decoder's stem one value.
+
+    The other decoders' first BatchNorm sees three time steps, of which there are statistics.
+    """
+    shown = config.logging.num_samples
+    for part, examples in prepared.parts.items():
+        for count in (len(examples), min(shown, len(examples))):
+            if count % batch_size == 1:
+                raise UserError(
+                    f"validation.batch_statistics: the last batch of {part} holds a single pair "
+                    f"({count} in batches of {batch_size}), of which BatchNorm has no variance: "
+                    "change training.batch_size or logging.num_samples, or set "
+                    "validation.batch_statistics to False."
+                )
 
 
 def _batch_norm_layers(config, trained: frozenset[int]) -> frozenset[int]:

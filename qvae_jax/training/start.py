@@ -21,8 +21,8 @@ from qvae_jax.data.prepared import Prepared, prepare
 from qvae_jax.models import stored, variables
 from qvae_jax.models.qvae import QVAE, QVAEConfig
 from qvae_jax.models.variables import Arrays, Variables
-from qvae_jax.system import files, locks
-from qvae_jax.system.errors import UserError
+from qvae_jax.system import files, locks, output_folders
+from qvae_jax.system.errors import UserError, counted
 from qvae_jax.training import devices, environment, hosts, loop
 from qvae_jax.training import state as training_state
 from qvae_jax.training.checkpoints import RunCheckpoints
@@ -41,6 +41,7 @@ MOVED = (
     runs.WANDB_FILE,  # the new run counts its steps anew, which wandb takes from a new run only
     runs.START,
 )
+RECORDS = (runs.SPLIT_FILE, runs.ENVIRONMENT_FILE, runs.METRICS_FILE)  # of a new run
 
 
 class Finished(NamedTuple):
@@ -66,16 +67,27 @@ def train(
         actions_for: (setup, first step) -> what is done at the end of epochs.
         reset: whether a new run begins from the old one's last weights.
 
-    Raises UserError for settings or data that make no sense, and where the loss is not finite.
+    Raises UserError for settings or data that make no sense, where the loss is not finite, and
+    where the folder holds a file of a run's that no run wrote.
     """
     files.make_folder(workdir)
-    if (workdir / runs.CONFIG_FILE).exists():
-        configuration.read_run(workdir)  # it is about to be replaced, so it must be a run's
+    _require_run_or_free(workdir)
     with _alone(workdir):
         _reset(config, workdir, reset)
         keep_best = config.checkpoints.keep_best
         with contextlib.closing(RunCheckpoints(workdir, keep_best=keep_best)) as kept:
             return _train_on(config, workdir, kept, actions_for)
+
+
+def _require_run_or_free(workdir: pathlib.Path) -> None:
+    """Raises UserError where a file would be replaced that no run wrote."""
+    if (workdir / runs.CONFIG_FILE).exists():
+        configuration.read_run(workdir)
+        return
+    # A start that is killed may have recorded its split alone.
+    own = [runs.SPLIT_FILE] if split_record.is_in(workdir) else []
+    mend = "move it away or name another --workdir"
+    output_folders.require_free(workdir, RECORDS, own, mend=mend)
 
 
 @contextlib.contextmanager
@@ -187,9 +199,9 @@ def _describe(setup: Setup, state: TrainState) -> None:
     parts = ", ".join(f"{len(examples)} {name}" for name, examples in setup.prepared.parts.items())
     print(
         f"{total.trainable:,} parameters learn, {total.frozen:,} do not; pairs: "
-        f"{parts}; {setup.config.training.num_epochs} epochs of {setup.steps_per_epoch} steps with "
-        f"batches of {setup.batch_size} on {setup.placement.mesh.size} "
-        f"{jax.devices()[0].platform} device(s)"
+        f"{parts}; {counted(setup.config.training.num_epochs, 'epoch')} of "
+        f"{counted(setup.steps_per_epoch, 'step')} with batches of {setup.batch_size} on "
+        f"{counted(setup.placement.mesh.size, f'{jax.devices()[0].platform} device')}"
     )
 
 

@@ -1,8 +1,10 @@
 """Metrics to Weights & Biases, which is optional."""
 
+import contextlib
 import importlib.metadata
 import pathlib
 import uuid
+from collections.abc import Iterator
 
 import numpy as np
 
@@ -20,23 +22,24 @@ class WandbLog:
     def __init__(self, workdir: pathlib.Path, project: str, settings: dict):
         import wandb
 
-        self._run = wandb.init(
-            project=project,
-            id=_run_id(workdir, project),
-            resume="allow",
-            name=workdir.resolve().name,
-            dir=str(workdir),
-            config=settings,
-            settings=wandb.Settings(
-                # Standard output and standard error stay as they are.
-                console="off",
-                silent=True,
-                init_timeout=INIT_TIMEOUT_S,
-                login_timeout=INIT_TIMEOUT_S,
-                finish_timeout=FINISH_TIMEOUT_S,
-                finish_timeout_raises=True,
-            ),
-        )
+        with _settings_explained():
+            self._run = wandb.init(
+                project=project,
+                id=_run_id(workdir, project),
+                resume="allow",
+                name=workdir.resolve().name,
+                dir=str(workdir),
+                config=settings,
+                settings=wandb.Settings(
+                    # Standard output and standard error stay as they are.
+                    console="off",
+                    silent=True,
+                    init_timeout=INIT_TIMEOUT_S,
+                    login_timeout=INIT_TIMEOUT_S,
+                    finish_timeout=FINISH_TIMEOUT_S,
+                    finish_timeout_raises=True,
+                ),
+            )
         # A run that goes on from a checkpoint repeats steps, and wandb takes no step twice.
         self._first_step = self._run.step
 
@@ -64,6 +67,18 @@ class WandbLog:
     def _log(self, step: int, values: dict) -> None:
         if step >= self._first_step:
             self._run.log(values, step=step)
+
+
+@contextlib.contextmanager
+def _settings_explained() -> Iterator[None]:
+    """Turns what wandb has against its settings, WANDB_MODE for one, into a line that names them."""
+    try:
+        yield
+    except ValueError as error:
+        if not hasattr(error, "errors"):  # which pydantic's have; their first line is a count
+            raise
+        said = (f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
+        raise ValueError(f"of its settings, {'; '.join(said)}") from error
 
 
 def check(project: str) -> None:

@@ -14,15 +14,20 @@ from qvae_jax.visualisation.page import Card, Picture, Player
 from qvae_jax.visualisation.samples import Sample
 
 
+def picture_names(name: str, num_samples: int) -> list[str]:
+    """The pictures of a part: one of each of its samples, and that of all together."""
+    return [*(_picture_name(name, i) for i in range(1, num_samples + 1)), f"{name}.png"]
+
+
 def draw_part(name: str, samples: Iterable[Sample], folder: pathlib.Path, step: int) -> list[Card]:
     """Draws the samples of a part, each by itself and all together, and gives their cards.
 
-    Writes NAME_01.png, NAME_02.png, … and NAME.png into folder; step stands above the last.
+    Writes what picture_names says into folder; step stands above the picture of all.
     """
     cards, rows = [], []
     for number, sample in enumerate(samples, start=1):
         title = f"{name} {number}: {sample.source.path.name}"
-        path = folder / f"{name}_{number:02d}.png"
+        path = folder / _picture_name(name, number)
         players = _players(sample)
         figures.save_sample(path, _drawn(sample, players), title)
         description = (
@@ -42,6 +47,10 @@ def draw_part(name: str, samples: Iterable[Sample], folder: pathlib.Path, step: 
     return cards
 
 
+def _picture_name(name: str, number: int) -> str:
+    return f"{name}_{number:02d}.png"
+
+
 def _waveforms(sample: Sample) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return sample.imitation, sample.reference, sample.generated
 
@@ -49,7 +58,7 @@ def _waveforms(sample: Sample) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 def _drawn(sample: Sample, players: Sequence[Player]) -> list[figures.Sound]:
     """The sounds of a sample's own picture."""
     return [
-        figures.Sound(waveform, SAMPLE_RATE_HZ, f"{player.role}\n{player.notes[0]}")
+        figures.Sound(waveform, SAMPLE_RATE_HZ, player.role, player.notes[0])
         for player, waveform in zip(players, _waveforms(sample))
     ]
 

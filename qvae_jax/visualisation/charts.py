@@ -8,6 +8,7 @@ import numpy as np
 
 from qvae_jax import losses
 from qvae_jax.system import files
+from qvae_jax.visualisation import canvas
 
 COLOURS = ("tab:blue", "tab:orange", "tab:green")
 LARGEST_SHOWN = 1e30  # beyond it an axis has no ticks
@@ -15,6 +16,7 @@ LARGEST_SHOWN = 1e30  # beyond it an axis has no ticks
 LOSSES = (("total", "loss", "total"), *((t.name, t.title, t.axis) for t in losses.TABLE))
 
 
+@canvas.drawing()
 def save_losses(path: pathlib.Path, metrics: Sequence[dict]) -> None:
     """A PNG of a run's losses, its learning rate and its weight of the KL term at each step."""
     figure, axes = page(math.ceil((len(LOSSES) + 1) / 3), 3)
@@ -69,12 +71,7 @@ def _is_finite(value: float | None) -> bool:
 
 def page(rows: int, columns: int):
     """A figure, and its axes [rows, columns]."""
-    # Imported here because it takes a second that nothing else should wait for.
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(5 * columns, 4 * rows + 0.5), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = canvas.new_figure(5 * columns, 4 * rows + 0.5)
     return figure, figure.subplots(rows, columns)
 
 

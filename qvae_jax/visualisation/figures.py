@@ -3,13 +3,15 @@
 import dataclasses
 import pathlib
 import textwrap
-import warnings
-from collections.abc import Sequence
+import unicodedata
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
 from qvae_jax.audio import mel, stft
 from qvae_jax.system import files
+from qvae_jax.visualisation import canvas
+from qvae_jax.visualisation.lettering import lettering
 
 DYNAMIC_RANGE_DB = 80.0
 QUIETEST_PEAK_DB = -20.0  # below it a sound is shown as the silence it is
@@ -23,15 +25,17 @@ COLUMN_WIDTH, ROW_HEIGHT = 4.2, 2.3  # inches
 TITLE_POINTS, LABEL_POINTS = 11, 8
 MOST_TIMES = 20  # marked on the time axes of all columns together
 NO_SOUND = "#e8e8e8"  # after a sound's end
+WIDE = ("W", "F")  # characters twice as wide as others
 
 
 @dataclasses.dataclass(frozen=True)
 class Sound:
-    """A waveform [samples], its rate, and what to write above it."""
+    """A waveform [samples], its rate, and what to write above it: a title, and a note below that."""
 
     samples: np.ndarray
     sample_rate_hz: int
     title: str
+    note: str = ""
 
     @property
     def duration_s(self) -> float:
@@ -39,6 +43,7 @@ class Sound:
         return len(self.samples) / self.sample_rate_hz
 
 
+@canvas.drawing()
 def save_comparison(path: pathlib.Path, rows: Sequence[Sequence[Sound | None]], title: str) -> None:
     """A PNG of mel spectrograms: a row for each sample, a column for each of its sounds.
 
@@ -61,6 +66,7 @@ def save_comparison(path: pathlib.Path, rows: Sequence[Sequence[Sound | None]], 
     _save(figure, path)
 
 
+@canvas.drawing()
 def save_sample(path: pathlib.Path, sounds: Sequence[Sound], title: str) -> None:
     """A PNG of one sample: waveform, STFT and mel spectrogram, a column for each of its sounds.
 
@@ -168,15 +174,12 @@ def _grid(num_rows: int, spans_s: Sequence[float], title: str):
     """A figure, and axes [rows, columns] on one time scale, at least as long as these spans."""
     # Imported here because it takes a second that nothing else should wait for.
     from matplotlib import ticker
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
 
     middle_s = sorted(spans_s)[len(spans_s) // 2] or max(spans_s)
     spans_s = [max(span_s, middle_s) for span_s in spans_s]
-    size = COLUMN_WIDTH * len(spans_s) + 0.8, ROW_HEIGHT * num_rows + 0.6
-    figure = Figure(figsize=size, layout="constrained")
-    FigureCanvasAgg(figure)
-    figure.suptitle(_wrapped(title, size[0], TITLE_POINTS), fontsize=TITLE_POINTS, parse_math=False)
+    width = COLUMN_WIDTH * len(spans_s) + 0.8
+    figure = canvas.new_figure(width, ROW_HEIGHT * num_rows + 0.6)
+    _write(figure.suptitle, [title], width, TITLE_POINTS)
     axes = figure.subplots(num_rows, len(spans_s), squeeze=False, width_ratios=spans_s)
     ticks_s = ticker.MaxNLocator(MOST_TIMES, steps=[1, 2, 5, 10]).tick_values(0.0, sum(spans_s))
     for column, span_s in zip(axes.T, spans_s):
@@ -193,9 +196,8 @@ def _write_title(axis, sound: Sound | None) -> None:
         return
     grid = axis.get_subplotspec().get_gridspec()
     share = axis.get_xlim()[1] / sum(grid.get_width_ratios())
-    text = _wrapped(sound.title, share * COLUMN_WIDTH * grid.ncols, LABEL_POINTS)
-    # Names are not mathematics, whatever dollar signs they hold.
-    axis.set_title(text, fontsize=LABEL_POINTS, parse_math=False)
+    width = share * COLUMN_WIDTH * grid.ncols
+    _write(axis.set_title, [sound.title, sound.note], width, LABEL_POINTS)
 
 
 def _label_time(column) -> None:
@@ -221,10 +223,7 @@ def _save(figure, path: pathlib.Path) -> None:
     from PIL import Image
 
     figure.set_dpi(DPI)
-    with warnings.catch_warnings():
-        # A name in a script that the font lacks shows as boxes; that is warning enough.
-        warnings.filterwarnings("ignore", "Glyph .* missing from font")
-        figure.canvas.draw()
+    figure.canvas.draw()
     drawn = Image.fromarray(np.asarray(figure.canvas.buffer_rgba())).convert("RGB")
     # Less than half the bytes, and no difference to see: what is drawn has no other colours.
     few_colours = drawn.quantize(palette=_palette(), dither=Image.Dither.NONE)
@@ -248,16 +247,25 @@ def _is_first(axis) -> bool:
     return axis.get_subplotspec().is_first_col()
 
 
-def _wrapped(text: str, width_inches: float, points: int) -> str:
-    """The text in lines as wide as that, about, and no more than two for each of its own."""
-    num_characters = int(width_inches * 72 / (0.6 * points))
-    return "\n".join(
-        line
-        for paragraph in _drawable(text).split("\n")
-        for line in textwrap.wrap(paragraph, num_characters, max_lines=2, placeholder="…")
+def _write(write: Callable, texts: Sequence[str], width_inches: float, points: int) -> None:
+    """Writes texts below each other by one of matplotlib's methods, each on two lines at most."""
+    lettered = [lettering(text) for text in texts]
+    families = dict.fromkeys(family for one in lettered for family in one.families)
+    write(
+        "\n".join(line for one in lettered for line in _lines(one.text, width_inches, points)),
+        fontsize=points,
+        fontfamily=list(families),
+        parse_math=False,  # names are not mathematics, whatever dollar signs they hold
     )
 
 
-def _drawable(text: str) -> str:
-    """The text with question marks for bytes of a file's name that are not UTF-8."""
-    return text.encode("utf-8", "replace").decode()
+def _lines(text: str, width_inches: float, points: int) -> list[str]:
+    """The text in two lines at most, about as wide as that."""
+    num_columns = int(width_inches * 72 / (0.6 * points))
+    # A filler behind each wide character, so that it counts twice.
+    is_wide = lambda character: unicodedata.east_asian_width(character) in WIDE
+    filled = "".join(c + "\0" if is_wide(c) else c for c in text)
+    lines = textwrap.wrap(filled, num_columns)
+    # textwrap's own way to leave out the rest gives up all of a word that was broken.
+    lines[1:] = [lines[1][: num_columns - 1] + "…"] if len(lines) > 2 else lines[1:]
+    return [line.replace("\0", "") for line in lines]

@@ -53,8 +53,7 @@ def tables(
 def _evaluation_table(found: dict) -> Table:
     systems, rows = report.table(found)
     rows = [[title, *(cell.replace(" [", "\n[") for cell in cells)] for title, *cells in rows]
-    where = f"{found['num_pairs']} pairs, {found['num_references']} references"
-    caption = f"{found['part']}, step {found['model'].get('step', '?')}: {where}"
+    caption = f"{found['part']}, step {found['model'].get('step', '?')}: {report.counts(found)}"
     return Table(caption, systems, rows, report.about_silence(found))
 
 

@@ -10,9 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from qvae_jax.audio.files import (
-    AUDIO_EXTENSIONS,
     fit_length,
-    list_audio_files,
     open_audio,
     read_audio,
     write_wav,
@@ -78,6 +76,7 @@ def test_read_audio_equals_librosa_and_a_prefix_equals_the_whole(
     np.testing.assert_allclose(prefix, whole[: len(prefix)], rtol=0, atol=1e-6)
 
 
+@pytest.mark.filterwarnings("ignore::qvae_jax.system.errors.Notice")
 @settings(max_examples=80, deadline=None, derandomize=True)
 @given(
     container=st.sampled_from(CONTAINERS),
@@ -118,6 +117,7 @@ _SEED_FILES = {
 }
 
 
+@pytest.mark.filterwarnings("ignore::qvae_jax.system.errors.Notice")
 @settings(max_examples=400, deadline=None, derandomize=True)
 @given(
     content=st.sampled_from(sorted(_SEED_FILES)).map(_SEED_FILES.__getitem__),
@@ -194,6 +194,7 @@ def test_every_truncated_file_is_refused(tmp_path_factory, name, kept_share):
         np.testing.assert_array_equal(samples, original[: len(samples)])
 
 
+@pytest.mark.filterwarnings("ignore::qvae_jax.system.errors.Notice")
 @settings(max_examples=600, deadline=None, derandomize=True)
 @given(
     name=st.sampled_from(sorted(_WHOLE_FILES)),
@@ -264,9 +265,7 @@ _MP3_FAINT_START = _encoded(
         (_FLAC[: len(_FLAC) // 2], "cannot be decoded"),
         (_FLAC[:-10], "cannot be decoded"),
         (_MP3[: len(_MP3) // 2], "cut short"),
-        (_without_length_tag(_MP3), "does not state its length"),
-        # STREAMINFO's count of samples: unknown, and more than memory holds.
-        (_with_bytes(_FLAC, b"fLaC", 22, bytes(4)), "does not state its length"),
+        # STREAMINFO's count of samples: more than memory holds.
         (_with_bytes(_FLAC, b"fLaC", 21, b"\xff" * 5), "fits into memory|cannot be decoded"),
         (_with_bytes(_WAV, b"fmt ", 12, struct.pack("<I", 3)), "sample rate of 3 Hz"),
         (_encoded(np.array([0, np.nan, 0]), subtype="FLOAT"), "not finite"),
@@ -361,7 +360,6 @@ _HAND_WAV = _wav(np.arange(-500.0, 500.0).reshape(500, 2), 16_000, 16)
         (36, b"datX"),
         (40, struct.pack("<I", 2_200)),
         (40, struct.pack("<I", 2**31 - 2**16)),
-        (40, bytes(4)),
     ],
 )
 def test_wav_headers_that_make_no_sense_are_refused(tmp_path, offset, field):
@@ -382,6 +380,7 @@ def test_wav_headers_with_one_field_that_does_not_matter_wrong_are_read(tmp_path
     np.testing.assert_array_equal(_read_or_refused(path, content, 16_000), expected)
 
 
+@pytest.mark.filterwarnings("ignore::qvae_jax.system.errors.Notice")
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 3e9, -1e30])
 @pytest.mark.parametrize("bits", [32, 64])
 @pytest.mark.parametrize("num_channels", [1, 7])
@@ -462,10 +461,21 @@ def test_the_name_does_not_decide_the_format(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("path", "said"), [("absent.wav", "does not exist"), ("folder.wav", "is not a file")]
+    ("path", "said"),
+    [
+        ("absent.wav", r"absent.wav does not exist"),
+        ("folder.wav", "is not a file"),
+        ("dangling.wav", "dangling.wav is a link to there.wav, which does not exist"),
+        ("circle.wav", "circle.wav cannot be read .Too many levels of symbolic links"),
+        ("text/x.wav", "text/x.wav does not exist"),
+        ("x" * 300, "cannot be read .File name too long"),
+    ],
 )
 def test_paths_that_are_no_file_are_refused(tmp_path, path, said):
     (tmp_path / "folder.wav").mkdir()
+    (tmp_path / "text").touch()
+    os.symlink("there.wav", tmp_path / "dangling.wav")
+    os.symlink("circle.wav", tmp_path / "circle.wav")
     with pytest.raises(UserError, match=said):
         read_audio(tmp_path / path, 32_000)
 
@@ -538,25 +548,3 @@ def test_write_wav_leaves_the_old_file_and_no_remains_when_the_disk_is_full(tmp_
         write_wav(path, np.zeros(3), 22_050)
     assert path.read_bytes() == before
     assert list(tmp_path.iterdir()) == [path]
-
-
-def test_list_audio_files_is_recursive_sorted_and_skips_the_rest(tmp_path):
-    names = [f"sub/deep/x{extension}" for extension in AUDIO_EXTENSIONS] + ["b.WAV", "a, b [c].wav"]
-    strays = ["notes.txt", "wav", "._b.wav", ".cache/c.wav", "sub/x.wav.part"]
-    for name in names + strays:
-        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / name).touch()
-    (tmp_path / "folder.wav").mkdir()
-    found = list_audio_files(tmp_path)
-    assert found == sorted(tmp_path / name for name in names)
-
-
-@pytest.mark.parametrize(
-    ("folder", "said"),
-    [("absent", "does not exist"), ("file.wav", "is not a folder"), (".", "holds no audio file")],
-)
-def test_list_audio_files_refuses_folders_without_audio(tmp_path, folder, said):
-    if folder == "file.wav":
-        (tmp_path / folder).touch()
-    with pytest.raises(UserError, match=said):
-        list_audio_files(tmp_path / folder)

@@ -11,6 +11,7 @@ import threading
 import numpy as np
 import pytest
 
+import waiting
 from qvae_jax.data import cache
 from qvae_jax.data.cache import Recipe
 from qvae_jax.system import files
@@ -93,6 +94,36 @@ def test_each_source_has_its_row(path, sources, recipe):
     assert cached.array.shape == (5, 3) and cached.array.dtype == np.float32
     assert cached.bad == {}
     assert sorted(os.listdir(path.parent)) == [".lock", "rows.json", "rows.npy"]
+
+
+def test_rows_are_found_in_another_unicode_form_or_by_names_with_suffixes(
+    path, sources, recipe, loader, tmp_path
+):
+    first = cached_array(path, sources, recipe)
+    manifest = json.loads(path.with_suffix(".json").read_text("utf-8"))
+    assert list(manifest["rows"]) == [name.removesuffix(".wav") for name in NAMES]
+    manifest["rows"] = {f"{name}.wav": row for name, row in manifest["rows"].items()}
+    path.with_suffix(".json").write_text(json.dumps(manifest))
+    loader.loaded.clear()
+    renamed = [
+        source.rename(source.with_name("a\u0308.wav")) if source.name == "ä.wav" else source
+        for source in sources
+    ]
+    assert values(cached_array(path, renamed, recipe)) == {
+        source.name: 2.0 * number for number, source in enumerate(renamed)
+    }
+    assert loader.loaded == []
+    converted = renamed[0].rename(renamed[0].with_name("a.flac"))
+    rewrite(converted, "70")
+    again = cached_array(path, [converted, *renamed[1:]], recipe)
+    assert loader.loaded == ["a.flac"] and values(again)["a.flac"] == 140.0
+    assert again.array.shape == first.array.shape
+
+
+def test_names_that_count_as_one_are_never_given_one_row(path, sources, recipe):
+    named = {"a.wav": sources[0], "a.flac": sources[1]}
+    with pytest.raises(ValueError, match="count as one"):
+        cache.cached_array(path, named, recipe)
 
 
 def test_nothing_is_computed_twice(path, sources, recipe, loader):
@@ -303,7 +334,7 @@ def test_bad_files_that_are_not_asked_for_are_not_reported(path, sources, recipe
 def test_without_any_readable_file_nothing_is_written(path, sources, recipe):
     for source in sources:
         rewrite(source, "bad")
-    with pytest.raises(UserError, match="None of the 5 files"):
+    with pytest.raises(UserError, match="of 5 files none can be read"):
         cached_array(path, sources, recipe, stop_on_bad_file=False)
     assert os.listdir(path.parent) == [".lock"]
 
@@ -347,20 +378,27 @@ def test_another_process_that_prepares_is_waited_for(path, sources, recipe, load
     with open(path.parent / cache.LOCK_FILE, "w") as other:
         fcntl.flock(other, fcntl.LOCK_EX)
         found = []
-        waiting = threading.Thread(
+        thread = threading.Thread(
             target=lambda: found.append(cached_array(path, sources, recipe)), daemon=True
         )
-        waiting.start()
-        waiting.join(0.3)
-        assert waiting.is_alive() and loader.loaded == []
+        thread.start()
+        told = ""
+
+        def waits() -> bool:
+            nonlocal told
+            told += capsys.readouterr().out
+            return f"another process is preparing {path.parent}" in told
+
+        waiting.until(waits)
+        thread.join(0.1)
+        assert thread.is_alive() and loader.loaded == []
         elsewhere = cached_array(path.parents[1] / "elsewhere" / "rows.npy", sources, recipe)
         for suffix in (".json", ".npy"):
             written = path.parents[1] / "elsewhere" / f"rows{suffix}"
             os.replace(written, path.with_suffix(suffix))
         loader.loaded.clear()
-    waiting.join(10)
+    thread.join(waiting.HANG_S)
     assert values(found[0]) == values(elsewhere) and loader.loaded == []
-    assert f"another process is preparing {path.parent}" in capsys.readouterr().out
 
 
 # --- What does not depend on how it was computed

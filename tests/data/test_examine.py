@@ -89,6 +89,17 @@ def test_a_loud_tone_is_not_clipped(tmp_path, subtype, frequency_hz):
     assert examine(written(tmp_path / "b.wav", clipped, subtype=subtype)).clipped_share > 0.1
 
 
+@pytest.mark.parametrize(
+    ("second", "is_cancelled"), [(-1, True), (-0.5, False), (1, False), (0, False)]
+)
+def test_channels_that_cancel_each_other_show(tmp_path, second, is_cancelled):
+    samples = noise(70_000) * [1, second]
+    found = examine(written(tmp_path / "a.wav", samples, subtype="FLOAT"))
+    assert found.is_cancelled == is_cancelled
+    samples[:40_000] = 0.2  # a block in which they do not
+    assert not examine(written(tmp_path / "b.wav", samples, subtype="FLOAT")).is_cancelled
+
+
 def test_the_digest_is_of_the_sound_not_of_the_file(tmp_path):
     samples = (2**15 * noise()).astype(np.int16)
     same = [written(tmp_path / name, samples) for name in ("a.wav", "b.flac", "c.aiff")]

@@ -5,12 +5,13 @@ import io
 import pathlib
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from qvae_jax.data import folds
 from qvae_jax.data.folds import FILES, Line, read_lines, split_by_fold
 from qvae_jax.data.index import Index
+from qvae_jax.data.names import matching_name
 from qvae_jax.data.vimsketch import index_from_names
 from qvae_jax.system.errors import UserError
 
@@ -61,8 +62,8 @@ def test_a_folds_files_are_the_parts(index, tmp_path, write):
     for part, name in FILES.items():
         found = [pair.imitation for pair in getattr(split, part)]
         assert found == [index.imitations[number] for number in GOOD[name]]
-    assert split.train_sounds == ("a.wav", "b.wav", "c.wav")
-    assert split.extrapolation_sounds == ("d.wav",)
+    assert split.train_sounds == ("a", "b", "c")
+    assert split.extrapolation_sounds == ("d",)
     assert absent == []
 
 
@@ -79,10 +80,10 @@ def test_names_that_the_data_set_lacks_are_told(index, tmp_path, write):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({TRAIN: [0, 1, 9]}, "train.csv and test.csv share 1 sounds .'d.wav'"),
-        ({INTERPOLATION: [2, 9]}, "val.csv and test.csv share 1 sounds .'d.wav'"),
-        ({INTERPOLATION: [2, 3]}, "train.csv and val.csv share 1 imitations .'00003_b.wav'"),
-        ({TRAIN: [0, 1, 9, 10, 11]}, "share 1 sounds"),
+        ({TRAIN: [0, 1, 9]}, "train.csv and test.csv share 1 sound .'d'"),
+        ({INTERPOLATION: [2, 9]}, "val.csv and test.csv share 1 sound .'d'"),
+        ({INTERPOLATION: [2, 3]}, "train.csv and val.csv share 1 imitation .'00003_b.wav'"),
+        ({TRAIN: [0, 1, 9, 10, 11]}, "share 1 sound"),
     ],
 )
 def test_what_lies_in_two_parts_is_refused(index, tmp_path, write, changes, message):
@@ -105,6 +106,23 @@ def test_a_references_number_may_be_another_or_lacking(index, tmp_path):
     assert len(split_by_fold(index, folder, 0)[0].train) == 2
 
 
+def test_names_count_as_the_data_sets_in_any_format_and_unicode_form(tmp_path):
+    index = index_from_names("set", ["0_o\u0308.flac", "1_a.wav"], ["00_o\u0308.flac", "01_a.wav"])
+    (tmp_path / "fold0").mkdir()
+    (tmp_path / "meta.csv").write_text(
+        "filename,positive_pair\n00_\u00f6.mp3,0_\u00f6.wav\n", "utf-8"
+    )
+    (tmp_path / "fold0" / TRAIN).write_text("filename\n00_\u00f6.wav\n00_o\u0308.flac\n", "utf-8")
+    for name, line in ((INTERPOLATION, ""), (EXTRAPOLATION, "01_a.aiff,a")):
+        (tmp_path / "fold0" / name).write_text(f"filename,positive_pair\n{line}\n")
+    split, absent = split_by_fold(index, tmp_path, 0)
+    assert (split.train, split.extrapolation) == (index.pairs[:1], index.pairs[1:])
+    assert absent == []
+    (tmp_path / "meta.csv").write_text("filename,positive_pair\n00_\u00f6.mp3,1_a.wav\n", "utf-8")
+    with pytest.raises(UserError, match="belongs to another data set"):
+        split_by_fold(index, tmp_path, 0)
+
+
 def test_what_is_missing_is_named(index, tmp_path):
     folder = published(index, tmp_path / "folds", GOOD)
     with pytest.raises(UserError, match="fold1 does not exist: set data.folds_dir"):
@@ -121,6 +139,8 @@ def test_what_is_missing_is_named(index, tmp_path):
         (b"name,positive_pair\na,b\n", "no column 'filename'"),
         (b"filename\n\xff\n", "not UTF-8 text .byte 9"),
         (b"filename,positive_pair\na,b,c\n", "3 values in line 2 instead of 2"),
+        (b"filename,positive_pair\na\n", "1 value in line 2 instead of 2"),
+        ("filename\na".encode("utf-16"), "not UTF-8 text .byte 0"),
         (b"filename,positive_pair\na,b\na,c\n", "names 'a' twice, with the references 'b' and 'c'"),
         (b"filename,positive_pair\nfolder/,b\n", "no file name in line 2"),
         (b'filename,positive_pair\n"a,b\n', "not readable as a table"),
@@ -141,7 +161,7 @@ NAMES = st.text(
 @PROPERTY
 @given(
     st.dictionaries(NAMES, NAMES, min_size=1, max_size=8),
-    st.sampled_from(["\t", ","]),
+    st.sampled_from(["\t", ",", ";"]),
     st.sampled_from(["\n", "\r\n"]),
     st.booleans(),
     st.sampled_from(["", "vocal_imitations/", "a/b/"]),
@@ -154,6 +174,7 @@ def test_any_names_come_back(tmp_path_factory, pairs, separator, line_end, numbe
         writer.writerow([str(number)] * numbered + [prefix + name, prefix + reference])
     path = tmp_path_factory.mktemp("fold") / "train.csv"
     path.write_text(table.getvalue(), "utf-8", newline="")
+    assume(len(set(map(matching_name, pairs))) == len(pairs))
     assert read_lines(path) == [Line(name, reference) for name, reference in pairs.items()]
 
 

@@ -1,5 +1,7 @@
 """The report on a data set: what it counts, and the lines it is printed as."""
 
+import shutil
+
 import pytest
 
 from qvae_jax.data import health_report
@@ -42,29 +44,52 @@ def test_counts_and_durations_are_those_of_readable_files():
     assert references["cut_share"] == 0.5
 
 
+def test_one_file_is_one_file_and_one_pair_one_pair(data_set, tmp_path):
+    for folder in (R, I):
+        (tmp_path / folder).mkdir()
+        shutil.copy(min((data_set / folder).iterdir()), tmp_path / folder)
+    report = health_report.report_on(tmp_path, input_duration_s=10.0)
+    assert report["verdict"] == "prepare can begin: 1 pair of 1 sound."
+    assert f"{R}: 1 readable file, 0.00 h" in health_report.lines_of(report)
+    next((tmp_path / R).iterdir()).write_bytes(b"no sound")
+    verdict = health_report.report_on(tmp_path, input_duration_s=10.0)["verdict"]
+    assert verdict.startswith("prepare stops at 1 file: replace")
+
+
 def test_a_folder_without_readable_files_has_no_percentiles():
     part = health_report.parts_of({}, input_duration_s=4.0)[R]
     assert part["num_files"] == 0 and part["cut_share"] == 0.0
     assert part["duration_percentiles_s"] == {}
 
 
-@pytest.mark.parametrize("num_files", range(6))
-def test_each_problem_is_a_line_and_its_first_files(num_files):
+@pytest.mark.parametrize(
+    ("num_files", "num_faults", "shown"),
+    [
+        (0, 0, []),
+        (1, 0, [f"'{R}/0_x.wav'"]),
+        (3, 0, [f"'{R}/0_x.wav', '{R}/1_x.wav', '{R}/2_x.wav'"]),
+        (5, 0, [f"'{R}/0_x.wav', '{R}/1_x.wav', '{R}/2_x.wav', …"]),
+        (2, 1, [f"'{R}/0_x.wav', '{R}/1_x.wav'"]),
+        (2, 2, ["File 0 is cut short.", "File 1 is cut short."]),
+        (5, 5, [f"File {number} is cut short." for number in range(3)] + ["…"]),
+    ],
+)
+def test_each_problem_is_a_line_and_its_first_files(num_files, num_faults, shown):
     files = [f"{R}/{number}_x.wav" for number in range(num_files)]
     problems = {
         problem: {"meaning": meaning, "consequence": consequence, "files": []}
         for problem, (meaning, consequence) in PROBLEMS.items()
     }
     problems["absent"]["files"] = files
+    faults = {file: {"fault": f"File {i} is cut short."} for i, file in enumerate(files)}
     lines = health_report.lines_of(
         {
             "parts": {},
             "problems": problems,
-            "files": {f"{R}/0_x.wav": {"fault": "It is cut short."}},
+            "files": dict(list(faults.items())[:num_faults]),
             "verdict": "prepare stops.",
         }
     )
-    shown = ["It is cut short.", *files[1:3]][:num_files] + ["…"] * (num_files > 3)
     outcome = ": prepare stops" if files else ""
     start = lines.index(
         f"{num_files:>6} absent             listed, but not in their folder{outcome}"

@@ -150,8 +150,9 @@ def test_a_fold_is_the_split(own_data_set, tmp_path, capsys):
     found = {n: [pair.imitation for pair in part.pairs] for n, part in result.parts.items()}
     assert found == fold | {"extrapolation": names[9:]}
     told = capsys.readouterr().out
-    assert "1 imitations of fold 3 have no pair in" in told and "99999_of another set.wav" in told
-    assert "4 of 12 pairs" in told and told.count("\n") == 2
+    assert "left out of fold 3: 1 imitation without a pair in" in told
+    assert "99999_of another set.wav" in told
+    assert "4 pairs of 12, not named in fold 3" in told and told.count("\n") == 2
 
 
 def test_a_fold_without_a_training_pair_is_refused(own_data_set, tmp_path):
@@ -268,8 +269,8 @@ def test_an_imitation_without_a_reference_is_reported_and_left_out(own_data_set,
         shutil.copy(folder / ONE, folder / f"9000{number}_stranger {number}.wav")
     result = prepared(own_data_set)
     told = capsys.readouterr().out
-    assert "5 of 17 imitations have no reference and are left out: 90000_stranger 0.wav" in told
-    assert told.count("\n") == 1 and told.strip().endswith("…")
+    assert "5 imitations without a reference, of 17 ('90000_stranger 0.wav', " in told
+    assert told.count("\n") == 1 and told.strip().endswith("…)")
     assert len(everything(result)) == 12
 
 

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from qvae_jax.audio.levels import LOUDEST_PEAK
 from qvae_jax.data import problems
 from qvae_jax.data.examine import Examination
 from qvae_jax.data.vimsketch import Contents
@@ -19,12 +20,12 @@ HEALTHY = Examination(
     peak=0.5,
     sound_digest="one",
 )
-NOTHING = Contents(None, {R: set(), I: set()})
+NOTHING = Contents(None, {R: {}, I: {}})
 
 
 def contents(references: list[str], imitations: list[str], *, is_listed: bool) -> Contents:
     names = {R: references, I: imitations}
-    present = {folder: set(listed) for folder, listed in names.items()}
+    present = {folder: {"sounds": sorted(set(listed))} for folder, listed in names.items()}
     return Contents(names if is_listed else None, present)
 
 
@@ -47,6 +48,10 @@ def found(contents: Contents, examined: dict[str, Examination]) -> dict[str, lis
         ({"duration_s": problems.SHORTEST_S}, None),
         ({"clipped_share": 1.01 * problems.CLIPPED_SHARE}, "clipped"),
         ({"clipped_share": problems.CLIPPED_SHARE}, None),
+        ({"peak": 1.01 * LOUDEST_PEAK}, "beyond_scale"),
+        ({"peak": LOUDEST_PEAK}, None),
+        ({"is_cancelled": True}, "cancelled"),
+        ({"goes_on": True}, "goes_on"),
         ({"num_channels": 2}, "multichannel"),
         ({"sample_rate_hz": 12_345}, "odd_rate"),
         ({"sample_rate_hz": 192_000}, None),
@@ -74,30 +79,51 @@ def test_the_first_of_equal_sounds_is_no_duplicate():
     ("references", "imitations", "expected"),
     [
         (["1_a.wav"], ["1_a.wav", "2_a.wav"], {}),
-        (["a.wav"], ["1_.wav"], {"without_key": [f"{R}/a.wav"]}),
+        (["a.wav"], ["1_.wav"], {"without_key": [f"{R}/a.wav", f"{I}/1_.wav"]}),
         (["1_a.wav"], ["1_a.wav", "b.wav"], {"without_key": [f"{I}/b.wav"]}),
         (["1_a.wav", "2_a.wav"], ["1_a.wav"], {"same_key": [f"{R}/1_a.wav", f"{R}/2_a.wav"]}),
+        (["1_a.wav", "2_a.mp3"], ["1_a.wav"], {"same_key": [f"{R}/1_a.wav", f"{R}/2_a.mp3"]}),
+        (["1_a.wav"], ["1_a.flac", "2_a.wav"], {}),
+        (["1_\u00f6.wav"], ["1_o\u0308.wav"], {}),
+        (["1_a.wav"], ["1_a.flac", "1_a.wav"], {"same_name": [f"{I}/1_a.flac", f"{I}/1_a.wav"]}),
         (["1_a.wav"], ["1_a.wav", "2_b.wav"], {"without_reference": [f"{I}/2_b.wav"]}),
         (["1_a.wav", "2_b.wav"], ["1_a.wav"], {"without_imitation": [f"{R}/2_b.wav"]}),
     ],
 )
 def test_what_the_names_do_not_pair(references, imitations, expected, is_listed):
-    expected = dict(expected)
-    if "1_.wav" in imitations:  # ".wav" is a key, which no reference has
-        expected["without_reference"] = [f"{I}/1_.wav"]
     assert found(contents(references, imitations, is_listed=is_listed), {}) == expected
 
 
 def test_where_lists_and_folders_differ():
     differing = Contents(
         {R: ["1_a.wav", "2_a b.wav"], I: ["1_a.wav", "1_a.wav", "2_a b.wav"]},
-        {R: {"1_a.wav", "2_a b.wav", "3_c.wav", ".hidden"}, I: {"1_a.wav"}},
+        {R: {"sounds": ["1_a.wav", "2_a b.wav", "3_c.wav"]}, I: {"sounds": ["1_a.wav"]}},
     )
     assert found(differing, {}) == {
         "absent": [f"{I}/2_a b.wav"],
         "unlisted": [f"{R}/3_c.wav"],
         "listed_twice": [f"{I}/1_a.wav"],
     }
+
+
+def test_what_is_no_sound_is_left_out_each_kind_for_itself():
+    there = {
+        "sounds": ["1_a.wav"],
+        "foreign": ["1_b.m4a"],
+        "other_files": ["x.txt"],
+        "folders": ["f"],
+    }
+    contents = Contents(None, {R: there, I: {"sounds": ["1_a.wav"], "no_files": ["l.wav"]}})
+    expected = {
+        "foreign": [f"{R}/1_b.m4a"],
+        "other_files": [f"{R}/x.txt"],
+        "folders": [f"{R}/f"],
+        "no_files": [f"{I}/l.wav"],
+    }
+    assert found(contents, {}) == expected
+    listed = dataclasses.replace(contents, listed={R: ["1_a.wav"], I: ["1_a.wav"]})
+    unlisted = {"unlisted": [f"{R}/1_b.m4a", f"{R}/x.txt"], **expected}
+    assert found(listed, {}) == {k: unlisted[k] for k in ("unlisted", "folders", "no_files")}
 
 
 _NAMES = st.lists(st.text(alphabet="_ab.", max_size=4), max_size=6)
@@ -108,7 +134,8 @@ _NAMES = st.lists(st.text(alphabet="_ab.", max_size=4), max_size=6)
 def test_any_names_are_sorted_into_problems(references, imitations, present, is_listed):
     listed = {R: references, I: imitations}
     folders = {R: present, I: present | set(imitations)}
-    every = problems.find_problems(Contents(listed if is_listed else None, folders), {})
+    there = {folder: {"sounds": sorted(names)} for folder, names in folders.items()}
+    every = problems.find_problems(Contents(listed if is_listed else None, there), {})
     assert every.keys() == problems.PROBLEMS.keys()
     paths = {
         f"{folder}/{name}" for folder in folders for name in {*folders[folder], *listed[folder]}

@@ -5,13 +5,14 @@ import pathlib
 import signal
 import subprocess
 import sys
-import time
+import warnings
 
 import numpy as np
 import pytest
 
+import waiting
 from qvae_jax.data import reading
-from qvae_jax.system.errors import UserError
+from qvae_jax.system.errors import Notice, UserError
 
 NUM_FILES = reading.FEW_FILES + 20
 
@@ -52,6 +53,26 @@ def test_a_few_files_are_read_by_this_process(paths):
     few = reading.read_all(reader, paths[: reading.FEW_FILES], 2)
     assert {int(pid[0]) for pid in few} == {os.getpid()}
     assert os.getpid() not in {int(pid[0]) for pid in reading.read_all(reader, paths, 2)}
+
+
+def warning_load(path: pathlib.Path) -> np.ndarray:
+    """Nothing, with a notice about every tenth file, given twice."""
+    for _ in range(2):
+        if path.name.endswith("0"):
+            warnings.warn(f"{path.name} is loud", Notice, stacklevel=2)
+    return np.zeros(0)
+
+
+@pytest.mark.parametrize("num_processes", [1, 2])
+def test_what_any_process_warns_of_is_warned_of_here(paths, num_processes):
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        for _ in reading.read_all(warning_load, paths, num_processes):
+            pass
+    expected = [f"{path.name} is loud" for path in paths[::10] for _ in range(2)]
+    assert [(str(each.message), each.category) for each in caught] == [
+        (m, Notice) for m in expected
+    ]
 
 
 def test_a_process_that_is_killed_is_told_of(paths):
@@ -108,10 +129,7 @@ def test_readers_leave_jax_out_and_end_with_the_main_process(data_set):
     finally:
         process.kill()
         process.communicate()
-    deadline_s = time.monotonic() + 10
-    while any(_runs(reader) for reader in readers):
-        assert time.monotonic() < deadline_s, "a reader outlives the main process"
-        time.sleep(0.05)
+    waiting.until(lambda: not any(_runs(reader) for reader in readers))
 
 
 def _runs(process: pathlib.Path) -> bool:

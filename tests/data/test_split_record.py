@@ -22,7 +22,7 @@ REFERENCES = ["0_0.wav", "0_1.wav", "0_2.wav"]
 
 def pair(number: int) -> Pair:
     """Imitation n belongs to reference n % 3."""
-    return Pair(f"{number}_{number % 3}.wav", f"0_{number % 3}.wav", f"{number % 3}.wav")
+    return Pair(f"{number}_{number % 3}.wav", f"0_{number % 3}.wav", f"{number % 3}")
 
 
 def parts(**numbers: list[int]) -> dict[str, Examples]:
@@ -83,7 +83,7 @@ def test_what_was_left_out_was_not_added(tmp_path):
     ("index", "part", "message"),
     [
         (index_of(1, 5), "train", "'2_2.wav' is no longer in train; restore"),
-        (index_of(0, 5), "train", "'2_2.wav' is no longer in train and 1 more differences;"),
+        (index_of(0, 5), "train", "'2_2.wav' is no longer in train and 1 more difference;"),
         (index_of(1, 2), "interpolation", "'5_2.wav' is no longer in interpolation;"),
         (
             index_of(1, 2, 5, references=REFERENCES[:2]),
@@ -148,3 +148,18 @@ def test_pairs_without_a_record_are_read_as_if_they_had_one(tmp_path):
     found = unrecorded_split(tmp_path, {"train": (pair(2), pair(1)), "interpolation": (pair(5),)})
     assert found.pairs("train", index_of(1, 2, 5)) == (pair(2), pair(1))
     assert not (tmp_path / SPLIT_FILE).exists()
+
+
+def test_a_data_set_in_another_format_or_unicode_form_is_the_same(tmp_path):
+    pairs = (Pair("1_\u00f6.wav", "0_\u00f6.wav", "\u00f6"), Pair("2_a.wav", "0_a.wav", "a"))
+    record_split(tmp_path, {"train": Examples(pairs, *[np.zeros(0)] * 4)}, {"3_a.wav": "damaged"})
+    index = vimsketch.index_from_names(
+        "set", ["0_o\u0308.flac", "0_a.wav"], ["1_o\u0308.wav", "2_a.FLAC", "3_a.flac", "4_a.flac"]
+    )
+    found = recorded_split(tmp_path).pairs("train", index)
+    assert [(pair.imitation, pair.reference) for pair in found] == [
+        ("1_o\u0308.wav", "0_o\u0308.flac"),
+        ("2_a.FLAC", "0_a.wav"),
+    ]
+    recorded_split(tmp_path).require_all({"train": Examples(found, *[np.zeros(0)] * 4)})
+    assert recorded_split(tmp_path).added_since(index) == ["4_a.flac"]

@@ -66,7 +66,7 @@ def test_counts_are_the_originals(vimsketch_split, golden):
 )
 def test_entries_and_their_order_are_the_originals(vimsketch_split, golden, part, golden_name):
     names = [
-        entry.imitation if isinstance(entry, Pair) else entry
+        entry.imitation if isinstance(entry, Pair) else f"{entry}.wav"
         for entry in getattr(vimsketch_split, part)
     ]
     assert names[:3] == golden[f"first_{golden_name}"]

@@ -45,3 +45,12 @@ def test_what_an_earlier_attempt_wrote_of_later_epochs_is_removed(setup):
         action.act(setup, None, None, epoch, 2 * epoch)
     action = epoch_action.diagnostics_action(setup, 7)  # in the fourth epoch
     assert action.is_done(setup, 3) and not action.is_done(setup, 6)
+
+
+def test_what_cannot_be_removed_ends_no_run(setup, capsys):
+    (setup.workdir / "diagnostics" / "epoch_0009.png").mkdir(parents=True)
+    action = epoch_action.diagnostics_action(setup, 0)
+    said = capsys.readouterr().out
+    assert said.count("\n") == 1 and "epoch_0009.png" in said and "; the run goes on." in said
+    action.act(setup, None, None, 3, 6)
+    assert action.is_done(setup, 3)

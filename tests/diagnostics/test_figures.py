@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from matplotlib import image
+from matplotlib import image, rc_context
 
 from qvae_jax.diagnostics import figures as diagnostics_figures
 from snapshots import snapshot
@@ -42,3 +42,15 @@ def test_uneven_epochs_and_no_metrics_are_drawn(tmp_path):
     epochs = [snapshot(epoch) for epoch in (1, 10, 11, 300)]
     diagnostics_figures.save_history(path, epochs, [], "word " * 200)
     assert image.imread(path).shape[1] >= 1200
+
+
+def test_settings_of_matplotlib_change_nothing(tmp_path):
+    def draw(folder) -> list[bytes]:
+        diagnostics_figures.save_snapshot(folder / "epoch.png", snapshot())
+        diagnostics_figures.save_history(folder / "history.png", [snapshot()], METRICS, "healthy")
+        return [path.read_bytes() for path in sorted(folder.iterdir())]
+
+    (tmp_path / "as it comes").mkdir(), (tmp_path / "set").mkdir()
+    expected = draw(tmp_path / "as it comes")
+    with rc_context({"axes.facecolor": "red", "text.usetex": True, "font.size": 30}):
+        assert draw(tmp_path / "set") == expected

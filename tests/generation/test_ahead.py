@@ -5,6 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+import waiting
 from qvae_jax.generation import ahead
 from qvae_jax.system.errors import UserError
 
@@ -14,7 +15,7 @@ def test_results_come_in_order_whichever_is_done_first():
 
     def work(item: int) -> int:
         if item == 0:
-            assert second_is_done.wait(10)
+            assert second_is_done.wait(waiting.HANG_S)
         if item == 1:
             second_is_done.set()
         return 10 * item

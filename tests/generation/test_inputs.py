@@ -1,6 +1,7 @@
 """Inputs: which files are meant, what is heard of them, and what is wrong with them."""
 
 import io
+import warnings
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from qvae_jax.audio.logmel import FrontEnd
 from qvae_jax.data import layouts
 from qvae_jax.generation import inputs
 from qvae_jax.generation.inputs import Heard, Source, split_inputs
-from qvae_jax.system.errors import UserError
+from qvae_jax.system.errors import Notice, UserError
 
 FRONT_END = FrontEnd(duration_s=1.0)
 
@@ -43,6 +44,18 @@ def test_commas_separate_inputs_unless_a_file_is_named_so(tmp_path, monkeypatch)
     assert split_inputs("a.wav,,") == ["a.wav", "", ""] and split_inputs("") == [""]
 
 
+def test_each_of_the_inputs_may_begin_with_a_home_folder(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "x,y.wav").touch()
+    assert split_inputs("~/a.wav, ~/x,y.wav,b/~") == [
+        f"{tmp_path}/a.wav",
+        f"{tmp_path}/x,y.wav",
+        "b/~",
+    ]
+    with pytest.raises(UserError, match="'file:///tmp/a.wav' is an address"):
+        split_inputs("b.wav,file:///tmp/a.wav")
+
+
 @settings(derandomize=True, deadline=None, max_examples=60)
 @given(st.lists(st.text("ab,.", min_size=1, max_size=6), min_size=1, max_size=80))
 def test_nothing_of_the_inputs_is_lost(names):
@@ -64,6 +77,78 @@ def test_files_and_folders_are_taken_in_the_order_given(tmp_path):
         assert all(each.name == str(each.path) and each.reference is None for each in found)
 
 
+def test_what_a_folder_holds_besides_is_said(tmp_path, capsys):
+    for name in ("in/a.wav", "in/out/old.wav"):
+        write_sound(tmp_path / name, np.ones(9))
+    for name in ("hum.m4a", "sub/hum.webm", "notes.txt", ".DS_Store", "out/manifest.json"):
+        (tmp_path / "in" / "sub").mkdir(exist_ok=True)
+        (tmp_path / "in" / name).touch()
+    with inputs.sources([str(tmp_path / "in")], tmp_path / "in" / "out", None) as found:
+        assert [each.path for each in found] == [tmp_path / "in" / "a.wav"]
+    first, second = capsys.readouterr().out.splitlines()
+    assert first.startswith(f"left out of {tmp_path / 'in'}: 2 files of a kind that libsndfile")
+    assert "('hum.m4a', 'sub/hum.webm'): convert to WAV first" in first
+    assert second == f"left out of {tmp_path / 'in'}: 1 file not named as sounds are ('notes.txt')"
+
+
+def test_what_was_generated_before_is_no_input_unless_it_is_named(tmp_path, capsys):
+    for name in ("in/a.wav", "in/earlier/01_a_generated.wav", "in/other/b.wav"):
+        write_sound(tmp_path / name, np.ones(9))
+    (tmp_path / "in" / "earlier" / "manifest.json").write_text('{"outputs": []}')
+    (tmp_path / "in" / "other" / "manifest.json").write_text("[]")
+    with inputs.sources([str(tmp_path / "in")], tmp_path / "in" / "now", None) as found:
+        assert [each.path.name for each in found] == ["a.wav", "b.wav"]
+    said = f"left out of {tmp_path / 'in'}: 1 folder of generated sounds ('earlier'): name it"
+    assert said in capsys.readouterr().out
+    with inputs.sources([str(tmp_path / "in" / "earlier")], tmp_path / "out", None) as found:
+        assert [each.path.name for each in found] == ["01_a_generated.wav"]
+
+
+@pytest.mark.parametrize(
+    ("given", "names"),
+    [
+        ("*.wav", ["a.wav", "b [1].wav"]),
+        ("b [1].wav", ["b [1].wav"]),
+        ("?.wav", ["a.wav"]),
+        ("**/*.wav", ["a.wav", "b [1].wav", "sub/c.wav"]),
+        ("su*", ["sub/c.wav"]),
+        ("M\u00f6we.flac", ["Mo\u0308we.flac"]),
+    ],
+)
+def test_patterns_and_other_unicode_forms_name_files_too(tmp_path, monkeypatch, given, names):
+    for name in ("a.wav", "b [1].wav", "._a.wav", "Mo\u0308we.flac", "sub/c.wav"):
+        (tmp_path / "sub").mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    monkeypatch.chdir(tmp_path)
+    with inputs.sources([given], tmp_path / "out", None) as found:
+        assert [str(each.path) for each in found] == names
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ("*.mp3", "no file is named like the pattern '.*mp3'"),
+        ("hum.flac", "hum.flac does not exist: did you mean 'hum.wav' beside it"),
+        ("HUM.wav", "HUM.wav does not exist: did you mean 'hum.wav'"),
+        ("hum", "hum does not exist: did you mean 'hum.wav'"),
+    ],
+)
+def test_a_name_that_is_nearly_right_is_answered(tmp_path, given, said):
+    (tmp_path / "hum.wav").touch()
+    with (
+        pytest.raises(UserError, match=said),
+        inputs.sources([str(tmp_path / given)], tmp_path / "out", None),
+    ):
+        pass
+
+
+def test_a_kind_that_is_not_read_is_told_of_standard_input_too(tmp_path):
+    (tmp_path / "stdin").write_bytes(b"\0\0\0\x1cftypM4A \0\0\0\0")
+    said = "The file on standard input is MPEG-4 .* as with `ffmpeg -i FILE -f wav - \\| …`\\."
+    with pytest.raises(UserError, match=said):
+        inputs.probe(Source(tmp_path / "stdin", "-", "stdin"), 22_050)
+
+
 def test_an_imitation_of_the_runs_data_set_has_its_reference(data_set, tmp_path):
     name = sorted(path.name for path in (data_set / "vocal_imitations").iterdir())[4]
     write_sound(tmp_path / name, np.ones(9), 16_000)
@@ -80,6 +165,14 @@ def test_standard_input_is_there_until_the_block_ends(monkeypatch):
     with inputs.sources(["-"], None, None) as [piped]:
         assert (piped.name, piped.stem, piped.path.read_bytes()) == ("-", "stdin", b"sound")
     assert not piped.path.exists()
+
+
+def test_piped_sound_without_room_for_temporary_files_is_one_sentence(monkeypatch, tmp_path):
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"sound")))
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "absent"))
+    with pytest.raises(UserError, match=r"temporary files \(TMPDIR\) cannot be written"):
+        with inputs.sources(["-"], tmp_path, None):
+            pass
 
 
 def test_the_imitations_of_pairs_know_their_references(data_set):
@@ -133,3 +226,12 @@ def test_a_fault_of_standard_input_does_not_name_a_temporary_file(tmp_path):
     with pytest.raises(UserError, match="The file on standard input cannot") as raised:
         inputs.probe(Source(tmp_path / "stdin", "-", "stdin"), 22_050)
     assert str(tmp_path) not in str(raised.value)
+
+
+def test_a_sound_on_another_scale_is_warned_of_once_it_is_heard(tmp_path):
+    path = write_sound(tmp_path / "x.wav", 30_000 * np.sin(np.arange(9_000) / 9))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        inputs.probe(source(path), 22_050)
+    with pytest.warns(Notice, match="x.wav goes beyond 10, where 1 is full scale"):
+        inputs.hear(source(path), FRONT_END)

@@ -5,6 +5,7 @@ import pathlib
 import subprocess
 import sys
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -13,7 +14,7 @@ import small_run
 from qvae_jax import configuration
 from qvae_jax.generation.model import Model
 from qvae_jax.models.variables import Variables
-from qvae_jax.system.errors import UserError
+from qvae_jax.system.errors import Notice, UserError
 
 REPOSITORY = pathlib.Path(__file__).parents[2]
 
@@ -91,9 +92,9 @@ def test_results_that_are_not_finite_are_refused(model, waveforms, spoilt):
 
 
 def test_the_row_that_is_not_finite_is_named(model, monkeypatch):
-    monkeypatch.setattr(model, "_decode", lambda given, z: z)
+    monkeypatch.setattr(model, "_decode", lambda given, z: np.where(z == 9, np.nan, z))
     z = np.zeros((11, 4), np.float32)
-    z[9, 2] = np.nan
+    z[9, 2] = 9
     with pytest.raises(UserError, match="not finite of sound 9:"):
         model.decode(z, names=[f"sound {i}" for i in range(11)])
     model.decode(z[:9], names=["x"] * 9)
@@ -130,6 +131,170 @@ def test_the_interface_refuses_in_one_line(frozen_run, imitation, options, messa
     with pytest.raises(UserError, match=message) as raised:
         qvae_jax.load(frozen_run).generate(imitation, **{"sample_rate_hz": 16_000, **options})
     assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda m: m.features(np.zeros(32_000)), r"waveforms cannot be of shape \(32000,\)"),
+        (lambda m: m.features(np.zeros((2, 9))), r"waveforms cannot be of shape \(2, 9\)"),
+        (lambda m: m.posterior(np.zeros((1, 2, 32_000))), "waveforms cannot be of shape"),
+        (
+            lambda m: m.features(np.zeros((1, 32_000), np.int16)),
+            "waveforms cannot be of type int16",
+        ),
+        (
+            lambda m: m.features(np.full((1, 32_000), np.nan)),
+            "waveforms hold values that are not f",
+        ),
+        (lambda m: m.features([[1, 2], [3]]), "waveforms cannot be made an array"),
+        (lambda m: m.heads(np.zeros((2, 3))), r"features cannot be of shape \(2, 3\)"),
+        (lambda m: m.heads(np.zeros((2, 3), complex)), "features cannot be of type complex128"),
+        (lambda m: m.decode(np.zeros(4)), r"latents cannot be of shape \(4,\)"),
+        (lambda m: m.decode(np.zeros((2, 5))), r"latents cannot be of shape \(2, 5\)"),
+        (lambda m: m.decode(np.zeros((2, 1))), r"latents cannot be of shape \(2, 1\)"),
+        (lambda m: m.decode(np.zeros((2, 4), bool)), "latents cannot be of type bool"),
+        (lambda m: m.decode(np.full((2, 4), np.inf)), "latents hold values that are not finite"),
+    ],
+)
+def test_rows_of_another_kind_are_refused_in_one_line(model, call, message):
+    with pytest.raises(UserError, match=message) as raised:
+        call(model)
+    assert "\n" not in str(raised.value)
+
+
+RATE_HZ = 32_000
+HUM = (0.5 * np.sin(np.arange(RATE_HZ) ** 1.2 / 30)).astype(np.float32)
+HUM_16 = (2**15 * HUM).astype(np.int16)
+
+
+@pytest.fixture
+def heard(model, monkeypatch):
+    """A function that gives the waveform that the encoder hears in Model.generate's place."""
+    waveforms = []
+
+    def posterior(rows):
+        waveforms.append(rows[0])
+        return np.zeros((1, 4)), np.zeros((1, 4))
+
+    monkeypatch.setattr(model, "posterior", posterior)
+    monkeypatch.setattr(model, "decode", lambda z: z)
+
+    def hear(imitation, rate_hz=RATE_HZ) -> np.ndarray:
+        model.generate(imitation, rate_hz)
+        return waveforms.pop()
+
+    return hear
+
+
+@pytest.mark.parametrize(
+    "imitation",
+    [
+        HUM[None],
+        HUM[:, None],
+        np.stack([HUM, HUM]),
+        np.stack([HUM, HUM], axis=1),
+        np.stack([1.5 * HUM, 0.5 * HUM]),
+        np.stack([HUM] * 8),
+        HUM_16,
+        np.stack([HUM_16, HUM_16]),
+        HUM_16.astype(">i2"),
+        HUM_16.astype(np.int32) << 16,
+        (HUM_16 // 256 + 128).astype(np.uint8),
+        (HUM_16 // 256).astype(np.int8),
+        HUM.astype(np.float64),
+        HUM.astype(np.float16),
+        HUM.astype(">f4"),
+        jnp.asarray(HUM),
+        jnp.asarray(HUM, jnp.bfloat16),
+        HUM.tolist(),
+        np.asfortranarray(np.stack([HUM, HUM], axis=1)),
+        np.repeat(HUM, 2)[::2],
+        np.ma.masked_array(HUM),
+    ],
+    ids=lambda given: f"{type(given).__name__} {getattr(given, 'dtype', '')} {np.shape(given)}",
+)
+def test_arrays_of_other_libraries_are_the_same_sound(heard, imitation):
+    # 8 bits and bfloat16 have steps of 2^-8.
+    np.testing.assert_allclose(heard(imitation), HUM, atol=2**-7)
+
+
+@pytest.mark.parametrize("rate_hz", [RATE_HZ, float(RATE_HZ), np.int64(RATE_HZ), np.array(32e3)])
+def test_rates_of_any_kind_of_number(heard, rate_hz):
+    np.testing.assert_array_equal(heard(HUM, rate_hz), HUM)
+
+
+def test_channels_that_cancel_each_other_are_warned_of(heard):
+    for imitation in (np.stack([HUM, -HUM]), np.stack([HUM, -HUM], axis=1)):
+        with pytest.warns(Notice, match="the channels of the imitation cancel each other"):
+            heard(imitation)
+
+
+class Tensor:
+    """Another library's array, which NumPy takes by asking for it."""
+
+    def __init__(self, samples: np.ndarray | None):
+        self._samples = samples
+
+    def __array__(self, dtype=None, copy=None) -> np.ndarray:
+        if self._samples is None:
+            raise RuntimeError("It is on a device. Call cpu() first.\nThen again.")
+        return self._samples
+
+
+def test_another_librarys_tensor_is_the_same_sound_or_its_reason_is_told(heard):
+    np.testing.assert_array_equal(heard(Tensor(HUM[None])), HUM)
+    with pytest.raises(UserError, match=r"numbers \(It is on a device: Call cpu\(\) first\): give"):
+        heard(Tensor(None))
+
+
+@pytest.mark.parametrize(
+    ("imitation", "message"),
+    [
+        (HUM[None, None], r"of shape \(1, 1, 32000\)"),
+        (np.stack([HUM] * 9), r"of shape \(9, 32000\)"),
+        (np.zeros((8, 8)), r"of shape \(8, 8\)"),
+        (np.zeros((300, 400)), r"of shape \(300, 400\)"),
+        (np.zeros((0, 2)), "at least one sample"),
+        (np.float32(0.5), r"of shape \(\)"),
+        (HUM > 0, "of type bool"),
+        (HUM + 1j, "of type complex64"),
+        (HUM_16.astype(np.int64), "of type int64"),
+        (HUM_16.astype(np.int32), "of type int32 with values of 16 bits"),
+        (HUM_16.astype(np.uint16), "of type uint16"),
+        ([0, 300, -300], "of type int64"),
+        (HUM.astype(object), "of type object"),
+        ({"array": HUM, "sampling_rate": RATE_HZ}, "of type object"),
+        ((HUM, RATE_HZ), "no rate with it"),  # as librosa and soundfile give them
+        ((RATE_HZ, HUM_16), "no rate with it"),  # as scipy does
+        ([HUM[:9], HUM[:8]], "cannot be made an array"),
+        ("hum.wav", "a text or a path"),
+        (pathlib.Path("hum.wav"), "a text or a path"),
+        (None, "of type object"),
+        (HUM_16.astype(np.float32), "goes beyond 10, where 1 is full scale"),
+        (HUM_16.astype(np.float64)[None], "goes beyond 10, where 1 is full scale"),
+        (np.array([0.1, 1e300]), "goes beyond 10|not finite"),
+        (np.array([0.1, np.nan]), "not finite"),
+        (np.ma.masked_less(HUM, 0), "masked samples"),
+    ],
+)
+def test_what_is_not_clearly_a_sound_is_refused_in_one_line(heard, imitation, message):
+    with pytest.raises(UserError, match=message) as raised:
+        heard(imitation)
+    assert "\n" not in str(raised.value) and ". " not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    "rate_hz",
+    [0, -1, 999, 3_000_000, np.nan, np.inf, "44100", None, True, [44_100], HUM, 1j, b"1", object()],
+    ids=lambda rate: type(rate).__name__,
+)
+def test_what_is_no_rate_is_refused_in_one_line(heard, rate_hz):
+    with pytest.raises(
+        UserError, match="^sample_rate_hz is .*: give the imitation's rate"
+    ) as raised:
+        heard(HUM, rate_hz)
+    assert "\n" not in str(raised.value) and len(str(raised.value)) < 200
 
 
 def test_loading_what_is_no_model(tmp_path):

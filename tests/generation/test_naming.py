@@ -1,12 +1,13 @@
 """Names of the files of generated sounds: none twice, none too long, none of an input."""
 
+import dataclasses
 import pathlib
 
 import pytest
 
 from qvae_jax.generation import naming
 from qvae_jax.generation.inputs import Source
-from qvae_jax.generation.requests import LatentRequest
+from qvae_jax.generation.requests import Before, LatentRequest
 from qvae_jax.system.errors import UserError
 
 
@@ -50,9 +51,37 @@ def test_the_format_ends_the_name():
     assert naming.sound_names(["01_x"], LatentRequest(), "flac") == ["01_x_generated.flac"]
 
 
+def test_numbers_go_on_after_what_is_there():
+    before = Before(inputs=98, sounds=7)
+    stems = naming.stems(sources("x.wav", "y.wav"), before.inputs)
+    assert stems == ["099_x", "100_y"]
+    for asked, expected in [
+        ({}, ["099_x_generated.wav", "100_y_generated.wav"]),
+        ({"interpolate": 2}, ["interpolation08_generated.wav", "interpolation09_generated.wav"]),
+    ]:
+        assert naming.sound_names(stems, LatentRequest(**asked), "wav", before) == expected
+    prior = LatentRequest(prior_samples=1)
+    assert naming.sound_names([], prior, "wav", before) == ["prior08_generated.wav"]
+
+
+def test_the_files_that_will_be_written(tmp_path):
+    alone, paired = sources("x.wav", "y.wav")
+    found = [alone, dataclasses.replace(paired, reference=tmp_path / "z.wav")]
+    assert naming.file_names(found, ["01_x", "02_y"], ["a.flac"]) == [
+        "a.flac", "01_x_input.wav", "02_y_input.wav", "02_y_reference.wav",
+    ]  # fmt: skip
+
+
 @pytest.mark.parametrize("name", ["01_x_generated.wav", "01_x_input.wav", "01_x_reference.wav"])
 def test_an_output_in_an_inputs_place_is_refused(tmp_path, name):
     arguments = (["01_x"], ["01_x_generated.wav"], tmp_path / "." / "sub" / "..")
     naming.require_inputs_kept(sources(tmp_path / "x.wav"), *arguments)
     with pytest.raises(UserError, match=f"{name} is an input and would be overwritten"):
         naming.require_inputs_kept(sources(tmp_path / name), *arguments)
+
+
+def test_an_input_among_what_is_removed_is_refused(tmp_path):
+    arguments = (sources(tmp_path / "x.wav"), ["01_x"], ["01_x_generated.wav"], tmp_path)
+    naming.require_inputs_kept(*arguments, removed=["y.wav"])
+    with pytest.raises(UserError, match="x.wav is an input and would be overwritten"):
+        naming.require_inputs_kept(*arguments, removed=["y.wav", "x.wav"])

@@ -119,7 +119,7 @@ def test_the_next_batch_is_made_while_one_is_decoded(tmp_path):
             yield Latent(np.zeros(2, np.float32), "", None, {}), None
 
     with ThreadPoolExecutor(1) as threads:
-        made = sounds.synthesise(PlainModel(), drawn(), [], 2, threads)
+        made = sounds.synthesise(PlainModel(), drawn(), HeardInputs([], [], tmp_path), 2, threads)
         next(made)
         assert taken == [0, 1, 2, 3], "one batch ahead, and no more"
         assert len(list(made)) == 5

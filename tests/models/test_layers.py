@@ -106,6 +106,26 @@ def test_evaluation_leaves_the_running_statistics_alone():
         np.testing.assert_array_equal(array, start.batch_stats[name])
 
 
+@pytest.mark.parametrize("num_devices", [1, 2])
+@pytest.mark.parametrize("shape", SHAPES)
+def test_filling_rows_are_none_of_a_batchs_statistics(shape, num_devices):
+    graphdef, start = _batch_norm(shape[-1], epsilon=1e-5, momentum=0.1)
+    norm = variables.merge(graphdef, start)
+    x, rest = _noise(*shape), np.full_like(_noise(*shape), 1e6)
+    padded = np.concatenate([x, rest]).reshape(num_devices, -1, *shape[1:])
+    valid = np.repeat([True, False], len(x)).reshape(num_devices, -1)
+
+    def on_device(rows, is_valid):
+        own = variables.merge(graphdef, start)
+        own.axis_name, own.valid = "batch", is_valid
+        return own(rows, train=True), variables.batch_stats(own)
+
+    found, stats = jax.vmap(on_device, axis_name="batch")(padded, valid)
+    assert error(np.asarray(found).reshape(-1, *shape[1:])[: len(x)], norm(x, train=True)) < 1e-6
+    for name, array in start.batch_stats.items():
+        np.testing.assert_array_equal(stats[name][0], array)
+
+
 def test_batch_norm_far_from_zero():
     # The variance is that of the differences from the mean: a large mean costs no digits of it.
     norm = layers.BatchNorm(2, epsilon=1e-5, momentum=0.1)

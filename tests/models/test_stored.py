@@ -84,6 +84,16 @@ def test_a_model_that_does_not_fit_is_refused(tmp_path, change, message):
     assert str(tmp_path / "model") in str(raised.value)
 
 
+@pytest.mark.parametrize("number", [np.nan, np.inf])
+@pytest.mark.parametrize("name", ["decoder.bias", "norm.mean"])
+def test_a_number_that_is_not_finite_is_refused(tmp_path, name, number):
+    spoilt = model()
+    next(part for part in spoilt if name in part)[name][3] = number
+    stored.save_model(tmp_path / "model", DESCRIPTION, spoilt)
+    with pytest.raises(UserError, match=f"model is damaged: {name} holds a number"):
+        stored.load_arrays(tmp_path / "model", model())
+
+
 def test_only_the_first_differences_are_listed():
     found, expected = arrays(**{f"a{i}": (1,) for i in range(9)}), arrays(b=(1,))
     with pytest.raises(UserError, match="b is missing; a0 .* and 5 more") as raised:
@@ -297,6 +307,29 @@ def test_a_damaged_description_is_named(data_set, tmp_path, model):
     (tmp_path / "config.json").write_text(json.dumps(description))
     with pytest.raises(UserError, match="config.json is damaged"):
         resolved(data_set, **{"model.encoder_checkpoint": str(tmp_path)})
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("latent_dim", 16.0),
+        ("latent_dim", True),
+        ("encoder_classes", 527.0),
+        ("encoder_width", True),
+        ("decoder_width", "1"),
+        ("decoder_type", ["original"]),
+        ("front_end", {"hop_length": 320.0}),
+        ("front_end", {"low_hz": "0"}),
+        ("front_end", None),
+        ("encoder_strides", None),
+        ("feature_space", 13),
+    ],
+)
+def test_a_description_that_was_edited_amiss_is_named(tmp_path, name, value):
+    model = dataclasses.asdict(QVAEConfig(encoder_width=WIDTH)) | {name: value}
+    (tmp_path / "config.json").write_text(json.dumps({"kind": "qvae", "model": model}))
+    with pytest.raises(UserError, match="config.json describes no model that there can be: "):
+        stored.load_qvae(tmp_path)
 
 
 def test_a_description_of_another_version_is_refused(data_set, tmp_path):

@@ -68,6 +68,15 @@ def test_a_diagnosis_is_a_table_a_verdict_and_a_picture(run, tmp_path, capsys):
     assert told[-1] == f"picture: {picture}" and image.imread(picture).shape[1] > 1200
 
 
+def test_a_picture_that_fails_costs_no_verdict(run, tmp_path, capsys):
+    workdir = shutil.copytree(run, tmp_path / "run")
+    (workdir / "diagnostics" / "history.png").mkdir()
+    with pytest.raises(UserError, match="history.png cannot be written"):
+        diagnose.diagnose(DiagnoseRequest(str(workdir)))
+    said = verdicts.verdicts(diagnostics_files.read_all(workdir), clip_norm=2.0)
+    assert capsys.readouterr().out.splitlines()[3:] == said
+
+
 def broken(workdir, how: str) -> None:
     if how == "no config":
         (workdir / "config.json").unlink()
@@ -93,7 +102,7 @@ def broken(workdir, how: str) -> None:
         ("no diagnostics", "holds no diagnostics"),
         ("damaged", "epoch_0002.npz is damaged"),
         ("no metrics", "metrics.jsonl cannot be read"),
-        ("binary metrics", "metrics.jsonl cannot be read"),
+        ("binary metrics", "metrics.jsonl is damaged"),
         ("other metrics", "metrics.jsonl is damaged"),
     ],
 )

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import soundfile
 
+import small_run
 from qvae_jax.data import problems
 from qvae_jax.data.vimsketch import read_index
 from qvae_jax.modes.doctor import doctor
@@ -26,17 +27,17 @@ def noise(num_frames: int = RATE_HZ, num_channels: int = 1, seed: int = 0) -> np
 
 
 def config_for(folder: pathlib.Path | str) -> ml_collections.ConfigDict:
-    return ml_collections.ConfigDict(
-        {"data": {"dataset_dir": str(folder), "input_duration_s": 10.0}}
-    )
+    config = small_run.config(pathlib.Path(folder), **{"data.input_duration_s": 10.0})
+    config.data.dataset_dir = str(folder)
+    return config
 
 
 def state_of(folder: pathlib.Path) -> dict[str, tuple]:
     """Everything that a change of the folder would show in, but for times of reading."""
     return {
         str(path.relative_to(folder)): (
-            path.stat().st_mtime_ns,
-            path.stat().st_mode,
+            path.lstat().st_mtime_ns,
+            path.lstat().st_mode,
             hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else None,
         )
         for path in [folder, *folder.rglob("*")]
@@ -69,12 +70,17 @@ def sick_data_set(folder: pathlib.Path) -> pathlib.Path:
     write(f"{R}/5_cut.wav")
     os.truncate(folder / R / "5_cut.wav", 20_000)
     write(f"{I}/06_cut.wav", noise(4 * RATE_HZ, seed=50))
-    write(f"{R}/6_twin.wav")
-    write(f"{R}/7_twin.wav")
+    write(f"{R}/6_twin.wav", 300 * noise(seed=56), subtype="FLOAT")
+    write(f"{R}/7_twin.wav", noise(seed=57) * [1, -1])
     write(f"{R}/8_unlisted.wav")
     write(f"{I}/07_nobodys.wav")
     write(f"{R}/9_unimitated.wav")
     write(f"{I}/nokey.wav")
+    write(f"{I}/07_nobodys.flac")
+    (folder / R / "speaker1").mkdir()
+    (folder / I / "dangling.wav").symlink_to("absent.wav")
+    with (folder / I / "nokey.wav").open("ab") as file:
+        file.write(bytes(range(1, 256)) * 40)
     (folder / R / ".hidden").touch()
     listed = {
         R: ["1_healthy", "2_silent", "3_clipped", "4_odd", "5_cut", "6_twin", "7_twin"]
@@ -83,7 +89,8 @@ def sick_data_set(folder: pathlib.Path) -> pathlib.Path:
         + ["07_nobodys", "nokey", "08_twin", "01_healthy"],
     }
     for part, list_name in ((R, "reference_file_names.csv"), (I, "vocal_imitation_file_names.csv")):
-        (folder / list_name).write_text("".join(f"{name}.wav\n" for name in listed[part]))
+        lines = [f"{name}.wav\n" for name in listed[part]]
+        (folder / list_name).write_text("".join(lines) + "07_nobodys.flac\n" * (part == I))
     return folder
 
 
@@ -92,15 +99,21 @@ SICK = {
     "not_finite": [f"{I}/05_odd.wav"],
     "absent": [f"{R}/10_absent.wav", f"{I}/08_twin.wav"],
     "listed_twice": [f"{I}/01_healthy.wav"],
+    "same_name": [f"{I}/07_nobodys.flac", f"{I}/07_nobodys.wav"],
     "without_key": [f"{I}/nokey.wav"],
     "same_key": [f"{R}/6_twin.wav", f"{R}/7_twin.wav"],
     "unlisted": [f"{R}/8_unlisted.wav"],
-    "without_reference": [f"{I}/07_nobodys.wav"],
+    "folders": [f"{R}/speaker1"],
+    "no_files": [f"{I}/dangling.wav"],
+    "without_reference": [f"{I}/07_nobodys.wav", f"{I}/07_nobodys.flac"],
     "without_imitation": [f"{R}/9_unimitated.wav", f"{R}/10_absent.wav"],
     "silent": [f"{R}/2_silent.wav"],
     "short": [f"{I}/03_silent.wav"],
+    "beyond_scale": [f"{R}/6_twin.wav"],
+    "cancelled": [f"{R}/7_twin.wav"],
+    "goes_on": [f"{I}/nokey.wav"],
     "clipped": [f"{R}/3_clipped.wav"],
-    "multichannel": [f"{I}/04_clipped.wav"],
+    "multichannel": [f"{R}/7_twin.wav", f"{I}/04_clipped.wav"],
     "odd_rate": [f"{R}/4_odd.wav"],
     "duplicates": [f"{I}/06_cut.wav"],
 }
@@ -112,21 +125,22 @@ def test_every_problem_is_found_and_nothing_changed(tmp_path, capsys):
     report = doctor(config_for(folder), DoctorRequest(str(tmp_path / "out")))
     assert state_of(folder) == before
     assert found_in(report) == SICK
-    assert SICK.keys() == problems.PROBLEMS.keys()
+    without_lists = {"foreign", "other_files"}
+    assert SICK.keys() == problems.PROBLEMS.keys() - without_lists
     assert report["duplicates"] == [[f"{R}/1_healthy.wav", f"{I}/06_cut.wav"]]
     assert os.listdir(tmp_path / "out") == ["report.json"]
     assert json.loads((tmp_path / "out" / "report.json").read_text()) == report
 
     references, imitations = report["parts"][R], report["parts"][I]
-    assert references["num_files"] == 7 and imitations["num_files"] == 8
+    assert references["num_files"] == 7 and imitations["num_files"] == 9
     assert references["sample_rates_hz"] == {"16000": 6, "12345": 1}
     assert references["cut_at_s"] == pytest.approx(59_049 / 22_050)
     assert references["cut_share"] == pytest.approx(1 / 7)
-    assert imitations["cut_share"] == pytest.approx(1 / 8)
+    assert imitations["cut_share"] == pytest.approx(1 / 9)
     assert imitations["duration_percentiles_s"]["0"] == pytest.approx(0.05)
     assert imitations["duration_percentiles_s"]["50"] == pytest.approx(1.0)
     assert imitations["duration_percentiles_s"]["100"] == pytest.approx(11.0)
-    assert imitations["channels"] == {"1": 7, "2": 1}
+    assert imitations["channels"] == {"1": 8, "2": 1}
 
     output = capsys.readouterr().out
     for problem, names in SICK.items():
@@ -142,6 +156,34 @@ def test_a_healthy_set_has_no_problem(data_set, tmp_path, capsys):
     assert found_in(report) == {}
     assert report["verdict"] == "prepare can begin: 12 pairs of 4 sounds."
     assert capsys.readouterr().out.endswith("prepare can begin: 12 pairs of 4 sounds.\n")
+
+
+def test_what_is_passed_over_is_a_problem_with_a_way_out(own_data_set, capsys):
+    for name in ("7_x.m4a", "8_x.webm", "notes.txt", ".DS_Store"):
+        (own_data_set / I / name).touch()
+    report = doctor(config_for(own_data_set), DoctorRequest())
+    assert found_in(report) == {
+        "foreign": [f"{I}/7_x.m4a", f"{I}/8_x.webm"],
+        "other_files": [f"{I}/notes.txt"],
+    }
+    told = capsys.readouterr().out
+    assert "2 foreign            of a kind that libsndfile does not read: left out: convert" in told
+    assert f"'{I}/7_x.m4a', '{I}/8_x.webm'" in told
+
+
+def test_a_data_set_too_small_for_its_split_is_no_healthy_one(own_data_set):
+    for path in sorted((own_data_set / I).iterdir())[1:]:
+        path.unlink()
+    verdict = doctor(config_for(own_data_set), DoctorRequest())["verdict"]
+    assert (
+        verdict.startswith("prepare stops: The split of")
+        and "leaves no pair to train on" in verdict
+    )
+    config = config_for(own_data_set)
+    config.data.split = "all"
+    assert doctor(config, DoctorRequest())["verdict"].startswith(
+        "prepare can begin: 1 pair of 4 sou"
+    )
 
 
 def test_files_that_cannot_be_read_stop_prepare_unless_left_out(data_set, tmp_path):
@@ -163,7 +205,9 @@ def test_names_of_any_bytes_are_reported(data_set, tmp_path):
 
 
 def test_the_real_excerpt(shared_dir):
-    report = doctor(config_for(shared_dir / "vimsketch_mini"), DoctorRequest())
+    config = config_for(shared_dir / "vimsketch_mini")
+    config.data.split = "all"
+    report = doctor(config, DoctorRequest())
     counts = {name: len(names) for name, names in found_in(report).items()}
     assert counts == {"without_reference": 4, "without_imitation": 4}
     assert report["verdict"] == "prepare can begin: 8 pairs of 12 sounds."
@@ -194,5 +238,15 @@ def test_empty_folders_are_a_verdict_not_a_crash(tmp_path):
     (tmp_path / R).mkdir()
     (tmp_path / I).mkdir()
     report = doctor(config_for(tmp_path), DoctorRequest())
-    assert report["verdict"].startswith("prepare stops: None of the 0 imitations")
+    assert report["verdict"].startswith(f"prepare stops: The data folder {tmp_path} holds 0 ref")
     assert report["parts"][R]["num_files"] == 0
+
+
+def test_a_report_is_rewritten_and_no_other_file(tmp_path):
+    config, out = config_for(sick_data_set(tmp_path / "set")), tmp_path / "out"
+    for _ in range(2):
+        doctor(config, DoctorRequest(str(out)))
+    (out / "report.json").write_text('{"sales": 7}')
+    with pytest.raises(UserError, match="report.json is there already.*name another --output_dir"):
+        doctor(config, DoctorRequest(str(out)))
+    assert (out / "report.json").read_text() == '{"sales": 7}'

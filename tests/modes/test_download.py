@@ -72,7 +72,7 @@ def test_a_stopped_download_is_gone_on_with_and_a_finished_one_not_repeated(
     assert sorted(os.listdir(tmp_path / "data")) == ["Vim_Sketch_Dataset.zip", "vimsketch"]
     assert (len(index.references), len(index.imitations)) == (NUM_REFERENCES, NUM_IMITATIONS)
     output = capsys.readouterr().out
-    assert "vimsketch holds 4 references and 12 imitations (0 without a reference): 12" in output
+    assert "vimsketch holds 4 references and 12 imitations: 12 pairs" in output
     assert output.endswith("--mode=doctor, then --mode=prepare.\n")
     num_requests = len(server.requests)
     assert "Range" in server.requests[-1]

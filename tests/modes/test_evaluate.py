@@ -9,6 +9,7 @@ import pytest
 from qvae_jax.evaluation.report import MEASURES
 from qvae_jax.models import stored, variables
 from qvae_jax.models.qvae import QVAEConfig, encoder_network
+from qvae_jax.modes import evaluate as mode
 from qvae_jax.modes.evaluate import evaluate
 from qvae_jax.modes.requests import EvaluateRequest
 from qvae_jax.system.errors import UserError
@@ -132,3 +133,26 @@ def test_what_cannot_be_measured_is_refused(
     with pytest.raises(UserError, match=message) as raised:
         evaluate(EvaluateRequest(**options))
     assert "\n" not in str(raised.value) and list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["train.json", "train.md"])
+def test_a_file_that_is_no_result_is_never_overwritten(frozen_run, tmp_path, name, monkeypatch):
+    monkeypatch.setattr(mode, "load_model", lambda **_: pytest.fail("no work before"))
+    (tmp_path / name).write_text("{}")
+    with pytest.raises(UserError, match=f"{name} is there already") as raised:
+        evaluate(EvaluateRequest(str(frozen_run), from_split="train", output_dir=str(tmp_path)))
+    assert "\n" not in str(raised.value)
+    assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [(name, "{}")]
+
+
+def test_earlier_results_are_rewritten(frozen_run, results, tmp_path, monkeypatch):
+    found = json.loads((results / "interpolation.json").read_text("utf-8"))
+    for name in ("interpolation.json", "interpolation.md"):
+        shutil.copy(results / name, tmp_path)
+    monkeypatch.setattr(mode, "load_model", lambda **_: None)
+    monkeypatch.setattr(mode, "load_embedder", lambda *_: None)
+    monkeypatch.setattr(mode, "measure", lambda *_: found | {"num_pairs": 99})
+    request = EvaluateRequest(str(frozen_run), from_split="interpolation", output_dir=str(tmp_path))
+    evaluate(request)
+    assert json.loads((tmp_path / "interpolation.json").read_text("utf-8"))["num_pairs"] == 99
+    assert "99 pairs" in (tmp_path / "interpolation.md").read_text("utf-8")

@@ -5,6 +5,7 @@ import io
 import json
 import os
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import jax
@@ -18,13 +19,14 @@ from plain_model import PlainModel
 from qvae_jax.audio.files import read_audio
 from qvae_jax.audio.logmel import FrontEnd
 from qvae_jax.data.prepared import target_audio
-from qvae_jax.generation import sounds
+from qvae_jax.generation import manifest, sounds
 from qvae_jax.generation.model import Model, load_model
 from qvae_jax.models import stored, variables
 from qvae_jax.models.qvae import QVAE, QVAEConfig
 from qvae_jax.models.variables import Variables
 from qvae_jax.modes import generate as mode
 from qvae_jax.modes.requests import Finish, GenerateRequest, LatentRequest
+from qvae_jax.system import output_folders
 from qvae_jax.system.errors import UserError
 
 REPOSITORY = Path(__file__).parents[2]
@@ -233,8 +235,8 @@ def test_names_of_any_kind(quick, tmp_path):
 
 def test_the_outputs_within_a_folder_of_inputs_are_no_inputs(quick, tmp_path):
     path = write_hum(tmp_path / "in" / "hum.wav")
-    for _ in range(2):
-        entries = quick([tmp_path / "in"], tmp_path / "in" / "out")
+    for existing in (None, "replace"):
+        entries = quick([tmp_path / "in"], tmp_path / "in" / "out", existing=existing)
         assert [entry["input"] for entry in entries] == [str(path)]
     with pytest.raises(UserError, match="holds no audio file outside"):
         quick([tmp_path / "in" / "out" / ".."], tmp_path / "in" / "..")
@@ -675,6 +677,222 @@ def test_a_fault_found_late_leaves_nothing(quick, tmp_path):
         quick([tmp_path / "in"], tmp_path / "kept")
     assert sorted(os.listdir(tmp_path)) == ["in", "kept"]
     assert os.listdir(tmp_path / "kept") == ["notes.txt"]
+
+
+# --- A folder that holds earlier results
+
+
+def runs_in(folder) -> list[dict]:
+    return manifest.read(folder)
+
+
+def test_earlier_results_are_refused_before_any_work(quick, tmp_path, monkeypatch):
+    quick([write_hum(tmp_path / "a.wav")], tmp_path / "out")
+    before = contents(tmp_path / "out")
+    monkeypatch.setattr(mode, "load_model", lambda **_: pytest.fail("no work before"))
+    absent = tmp_path / "absent.wav"  # nor a look at the inputs
+    with pytest.raises(
+        UserError, match="holds earlier results.*--existing=add.*=replace"
+    ) as raised:
+        quick([absent], tmp_path / "out")
+    assert "\n" not in str(raised.value)
+    assert contents(tmp_path / "out") == before
+
+
+def test_what_is_added_is_numbered_on_and_earlier_sounds_stay(quick, tmp_path):
+    hums = [write_hum(tmp_path / f"{name}.wav", seed) for seed, name in enumerate("abc")]
+    quick(hums[:2], tmp_path / "out", seed=1)
+    before = contents(tmp_path / "out")
+    first = json.loads(before.pop("manifest.json"))
+    added = dict(seed=1, variations=2, temperature=0.5, format="flac")
+    generate(inputs=[hums[0], hums[2]], output_dir=tmp_path / "out", checkpoint="x", **added,
+             existing="add")  # fmt: skip
+    after = contents(tmp_path / "out")
+    found = json.loads(after["manifest.json"])
+    assert found["runs"][0] == first, "a run's entry stays as it was"
+    assert {name: after[name] for name in before} == before
+    names = [f"{place}_variation0{i}_generated.flac" for place in ("03_a", "04_c") for i in (1, 2)]
+    entries = found["runs"][1]["outputs"]
+    assert [(entry["generated"], entry["place"]) for entry in entries] == [
+        (name, 3 + number // 2) for number, name in enumerate(names)
+    ]
+    assert after.keys() - before.keys() == {
+        *names, "03_a_input.wav", "04_c_input.wav", "manifest.json",
+    }  # fmt: skip
+    assert found["runs"][1]["settings"]["format"] == "flac" != first["settings"]["format"]
+    assert [facts["place"] for facts in found["runs"][1]["inputs"]] == [3, 4]
+
+
+def test_after_any_number_of_additions_the_manifest_lists_every_file(
+    quick, frozen_run, data_set, tmp_path
+):
+    workdir, hums = str(frozen_run), [str(path) for path in imitations(data_set)[:2]]
+    for options in [
+        dict(inputs=hums[:1]),
+        dict(inputs=hums, interpolate=2),
+        dict(from_split="extrapolation"),
+        dict(prior_samples=2),
+        dict(walk_dimension=0, walk_steps=2),
+        dict(inputs=hums[:1], format="flac"),
+    ]:
+        generate(workdir=workdir, output_dir=tmp_path / "out", existing="add", **options)
+    runs = runs_in(tmp_path / "out")
+    assert sorted(manifest.listed(runs)) == sorted(os.listdir(tmp_path / "out"))
+    places = [facts["place"] for each in runs for facts in each["inputs"]]
+    assert places == list(range(1, 8)), "counted through"
+    for each in runs:
+        assert each["model"] == runs[0]["model"]
+        by_place = {facts["place"]: facts["input"] for facts in each["inputs"]}
+        for entry in each["outputs"]:
+            assert entry["input"] == by_place.get(entry["place"])
+
+
+@pytest.mark.parametrize(
+    ("options", "names", "differ"),
+    [
+        (dict(prior_samples=2), ["prior01", "prior02", "prior03", "prior04"], True),
+        (dict(walk_dimension=0, walk_steps=2), ["walk01", "walk02", "walk03", "walk04"], False),
+        (dict(variations=2, temperature=1.0), [
+            "01_x_variation01", "01_x_variation02", "02_x_variation01", "02_x_variation02",
+        ], True),
+    ],
+    ids=["prior", "walk", "variations"],
+)  # fmt: skip
+def test_noise_goes_on_with_the_numbers(quick, tmp_path, options, names, differ):
+    inputs = [write_hum(tmp_path / "x.wav")] if "variations" in options else None
+    for _ in range(2):
+        generate(inputs=inputs, output_dir=tmp_path / "out", checkpoint="x", existing="add",
+                 **options)  # fmt: skip
+    first, second = (each["outputs"] for each in runs_in(tmp_path / "out"))
+    assert [entry["generated"] for entry in first + second] == [f"{n}_generated.wav" for n in names]
+    same = [a["z"] == b["z"] for a, b in zip(first, second)]
+    assert same == [not differ] * 2, "drawn anew, from the same seed"
+
+
+def test_an_interpolation_is_added_to_others_of_its_kind(quick, tmp_path):
+    hums = [write_hum(tmp_path / f"{name}.wav") for name in "ab"]
+    quick(None, tmp_path / "out", prior_samples=3)
+    for _ in range(2):
+        generate(inputs=hums, output_dir=tmp_path / "out", checkpoint="x", existing="add",
+                 interpolate=2)  # fmt: skip
+    names = [
+        entry["generated"] for each in runs_in(tmp_path / "out")[1:] for entry in each["outputs"]
+    ]
+    assert names == [f"interpolation0{number}_generated.wav" for number in (1, 2, 3, 4)]
+
+
+def test_numbers_grow_beyond_their_digits(quick, tmp_path):
+    hum = write_hum(tmp_path / "x.wav")
+    quick([hum] * 98, tmp_path / "out")
+    generate(inputs=[hum] * 2, output_dir=tmp_path / "out", checkpoint="x", existing="add")
+    names = [entry["generated"] for entry in runs_in(tmp_path / "out")[1]["outputs"]]
+    assert names == ["099_x_generated.wav", "100_x_generated.wav"]
+
+
+def test_replacing_removes_what_the_manifest_lists_and_nothing_else(quick, tmp_path):
+    hums = [write_hum(tmp_path / f"{name}.wav", seed) for seed, name in enumerate("abc")]
+    out = tmp_path / "out"
+    quick(hums, out, variations=2, temperature=1.0)
+    generate(inputs=hums[:2], output_dir=out, checkpoint="x", existing="add", interpolate=3)
+    (out / "01_a_variation01_generated.txt").write_text("mine")
+    write_hum(out / "01_mine_generated.wav")
+    kept = {
+        name: (out / name).read_bytes()
+        for name in os.listdir(out)
+        if ".txt" in name or "mine" in name
+    }
+    entries = quick([hums[1]], out, existing="replace")
+    assert [entry["generated"] for entry in entries] == ["01_b_generated.wav"]
+    made = {"01_b_generated.wav", "01_b_input.wav", "manifest.json"}
+    assert contents(out).keys() == made | kept.keys()
+    assert contents(out).items() >= kept.items()
+
+
+@pytest.mark.parametrize("existing", ["add", "replace"])
+def test_what_fails_leaves_earlier_results_as_they_were(quick, tmp_path, monkeypatch, existing):
+    out = tmp_path / "out"
+    quick([write_hum(tmp_path / "a.wav")], out)
+    before = contents(out)
+    bad = tmp_path / "bad.wav"
+    bad.write_bytes(b"words")
+
+    def interrupted(self, z, **how):
+        raise KeyboardInterrupt
+
+    for inputs, error in [([bad], UserError), ([write_hum(tmp_path / "b.wav")], KeyboardInterrupt)]:
+        monkeypatch.setattr(PlainModel, "decode", interrupted)
+        with pytest.raises(error):
+            quick(inputs, out, existing=existing)
+        assert contents(out) == before
+
+
+@pytest.mark.parametrize("existing", ["add", "replace"])
+def test_where_nothing_is_there_it_is_as_without_the_flag(quick, tmp_path, existing):
+    hum = write_hum(tmp_path / "x.wav")
+    quick([hum], tmp_path / "plain")
+    quick([hum], tmp_path / existing, existing=existing)
+    assert contents(tmp_path / existing) == contents(tmp_path / "plain")
+
+
+@pytest.mark.parametrize("name", ["01_x_generated.wav", "01_x_input.wav"])
+@pytest.mark.parametrize("existing", [None, "add"])
+def test_a_file_of_the_users_is_never_overwritten(quick, tmp_path, name, existing):
+    hum = write_hum(tmp_path / "x.wav")
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / name).write_text("mine")
+    (tmp_path / "out" / "other.wav").write_text("mine too")
+    with pytest.raises(UserError, match=f"{name} is there already") as raised:
+        quick([hum], tmp_path / "out", existing=existing)
+    assert "\n" not in str(raised.value)
+    # Who adds wants to keep what is there.
+    assert ("--existing=replace" in str(raised.value)) == (existing is None)
+    assert contents(tmp_path / "out") == {name: b"mine", "other.wav": b"mine too"}
+    quick([hum], tmp_path / "out", existing="replace")
+    assert contents(tmp_path / "out")[name] != b"mine"
+    assert contents(tmp_path / "out")["other.wav"] == b"mine too"
+
+
+def test_an_input_is_not_removed_by_replacing(quick, tmp_path):
+    quick([write_hum(tmp_path / "x.wav")], tmp_path / "out")
+    before = contents(tmp_path / "out")
+    with pytest.raises(UserError, match="01_x_generated.wav is an input"):
+        quick([tmp_path / "out" / "01_x_generated.wav"], tmp_path / "out", existing="replace")
+    assert contents(tmp_path / "out") == before
+
+
+@pytest.mark.parametrize("existing", [None, "add", "replace"])
+@pytest.mark.parametrize("content", [b"", b"{}", b'{"name": "my app", "icons": []}', b"[" * 10**5])
+def test_a_manifest_from_elsewhere_is_refused(quick, tmp_path, existing, content):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "manifest.json").write_bytes(content)
+    with pytest.raises(UserError, match="out/manifest.json is no") as raised:
+        quick([write_hum(tmp_path / "x.wav")], tmp_path / "out", existing=existing)
+    assert "\n" not in str(raised.value) and "name another --output_dir" in str(raised.value)
+    assert contents(tmp_path / "out") == {"manifest.json": content}
+
+
+def test_two_that_add_at_once_both_do(quick, tmp_path, capsys):
+    """The second waits: locks are between open files, so that two threads tell as much."""
+    pytest.importorskip("fcntl")
+    hum, out = write_hum(tmp_path / "x.wav"), tmp_path / "out"
+    with ThreadPoolExecutor(2) as threads:
+        options = dict(inputs=[hum], output_dir=out, checkpoint="x", existing="add")
+        for done in [threads.submit(generate, **options) for _ in range(2)]:
+            done.result()
+    names = [entry["generated"] for each in runs_in(out) for entry in each["outputs"]]
+    assert names == ["01_x_generated.wav", "02_x_generated.wav"]
+
+
+@pytest.mark.parametrize("existing", [None, "replace"])
+def test_while_another_writes_into_the_folder_it_is_refused(quick, tmp_path, existing):
+    pytest.importorskip("fcntl")
+    with output_folders.held(tmp_path / "out"):
+        with pytest.raises(UserError, match="out is being written to by process"):
+            quick([write_hum(tmp_path / "x.wav")], tmp_path / "out", existing=existing)
+
+
+def test_a_word_that_existing_does_not_know(tmp_path):
+    refused("--existing is 'append': set it to add or replace", tmp_path, ["x"], existing="append")
 
 
 # --- The sound's finish

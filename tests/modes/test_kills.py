@@ -11,8 +11,10 @@ import jax
 import numpy as np
 import pytest
 
+import compiling
 import killed_run
 import small_run
+import waiting
 from qvae_jax.models import stored
 
 REPOSITORY = pathlib.Path(__file__).parents[2]
@@ -21,12 +23,9 @@ KILLS_IN_A_RUN = 12
 
 def start(data_set, workdir, *moment) -> int:
     """The exit status of a start of the run; it may be killed, but must not fail."""
-    environment = os.environ | {
-        "JAX_PLATFORMS": "cpu",
-        "JAX_COMPILATION_CACHE_DIR": jax.config.jax_compilation_cache_dir,
-        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.2",
-        "PYTHONPATH": f"{REPOSITORY}:{REPOSITORY / 'tests/support'}",
-    }
+    environment = compiling.environment(
+        JAX_PLATFORMS="cpu", PYTHONPATH=f"{REPOSITORY}:{REPOSITORY / 'tests/support'}"
+    )
     command = [
         sys.executable,
         str(REPOSITORY / "tests/support/killed_run.py"),
@@ -35,7 +34,11 @@ def start(data_set, workdir, *moment) -> int:
         *moment,
     ]
     done = subprocess.run(
-        list(map(str, command)), env=environment, capture_output=True, text=True, timeout=300
+        list(map(str, command)),
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=waiting.HANG_S,
     )
     assert done.returncode in (0, -signal.SIGKILL), (moment, done.stdout, done.stderr)
     return done.returncode

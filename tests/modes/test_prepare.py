@@ -2,9 +2,9 @@
 
 import json
 import pathlib
+import signal
 import subprocess
 import sys
-import time
 
 import numpy as np
 import pytest
@@ -16,6 +16,24 @@ from qvae_jax.modes.requests import PrepareRequest
 from qvae_jax.system.errors import UserError
 
 REPOSITORY = pathlib.Path(__file__).parents[2]
+# The command, which ends as soon as so many rows of log-mels are on disk.
+KILLED = """
+import os, signal
+from absl import app
+from qvae_jax import command_line
+from qvae_jax.data import cache
+
+write_manifest = cache._write_manifest
+
+def killed(path, recipe, finished):
+    write_manifest(path, recipe, finished)
+    if path.name.startswith("logmels") and len(finished) >= {num_rows}:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+cache.COMMIT_INTERVAL_S = 0.0
+cache._write_manifest = killed
+app.run(command_line.main, flags_parser=command_line.parse_flags)
+"""
 
 
 @pytest.mark.parametrize("encoder", ["frozen", "fine_tuned"])
@@ -45,7 +63,7 @@ def test_killed_again_and_again_it_ends_with_the_same_bytes(own_data_set, tmp_pa
         soundfile.write(imitations / f"{number:05d}_sound {number % 4}, a_tone.wav", noise, 44_100)
     config = small_run.config(own_data_set, "fine_tuned")
 
-    def started(cache: str) -> subprocess.Popen:
+    def status(cache: str, killed_at: int = 1000) -> int:
         settings = {
             "data.dataset_dir": own_data_set,
             "data.cache_dir": tmp_path / cache,
@@ -54,28 +72,20 @@ def test_killed_again_and_again_it_ends_with_the_same_bytes(own_data_set, tmp_pa
             "model.encoder_width": config.model.encoder_width,
         }
         flags = [f"--config.{name}={value}" for name, value in settings.items()]
-        code = (
-            "from absl import app; from qvae_jax import command_line as c; "
-            "from qvae_jax.data import cache; cache.COMMIT_INTERVAL_S = 0.05; "
-            "app.run(c.main, flags_parser=c.parse_flags)"
-        )
+        code = KILLED.format(num_rows=killed_at)
         command = [sys.executable, "-c", code, "--mode=prepare", "--config=configs/vimsketch.py"]
-        return subprocess.Popen(command + flags, cwd=REPOSITORY, stdout=subprocess.DEVNULL)
+        process = subprocess.run(command + flags, cwd=REPOSITORY, stdout=subprocess.DEVNULL)
+        return process.returncode
 
     def finished(cache: str) -> int:
         manifests = list((tmp_path / cache).rglob("logmels*.json"))
         return len(json.loads(manifests[0].read_text())["rows"]) if manifests else 0
 
-    assert started("undisturbed").wait() == 0
+    assert status("undisturbed") == 0
     for num_rows in (1, 60, 150, 290):
-        process = started("disturbed")
-        while finished("disturbed") < num_rows and process.poll() is None:
-            time.sleep(0.005)
-        process.kill()
-        process.wait()
-        assert finished("disturbed") >= num_rows
-    assert finished("disturbed") < 312, "it was never killed in time"
-    assert started("disturbed").wait() == 0
+        assert status("disturbed", killed_at=num_rows) == -signal.SIGKILL
+        assert num_rows <= finished("disturbed") < 312
+    assert status("disturbed") == 0
     for name in ("targets.npy", "targets.json", "logmels*.npy", "logmels*.json"):
         found, expected = (
             next((tmp_path / cache).rglob(name)).read_bytes()

@@ -91,3 +91,46 @@ def test_every_field_says_what_it_is():
             text = field.metadata["help"]
             assert text[0].isalnum() and text.endswith("."), name
     assert all(dataclasses.is_dataclass(request) for request in REQUESTS.values())
+
+
+# --- What is parsed
+
+
+PATHS = sorted(
+    {n for fields in FLAGS.values() for n, f in fields.items() if f.metadata.get("path")}
+)
+NO_PATHS = ("from_split", "window", "format", "subtype", "coordinator_address", "existing")
+MIXED = ("inputs", "source", "config")  # of several paths, or of a path or something else
+
+
+@pytest.fixture
+def parsed():
+    """parsed(argument, ...) parses flags as the command line does, and gives flags.FLAGS."""
+    saved = flagsaver.save_flag_values()
+    yield lambda *arguments: flags.FLAGS(["main.py", *arguments]) and flags.FLAGS
+    flagsaver.restore_flag_values(saved)
+
+
+def test_every_flag_that_is_a_path_is_marked_as_one():
+    texts = {
+        n for fields in FLAGS.values() for n, f in fields.items() if f.type in (str, str | None)
+    }
+    assert texts - {*NO_PATHS, *MIXED} == set(PATHS)
+
+
+@pytest.mark.parametrize("name", PATHS)
+def test_a_home_folder_is_meant_by_its_sign_and_addresses_are_refused(monkeypatch, parsed, name):
+    monkeypatch.setenv("HOME", "/homes/me")
+    assert parsed(f"--{name}=~/x y")[name].value == "/homes/me/x y"
+    assert parsed(f"--{name}=")[name].value == ""
+    for faulty, said in [("gs://b/x", "is an address"), ("~no_such_user/x", "is not known")]:
+        with pytest.raises(flags.IllegalFlagValueError, match=f"--{name}={faulty}: .*{said}"):
+            parsed(f"--{name}={faulty}")
+
+
+@pytest.mark.parametrize("name", ["mode", "inputs", "workdir", "num_samples"])
+def test_a_flag_given_twice_is_refused(parsed, name):
+    value = {"mode": "train", "num_samples": "3"}.get(name, "x")
+    parsed(f"--{name}={value}", f"--{name}={value}")
+    with pytest.raises(UserError, match=f"--{name} is given more than once: give it once"):
+        request_flags.check("train")

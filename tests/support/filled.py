@@ -73,9 +73,11 @@ def mobilenet_state_dict(width: float) -> StateDict:
     return golden_rules.filled_state_dict(shapes)
 
 
-def decoder_state_dict(decoder_type: str) -> StateDict:
-    """Filled weights of a decoder under the original's keys."""
+def decoder_state_dict(decoder_type: str, width: float = 1.0) -> StateDict:
+    """Filled weights of a decoder under the original's keys, in the original's shapes at width 1."""
     shapes = golden_layout("decoder_state_dict_shapes")["decoders"][decoder_type]
+    if width != 1.0:
+        shapes |= _torch_shapes(_decoder(decoder_type, width), decoder_type)
     return golden_rules.filled_state_dict(shapes)
 
 
@@ -85,12 +87,12 @@ def filled_mobilenet(width: float, state_dict: StateDict | None = None) -> Fille
     return fill(module, names.mobilenet(width), state_dict or mobilenet_state_dict(width))
 
 
-def filled_decoder(decoder_type: str) -> Filled:
+def filled_decoder(decoder_type: str, width: float = 1.0) -> Filled:
     """A decoder with filled weights."""
     return fill(
-        _decoder(decoder_type),
+        _decoder(decoder_type, width),
         names.DECODERS[decoder_type](),
-        decoder_state_dict(decoder_type),
+        decoder_state_dict(decoder_type, width),
         names.transposed_keys(decoder_type, prefix=""),
     )
 
@@ -115,10 +117,7 @@ def reduced_decoder() -> tuple[nnx.GraphDef, Variables, StateDict, dict[str, str
     """
     with reduced_stages():
         module, table = _decoder("original-plus"), names.DECODERS["original-plus"]()
-    _, empty = variables.split(module)
-    ours = {**empty.params, **empty.batch_stats}
-    shapes = {key: _torch_shape(ours[name].shape) for key, name in table.items()}
-    state_dict = golden_rules.filled_state_dict(shapes)
+        state_dict = golden_rules.filled_state_dict(_torch_shapes(module, "original-plus"))
     return *fill(module, table, state_dict), state_dict, table
 
 
@@ -131,13 +130,26 @@ def reduced_stages():
         yield
 
 
-def _decoder(decoder_type: str) -> nnx.Module:
+def narrow_decoders(monkeypatch: pytest.MonkeyPatch, width: float) -> None:
+    """Decoders of width 1 have only this share of their channels from now on."""
+    scaled = decoders._scaled
+    narrow = lambda widths, factor: scaled(widths, width * factor)
+    monkeypatch.setattr(decoders, "_scaled", narrow)
+
+
+def _decoder(decoder_type: str, width: float = 1.0) -> nnx.Module:
     latent_dim = golden_layout("decoder_state_dict_shapes")["latent_dim"]
     return decoders.DECODERS[decoder_type](
-        latent_dim, dropout=0.0, kernel_init=initializers.he_uniform, rng=None
+        latent_dim, width=width, dropout=0.0, kernel_init=initializers.he_uniform, rng=None
     )
 
 
-def _torch_shape(shape: tuple[int, ...]) -> tuple[int, ...]:
-    """[…taps, in, out] -> [out, in, …taps]; vectors stay as they are."""
-    return shape if len(shape) < 2 else (shape[-1], shape[-2], *shape[:-2])
+def _torch_shapes(decoder: nnx.Module, decoder_type: str) -> dict[str, tuple[int, ...]]:
+    """The shape that torch's array has under each key of a decoder's table."""
+    _, empty = variables.split(decoder)
+    ours = {**empty.params, **empty.batch_stats}
+    transposed = names.transposed_keys(decoder_type, prefix="")
+    return {
+        key: names.to_torch_axes(np.empty(ours[name].shape), transposed=key in transposed).shape
+        for key, name in names.DECODERS[decoder_type]().items()
+    }

@@ -29,6 +29,8 @@ def die() -> None:
 
 
 def after(delay_s: float) -> None:
+    if delay_s == 0:
+        die()
     timer = threading.Timer(delay_s, die)
     timer.daemon = True
     timer.start()

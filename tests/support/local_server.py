@@ -6,9 +6,9 @@ import re
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
-HANG_S = 5.0  # far above the timeouts that the tests set
+import waiting
 
 
 class Server(http.server.ThreadingHTTPServer):
@@ -27,9 +27,19 @@ class Server(http.server.ThreadingHTTPServer):
         self.behaviours: list[str | int] = []
         self.etag: str | None = '"first"'
         self.requests: list[dict[str, str]] = []
+        self.before_reset: Callable[[], object] = lambda: None
 
     def url(self, path: str = "/file.bin") -> str:
         return f"http://127.0.0.1:{self.server_port}{path}"
+
+    def patient(self, urlopen: Callable) -> Callable:
+        """urlopen whose timeout is for requests that will hang; other answers may take their time."""
+
+        def opened(request, *, timeout: float):
+            hangs = self.behaviours[:1] == ["hang"]
+            return urlopen(request, timeout=timeout if hangs else waiting.HANG_S)
+
+        return opened
 
     def ranges(self) -> list[str | None]:
         """The Range header of each request so far."""
@@ -62,7 +72,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         elif behaviour == "garbage":
             self.wfile.write(b"\x00\x01 no HTTP at all\r\n\r\n")
         elif behaviour == "hang":
-            time.sleep(HANG_S)
+            self.rfile.read(1)  # until the client gives up
         elif self.path not in server.contents:
             self.send_error(404)
         else:
@@ -98,6 +108,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         if behaviour == "reset":
             # Closing with a zero linger time sends a reset instead of an orderly end.
             self.wfile.flush()
+            self.server.before_reset()
             time.sleep(0.05)  # or the reset would overtake what was sent
             self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\x01\0\0\0\0\0\0\0")
             self.connection.close()

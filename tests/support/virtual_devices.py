@@ -1,23 +1,22 @@
 """Programs in a process of their own, which sees one CPU as several devices."""
 
-import os
 import pathlib
 
-import jax
 import numpy as np
+
+import compiling
 
 REPOSITORY = pathlib.Path(__file__).parents[2]
 
 
 def environment(num_devices: int, **more: str) -> dict[str, str]:
     """The environment of a process with so many devices, which shares what tests have compiled."""
-    return os.environ | {
-        "XLA_FLAGS": f"--xla_force_host_platform_device_count={num_devices}",
-        "JAX_PLATFORMS": "cpu",
-        "JAX_COMPILATION_CACHE_DIR": jax.config.jax_compilation_cache_dir,
-        "PYTHONPATH": f"{REPOSITORY}:{REPOSITORY / 'tests/support'}",
+    return compiling.environment(
+        XLA_FLAGS=f"--xla_force_host_platform_device_count={num_devices}",
+        JAX_PLATFORMS="cpu",
+        PYTHONPATH=f"{REPOSITORY}:{REPOSITORY / 'tests/support'}",
         **more,
-    }
+    )
 
 
 def by_placement(path: pathlib.Path, placements: tuple[str, ...]) -> dict[str, dict]:

@@ -55,6 +55,17 @@ def test_a_folder_that_cannot_be_made_means_no_cache(tmp_path):
     assert (done.returncode, done.stdout) == (0, "7.0\n"), done.stderr
 
 
+def test_a_folder_that_jax_s_settings_name_and_cannot_be_made_is_said_once(tmp_path):
+    done = run(tmp_path, JAX_COMPILATION_CACHE_DIR="/dev/null/programs")
+    assert (done.returncode, done.stdout) == (0, "7.0\n")
+    assert done.stderr.startswith("note: /dev/null/programs,") and done.stderr.count("\n") == 1
+
+
+def test_a_folder_that_jax_s_settings_name_may_begin_with_a_home_folder(tmp_path):
+    done = run(tmp_path, JAX_COMPILATION_CACHE_DIR="~/programs", HOME=str(tmp_path))
+    assert (done.returncode, done.stderr) == (0, "") and entries(tmp_path / "programs")
+
+
 @pytest.mark.parametrize("home", ["", "elsewhere"])
 def test_the_folder_is_the_users(monkeypatch, tmp_path, home):
     monkeypatch.setenv("XDG_CACHE_HOME", home and str(tmp_path / home))

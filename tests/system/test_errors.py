@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from qvae_jax.system import errors
-from qvae_jax.system.errors import UserError, first_few, first_line
+from qvae_jax.system.errors import UserError, counted, first_few, first_line
 
 
 @pytest.mark.parametrize(
@@ -29,6 +29,20 @@ def test_the_first_line_of_an_error(error, line):
 def test_a_quoted_error_is_one_short_line(text):
     line = first_line(ValueError(text))
     assert len(line.splitlines()) == 1 and len(line) <= errors.LONGEST_QUOTE + 3
+
+
+@pytest.mark.parametrize(
+    ("number", "noun", "shown"),
+    [
+        (0, "file", "0 files"),
+        (1, "file", "1 file"),
+        (12_202, "file", "12202 files"),
+        (2, "epoch", "2 epochs"),
+        (2, "batch", "2 batches"),
+    ],
+)
+def test_one_is_no_plural(number, noun, shown):
+    assert counted(number, noun) == shown
 
 
 @pytest.mark.parametrize(

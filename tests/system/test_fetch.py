@@ -5,18 +5,21 @@ import os
 import re
 import shutil
 import socket
+import urllib.request
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import local_server
+import waiting
 from qvae_jax.system import fetch, files
 from qvae_jax.system.errors import UserError
 
 CONTENT = bytes(range(256)) * 5000  # several blocks
 OTHER = CONTENT[::-1]
 SIZE = len(CONTENT)
+SILENCE_S = 1.0
 MD5 = "md5:" + hashlib.md5(CONTENT).hexdigest()
 SHA256 = "sha256:" + hashlib.sha256(CONTENT).hexdigest()
 
@@ -25,6 +28,8 @@ SHA256 = "sha256:" + hashlib.sha256(CONTENT).hexdigest()
 def server(monkeypatch):
     monkeypatch.setenv("no_proxy", "*")
     with local_server.running() as running:
+        patient = running.patient(urllib.request.urlopen)
+        monkeypatch.setattr(urllib.request, "urlopen", patient)
         running.contents["/file.bin"] = CONTENT
         yield running
 
@@ -32,7 +37,7 @@ def server(monkeypatch):
 def fetched(server, path, num_attempts=1, **options) -> bytes:
     """What arrives at the path, in so many attempts without a pause."""
     pauses_s = (0.0,) * (num_attempts - 1)
-    fetch.fetch_file(server.url(), path, timeout_s=0.3, pauses_s=pauses_s, **options)
+    fetch.fetch_file(server.url(), path, timeout_s=SILENCE_S, pauses_s=pauses_s, **options)
     return path.read_bytes()
 
 
@@ -58,6 +63,7 @@ def test_a_broken_connection_is_taken_up_where_it_broke(server, tmp_path, cut, n
     """In one call that tries again, or in a call for each attempt."""
     server.behaviours = [cut, cut, cut]
     path = tmp_path / "file.bin"
+    server.before_reset = lambda: waiting.until(files.part_of(path).exists)
     for _ in range(4 // num_attempts - 1):
         with pytest.raises(UserError, match="file.bin cannot be downloaded.*run this again"):
             fetched(server, path)
@@ -284,6 +290,7 @@ def test_whatever_happens_the_file_is_whole_in_the_end(
     path = tmp_path_factory.mktemp("fetched") / "file.bin"
     with pytest.MonkeyPatch.context() as patch, local_server.running() as server:
         patch.setenv("no_proxy", "*")
+        patch.setattr(urllib.request, "urlopen", server.patient(urllib.request.urlopen))
         server.contents["/file.bin"], server.behaviours = content, list(behaviours)
         for _ in range(len(behaviours) + 1):
             with_error = False
@@ -311,7 +318,7 @@ def test_json_at_an_address(server, content, behaviours, message):
     server.contents["/record"], server.behaviours = content, behaviours
 
     def read():
-        return fetch.read_json(server.url("/record"), timeout_s=0.3, pauses_s=(0.0,))
+        return fetch.read_json(server.url("/record"), timeout_s=SILENCE_S, pauses_s=(0.0,))
 
     if message is None:
         assert read() == [1, 2]

@@ -11,6 +11,7 @@ import threading
 import pytest
 
 import small_run
+import waiting
 from qvae_jax import runs
 from qvae_jax.modes.requests import TrainRequest
 from qvae_jax.modes.train import train
@@ -20,11 +21,11 @@ from qvae_jax.system.errors import UserError
 fcntl = pytest.importorskip("fcntl")
 
 HOLDER = """
-import pathlib, sys, time
+import pathlib, sys
 from qvae_jax.system import locks
 with locks.locked(pathlib.Path(sys.argv[1]), print):
     print("held", flush=True)
-    time.sleep(60)
+    sys.stdin.read()
 """
 
 
@@ -32,7 +33,8 @@ with locks.locked(pathlib.Path(sys.argv[1]), print):
 def holder(tmp_path):
     """A process that holds `tmp_path/.lock`."""
     command = [sys.executable, "-c", HOLDER, str(tmp_path / ".lock")]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    with subprocess.Popen(command, **pipes, text=True) as process:
         assert process.stdout.readline() == "held\n"
         yield process
         process.kill()
@@ -54,17 +56,21 @@ def test_a_lock_names_its_holder_and_ends_with_it_even_if_killed(tmp_path, holde
 
 
 def test_a_lock_can_be_waited_for(tmp_path, holder):
-    told, taken = [], threading.Event()
+    told, is_told, taken = [], threading.Event(), threading.Event()
+
+    def tell(holder: str) -> None:
+        told.append(holder)
+        is_told.set()
 
     def take() -> None:
-        with locks.locked(tmp_path / ".lock", told.append):
+        with locks.locked(tmp_path / ".lock", tell):
             taken.set()
 
     thread = threading.Thread(target=take, daemon=True)
     thread.start()
-    assert not taken.wait(0.3)
+    assert is_told.wait(waiting.HANG_S) and not taken.wait(0.1)
     holder.kill()
-    assert taken.wait(10)
+    assert taken.wait(waiting.HANG_S)
     assert told == [f"process {holder.pid} on {socket.gethostname()}"]
 
 
@@ -90,3 +96,22 @@ def test_a_second_run_in_a_workdir_is_refused(data_set, tmp_path, holder):
         train(small_run.config(data_set), TrainRequest(workdir=str(tmp_path)))
     assert "\n" not in str(raised.value)
     assert os.listdir(tmp_path) == [runs.LOCK_FILE]
+
+
+def test_a_folders_lock_that_another_user_left_is_no_obstacle(tmp_path, monkeypatch):
+    (tmp_path / locks.FOLDER_LOCK).write_text("process 1 on elsewhere\n")
+    opened = open
+
+    def opened_for_reading(path, mode="r", **options):
+        if mode != "r":
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))  # root may write all
+        return opened(path, mode, **options)
+
+    monkeypatch.setattr("builtins.open", opened_for_reading)
+    with locks.alone_in(tmp_path, refuse):
+        with (
+            pytest.raises(UserError, match="process 1 on elsewhere"),
+            locks.alone_in(tmp_path, refuse),
+        ):
+            pytest.fail("it is held")
+    assert os.listdir(tmp_path) == []

@@ -9,6 +9,7 @@ import jax
 import numpy as np
 import pytest
 
+import waiting
 from qvae_jax.system import memory
 
 REPOSITORY = pathlib.Path(__file__).parents[2]
@@ -39,7 +40,7 @@ def _run(arguments: list[str], tunables: str | None = None) -> subprocess.Comple
         env=environment,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=waiting.HANG_S,
         check=False,
     )
 

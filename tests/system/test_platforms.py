@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import pytest
 
 from qvae_jax.system import platforms
+from qvae_jax.system.errors import UserError
 
 
 @platforms.with_cpu_form(lambda x, *, factor=2: jnp.sin(x) * factor)
@@ -83,3 +84,32 @@ def test_one_compiled_function_is_traced_anew_for_each_platform():
     with platforms.compiling_for("cuda"):
         assert "cosine" in text() and float(outer(0.0)) == 3.0
     assert "cosine" not in text() and float(outer(0.0)) == 1.0
+
+
+@pytest.mark.parametrize(
+    ("raised", "reason"),
+    [
+        # As JAX raises them for CUDA and for TPUs that are not there, and for a name it knows not.
+        (AssertionError(), "environment: unset that"),
+        (AttributeError("'NoneType' object has no attribute 'devices'"), "environment \\('None"),
+        (
+            RuntimeError("Unable to initialize backend 'tpu': X (set JAX_PLATFORMS='')"),
+            "'tpu': X\\): ",
+        ),
+        (RuntimeError("Unknown backend cuda. Available are ['cpu']"), "\\(Unknown backend cuda"),
+    ],
+)
+def test_devices_that_do_not_start_are_one_sentence(monkeypatch, raised, reason):
+    def fails():
+        raise raised
+
+    monkeypatch.setattr(jax, "devices", fails)
+    for variable in platforms.BACKEND_VARIABLES:
+        monkeypatch.delenv(variable, raising=False)
+    monkeypatch.setenv("JAX_PLATFORMS", "tpu")
+    with pytest.raises(UserError, match=f"no device with JAX_PLATFORMS=tpu in the .*{reason}") as e:
+        platforms.start_backend()
+    assert "set JAX_PLATFORMS=cpu, or install JAX for the devices" in str(e.value)
+    monkeypatch.delenv("JAX_PLATFORMS")
+    with pytest.raises(UserError, match="^JAX starts no device(?! with).*: set JAX_PLATFORMS=cpu"):
+        platforms.start_backend()

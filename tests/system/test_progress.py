@@ -19,6 +19,14 @@ def test_what_is_done_soon_is_told_of_only_on_a_terminal(capsys, monkeypatch, is
     assert ("reading" in error) == is_terminal
 
 
+@pytest.mark.parametrize(("total", "told"), [(1, "of 1 batch, "), (2, "of 2 batches, ")])
+def test_one_is_no_plural(capsys, monkeypatch, total, told):
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: False)
+    monkeypatch.setattr(progress, "LINES_EVERY_S", 1e-9)
+    list(progress.progress_bar("measuring", total=total, unit="batch", over=range(total)))
+    assert told in capsys.readouterr().out
+
+
 def test_what_takes_long_is_lines_where_there_is_no_terminal(capsys, monkeypatch):
     monkeypatch.setattr(sys.stderr, "isatty", lambda: False)
     monkeypatch.setattr(progress, "LINES_EVERY_S", 1e-9)

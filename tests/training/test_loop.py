@@ -1,5 +1,6 @@
 """The ends of epochs: what comes first, what may fail, and what a killed run makes up for."""
 
+import signal
 import types
 
 import jax
@@ -97,3 +98,38 @@ def test_a_run_makes_up_for_what_a_kill_has_kept_it_from(step, stale_epochs, don
     ends = epochs(told, action(told, "samples", 2, done=done))
     ends.make_up(None, Progress(1.0, stale_epochs), step)
     assert [entry for entry in told.told if isinstance(entry, tuple)] == expected
+
+
+def test_what_cannot_be_looked_for_is_made_again(capsys):
+    def closed(setup, epoch):
+        raise PermissionError("no permission to look")
+
+    told = Told()
+    blind = action(told, "samples", error=OSError("closed."))._replace(is_done=closed)
+    epochs(told, blind).make_up(None, Progress(), 2)
+    assert ("samples", 1, 2) in told.told
+    assert "samples of epoch 1 could not be made (closed); the run" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("number", loop.STOPPING)
+def test_a_signal_is_remembered_once_and_one_of_nohup_is_not(number):
+    came = []
+    before = signal.signal(number, lambda *given: came.append(given[0]))
+    try:
+        with loop._stop_signals() as requested:
+            assert not requested()
+            signal.raise_signal(number)
+            assert requested() and not came
+            signal.raise_signal(number)
+            assert came == [number]
+        signal.signal(number, signal.SIG_IGN)
+        with loop._stop_signals() as requested:
+            signal.raise_signal(number)
+            assert requested() == (number != signal.SIGHUP), "which nohup has it ignore"
+        assert signal.getsignal(number) is signal.SIG_IGN
+    finally:
+        signal.signal(number, before)
+
+
+def test_a_closed_terminal_is_among_the_signals():
+    assert {signal.SIGTERM, signal.SIGINT, signal.SIGHUP} == set(loop.STOPPING)

@@ -1,5 +1,7 @@
 """The QVAE's loss outside a step: evaluation, and what the diagnostics draw."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -8,7 +10,7 @@ import pytest
 
 from filled import REDUCED_SAMPLES, reduced_stages
 from qvae_jax import losses
-from qvae_jax.models import variables
+from qvae_jax.models import decoders, variables
 from qvae_jax.models.qvae import QVAE, QVAEConfig
 from qvae_jax.training.qvae_loss import QVAELoss
 from reduced_batches import BATCH, FEATURE_BATCH, SHALLOW
@@ -58,9 +60,11 @@ def test_evaluation_decodes_the_mean_with_running_statistics():
     assert float(metrics["total"]) == pytest.approx(float(weighted + 0.5 * metrics["kl"]))
 
 
-def test_filling_rows_do_not_count_in_evaluation():
+@pytest.mark.parametrize("batch_statistics", [False, True])
+def test_filling_rows_do_not_count_in_evaluation(batch_statistics):
     graphdef, given = variables.split(reduced_qvae())
-    run = jax.jit(qvae_loss(graphdef, beta=lambda number: 0.5).evaluate)
+    evaluation = qvae_loss(graphdef, beta=lambda number: 0.5).evaluate
+    run = jax.jit(functools.partial(evaluation, batch_statistics=batch_statistics))
     evaluate = lambda batch: run(given, batch, 0)[0]
     valid = np.array([True, False, True])
     spoilt = {name: np.array(array) for name, array in FEATURE_BATCH.items()}
@@ -69,8 +73,20 @@ def test_filling_rows_do_not_count_in_evaluation():
     spoilt_metrics = evaluate(spoilt | {"valid": valid})
     alone = evaluate({name: array[valid] for name, array in FEATURE_BATCH.items()})
     for name in NAMES:
-        assert float(metrics[name]) == pytest.approx(float(alone[name]), rel=1e-5), name
-        assert float(spoilt_metrics[name]) == pytest.approx(float(alone[name]), rel=1e-5), name
+        assert float(metrics[name]) == pytest.approx(float(alone[name]), rel=1e-6), name
+        assert float(spoilt_metrics[name]) == pytest.approx(float(alone[name]), rel=1e-6), name
+
+
+def test_batch_statistics_drop_nothing_out(monkeypatch):
+    monkeypatch.setattr(decoders.Improved, "WIDTHS", (8,) * 3)
+    monkeypatch.setattr(QVAELoss, "_compared", lambda *given: (0.0, {}))
+    graphdef, given = variables.split(reduced_qvae(decoder_type="improved", decoder_dropout=0.9))
+    run = jax.jit(functools.partial(qvae_loss(graphdef).evaluate, batch_statistics=True))
+    valid = np.array([True, False, True])
+    _, padded = run(given, FEATURE_BATCH | {"valid": valid}, 0)
+    _, alone = run(given, {name: array[valid] for name, array in FEATURE_BATCH.items()}, 0)
+    np.testing.assert_allclose(padded[valid], alone, atol=1e-5)
+    assert np.ptp(alone) > 1e-3
 
 
 def test_draws_are_around_the_mean_and_each_is_another():

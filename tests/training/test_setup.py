@@ -1,5 +1,6 @@
 """Which parts a run validates and watches, when it stops early, and which batches it can take."""
 
+import contextlib
 import types
 
 import pytest
@@ -53,3 +54,21 @@ def test_a_batch_holds_no_more_than_there_is_and_two_at_least(tmp_path):
     assert setup._batch_size(config, 6, placement) == 6
     with pytest.raises(UserError, match="a batch holds 1 example"):
         setup._batch_size(config, 1, placement)
+
+
+@pytest.mark.parametrize(
+    ("counts", "num_samples", "refused"),
+    [
+        ({"train": 4, "interpolation": 6}, 0, None),
+        ({"train": 4, "interpolation": 5}, 0, r"interpolation holds a single pair \(5 in"),
+        ({"train": 1}, 8, r"train holds a single pair \(1 in"),
+        ({"train": 4}, 1, r"train holds a single pair \(1 in"),
+    ],
+)
+def test_one_pair_has_no_batch_statistics(tmp_path, counts, num_samples, refused):
+    config = small_run.config(tmp_path, **{"logging.num_samples": num_samples})
+    parts = {part: range(count) for part, count in counts.items()}
+    prepared = types.SimpleNamespace(parts=parts)
+    expected = pytest.raises(UserError, match=refused) if refused else contextlib.nullcontext()
+    with expected:
+        setup._check_batch_statistics(config, prepared, 2)

@@ -1,10 +1,12 @@
 """A reset: whatever interrupts it, the weights are there and nothing is lost."""
 
 import os
+import shutil
 
 import numpy as np
 import pytest
 
+from configs import vimsketch
 from qvae_jax import runs
 from qvae_jax.models.variables import Variables
 from qvae_jax.system import files
@@ -88,3 +90,18 @@ def test_a_history_that_is_damaged_is_named(tmp_path):
     files.write_json(tmp_path / runs.HISTORY_FILE, {"step": 1})
     with pytest.raises(UserError, match="history.json is not the history"):
         environment.read_history(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["split.json", "environment.json", "metrics.jsonl"])
+def test_a_file_that_no_run_wrote_is_never_overwritten(tmp_path, name):
+    (tmp_path / name).write_text('{"mine": 1}')
+    with pytest.raises(UserError, match=f"{name} is there already.*another --workdir") as raised:
+        start.train(vimsketch.get_config(), tmp_path, lambda *_: ())
+    assert "\n" not in str(raised.value)
+    assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [(name, '{"mine": 1}')]
+
+
+def test_a_start_that_was_killed_after_its_split_begins_anew(tmp_path, frozen_run, monkeypatch):
+    shutil.copy(frozen_run / runs.SPLIT_FILE, tmp_path)
+    monkeypatch.setattr(start, "_train_on", lambda *_: "begun")
+    assert start.train(vimsketch.get_config(), tmp_path, lambda *_: ()) == "begun"

@@ -5,7 +5,7 @@ import warnings
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from matplotlib import image
+from matplotlib import image, rc_context
 
 from qvae_jax import losses
 from qvae_jax.visualisation import charts
@@ -50,3 +50,10 @@ def test_every_term_of_the_table_has_a_curve(tmp_path, monkeypatch):
     titles = [axis.get_title() for axis in drawn[0].axes]
     assert titles[: len(losses.TABLE) + 1] == ["loss", *(term.title for term in losses.TABLE)]
     assert titles[5:] == ["extra loss", "a", "schedules", ""]
+
+
+def test_settings_of_matplotlib_change_nothing(tmp_path):
+    charts.save_losses(tmp_path / "as it comes.png", [])
+    with rc_context({"axes.facecolor": "red", "text.usetex": True, "font.size": 30}):
+        charts.save_losses(tmp_path / "set.png", [])
+    assert (tmp_path / "set.png").read_bytes() == (tmp_path / "as it comes.png").read_bytes()

@@ -6,7 +6,7 @@ import warnings
 import librosa
 import numpy as np
 import pytest
-from matplotlib import image
+from matplotlib import image, rc_context
 
 from qvae_jax.system.errors import UserError
 from qvae_jax.visualisation import figures
@@ -138,6 +138,32 @@ def test_no_title_reaches_its_neighbours(drawn):
     assert whole[1].x1 < axes[0].figure.bbox.x1
 
 
+def test_wide_characters_count_twice():
+    assert [len(line) for line in figures._lines("ab" * 100, 2.0, 10)] == [24, 24]
+    assert [len(line) for line in figures._lines("犬" * 100, 2.0, 10)] == [12, 13]
+    assert figures._lines("犬 ab", 2.0, 10) == ["犬 ab"]
+
+
+def test_a_note_stands_below_the_title(drawn):
+    sound = Sound(tone(440), RATE_HZ, "imitation a\nb.wav", "RMS -3 dBFS")
+    [axis, *_] = drawn(figures.save_sample, [sound], "title")
+    assert axis.get_title() == "imitation a\\nb.wav\nRMS -3 dBFS"
+
+
+@pytest.mark.parametrize(
+    ("save", "arguments"),
+    [
+        (figures.save_sample, (sounds(0.1), "犬")),
+        (figures.save_comparison, ([sounds(0.1)], "title")),
+    ],
+)
+def test_settings_of_matplotlib_change_nothing(tmp_path, save, arguments):
+    save(tmp_path / "as it comes.png", *arguments)
+    with rc_context({"axes.facecolor": "red", "text.usetex": True, "font.size": 30}):
+        save(tmp_path / "set.png", *arguments)
+    assert (tmp_path / "set.png").read_bytes() == (tmp_path / "as it comes.png").read_bytes()
+
+
 def test_the_same_picture_has_the_same_bytes(tmp_path):
     for name in ("first.png", "second.png"):
         figures.save_sample(tmp_path / name, sounds(0.5, 1.0), "title")
@@ -164,7 +190,18 @@ def test_any_sound_can_be_drawn(tmp_path, num_samples, level):
 
 
 @pytest.mark.parametrize(
-    "name", ["cost $5 and $\\frac{6.wav", "犬の鳴き声 🐶", "", "_^{}%&\\", "x" * 300, "\udcff"]
+    "name",
+    [
+        "cost $5 and $\\frac{6.wav",
+        "犬の鳴き声 🐶",
+        "",
+        "_^{}%&\\",
+        "x" * 300,
+        "\udcff",
+        "犬" * 100,
+        "line\n" * 40,
+        "\t \u202e\u0645\u0631",
+    ],
 )
 def test_no_name_breaks_a_picture(tmp_path, name):
     with warnings.catch_warnings():

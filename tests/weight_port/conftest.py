@@ -3,13 +3,13 @@
 import pathlib
 import subprocess
 import sys
-import time
 from typing import NamedTuple
 
 import numpy as np
 import pytest
 
 import golden_rules
+import waiting
 from filled import golden_layout
 from qvae_jax.models import mobilenet, variables
 from weight_port import names
@@ -25,15 +25,16 @@ class Finished(NamedTuple):
     err: str
 
 
-# The command line as a process that prints its peak memory in bytes last. Not getrusage's, which a
-# child inherits from the process that started it.
+# The command line as a process that prints its peak memory in bytes and its seconds of CPU last. The
+# peak is not getrusage's, which a child inherits from the process that started it.
 MEASURED = (
     "-c",
-    "import re, runpy, sys; sys.argv = ['weight_port', *sys.argv[1:]]\n"
+    "import re, runpy, sys, time; sys.argv = ['weight_port', *sys.argv[1:]]\n"
     "try: runpy.run_module('weight_port', run_name='__main__')\n"
     "finally:\n"
     "    status = open('/proc/self/status').read()\n"
-    "    print(int(re.search(r'VmHWM:\\s+(\\d+)', status)[1]) * 1024)",
+    "    peak_bytes = int(re.search(r'VmHWM:\\s+(\\d+)', status)[1]) * 1024\n"
+    "    print(peak_bytes, time.process_time())",
 )
 
 
@@ -43,8 +44,8 @@ class PortedFile(NamedTuple):
     path: pathlib.Path
     folder: pathlib.Path
     finished: Finished
-    seconds: float
     peak_bytes: int
+    cpu_s: float
 
 
 @pytest.fixture(scope="session")
@@ -76,7 +77,7 @@ def run_process():
             cwd=REPOSITORY,
             capture_output=True,
             text=True,
-            timeout=120,
+            timeout=waiting.HANG_S,
             check=False,
         )
         return Finished(finished.returncode, finished.stdout, finished.stderr)
@@ -86,11 +87,12 @@ def run_process():
 
 @pytest.fixture(scope="session")
 def measured_process(run_process):
-    """run(*arguments): such a process, and its peak memory in bytes."""
+    """run(*arguments): such a process, its peak memory in bytes and its seconds of CPU."""
 
     def run(*arguments):
         finished = run_process(*arguments, python_options=MEASURED)
-        return finished, int(finished.out.split()[-1])
+        *_, peak_bytes, cpu_s = finished.out.split()
+        return finished, int(peak_bytes), float(cpu_s)
 
     return run
 
@@ -115,10 +117,7 @@ def ported_qvae(save_lightning, measured_process, tmp_path_factory) -> PortedFil
     layout = golden_layout("qvae_checkpoint_layout")
     arrays = golden_rules.filled_state_dict(layout["shapes"])
     path = save_lightning(folder / "qvae.ckpt", arrays, layout["config"])
-    start = time.perf_counter()
-    finished, peak_bytes = measured_process(path, folder / "model")
-    seconds = time.perf_counter() - start
-    return PortedFile(path, folder / "model", finished, seconds, peak_bytes)
+    return PortedFile(path, folder / "model", *measured_process(path, folder / "model"))
 
 
 @pytest.fixture(scope="session")

@@ -44,9 +44,8 @@ def test_an_encoder_is_ported_and_reported(run_main, mn01_file, tmp_path):
         f"EfficientAT state dict mn01.pt, sha256 {sha256}",
         "encoder: encoder_width 0.1, encoder_head mlp, encoder_strides (2, 2, 2, 2), "
         "encoder_classes 527, hop_length 320, num_mels 128",
-        "note: no tensor tells the hop, the mel bands and the strides, and mn01.pt is not a "
-        "published file's name: taken to be those of mn10_as; if they are not, give "
-        "--published_as=NAME",
+        "note: no tensor tells the hop, the mel bands and the strides: taken to be those of every "
+        "published model of width 0.1",
         f"251 arrays, 123,783 parameters, written to {tmp_path / 'model'}",
     ]
     assert {path.name for path in (tmp_path / "model").iterdir()} == ENCODER_FILES
@@ -116,6 +115,40 @@ def test_a_file_name_that_is_no_text_does_no_harm(run_main, mn01_file, tmp_path)
     assert "EfficientAT state dict \\udcff\\n.pt," in finished.out
     os.truncate(odd, 100)
     _assert_refused(run_main(odd, tmp_path / "other"), "\\udcff\\n.pt cannot be read")
+
+
+# --- several sets of weights
+
+
+def test_of_a_model_and_its_average_the_user_chooses(run_main, mn01_arrays, tmp_path):
+    tensors = _tensors(mn01_arrays)
+    average = {f"module.{key}": tensor * 2 for key, tensor in tensors.items()}
+    path, output = tmp_path / "mn01_as_mAP_298.pt", tmp_path / "model"
+    torch.save({"model": tensors, "ema": average, "epoch": 3}, path)
+    _assert_refused(run_main(path, output), "2 sets of weights (model, ema.module)", "--weights=")
+    finished = run_main(path, output, "--weights=ema")
+    assert (finished.status, finished.err) == (0, "")
+    assert "note: the weights are those under ema\n" in finished.out
+    assert f"note: the prefix module. is taken off {len(tensors)} keys\n" in finished.out
+    assert stored.read_description(output)["source"]["weights"] == "ema.module"
+    found = stored.load_encoder(output).params["features.0.norm.scale"]
+    np.testing.assert_array_equal(found, 2 * mn01_arrays["features.0.1.weight"])
+
+
+def test_averages_without_names_are_not_passed_over_in_silence(run_main, mn01_arrays, tmp_path):
+    tensors = _tensors(mn01_arrays)
+    content = {"state_dict": tensors, "ema": {"shadow_params": list(tensors.values())}}
+    torch.save(content, tmp_path / "a.pt")
+    finished = run_main(tmp_path / "a.pt", tmp_path / "model")
+    assert finished.status == 0, finished.err
+    assert "note: left out: " in finished.out
+    assert "matrices under ema.shadow_params, which may be weights" in finished.out
+
+
+def test_a_choice_of_weights_is_for_porting_alone(run_main, tmp_path):
+    given = ("--to_torch", "--weights=ema", "--feature_space=13")
+    finished = run_main(tmp_path, tmp_path / "a.pt", *given)
+    _assert_refused(finished, "--weights and --feature_space cannot be combined with --to_torch")
 
 
 # --- the source is bad
@@ -309,8 +342,26 @@ def test_the_largest_encoder_is_ported_within_4_gb(measured_process, tmp_path):
     path = tmp_path / "mn40_as_mAP_484.pt"
     torch.save(to_torch.encoder_state_dict(drawn, 4.0), path)
     del drawn
-    finished, peak_bytes = measured_process(path, tmp_path / "model")
+    finished, peak_bytes, _ = measured_process(path, tmp_path / "model")
     assert finished.status == 0, finished.err
     assert "68,427,303 parameters" in finished.out
     print(f"peak {peak_bytes / 1e9:.2f} GB")
     assert peak_bytes < 4e9
+
+
+def test_home_folders_are_meant_by_their_sign(run_main, mn01_file, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    finished = run_main(f"~/{mn01_file.name}", "~/model")
+    assert finished.status == 0, finished.err
+    assert (tmp_path / "model" / "config.json").is_file() and not (tmp_path / "~").exists()
+    _assert_refused(run_main(mn01_file, "gs://bucket/model"), "gs:/bucket/model", "is an address")
+
+
+def test_devices_that_do_not_start_are_one_line(run_main, mn01_file, tmp_path, monkeypatch):
+    def fails():
+        raise RuntimeError("Unknown backend cuda")
+
+    monkeypatch.setattr("jax.devices", fails)
+    _assert_refused(run_main(mn01_file, tmp_path / "model"), "JAX starts no device", "Unknown")
+    assert not (tmp_path / "model").exists()

@@ -92,8 +92,9 @@ def test_swapping_two_tensors_of_different_shapes_is_refused(tensors, data):
     mutated = tensors | {key: tensors[other], other: tensors[key]}
     outcome = ported(_file(mutated))
     if tensors[key].shape == tensors[other].shape:
-        # No shape can tell; what comes out is what the file says.
-        assert _is_port_of(outcome, mutated), (key, other, outcome)
+        # No shape can tell; what comes out is what the file says, unless that cannot be.
+        negative = outcome.is_refusal and "negative variances" in outcome.err
+        assert negative or _is_port_of(outcome, mutated), (key, other, outcome)
     else:
         assert outcome.is_refusal, (key, other, outcome)
 
@@ -154,6 +155,10 @@ def test_a_single_number_that_is_none_is_refused(tensors, key, number, place):
     assert outcome.is_refusal, (key, number, outcome)
 
 
+def _prefixed(tensors: dict, prefix: str) -> dict:
+    return {prefix + key: tensor for key, tensor in tensors.items()}
+
+
 HARMLESS = {
     "wrapped": lambda tensors: {"state_dict": dict(tensors), "epoch": 3},
     "without counters": lambda tensors: {k: tensors[k] for k in KEYS},
@@ -162,6 +167,12 @@ HARMLESS = {
         k: torch.nn.Parameter(t, requires_grad=t.is_floating_point()) for k, t in tensors.items()
     },
     "strided": lambda tensors: {k: torch.stack([t, t], -1)[..., 0] for k, t in tensors.items()},
+    "under a name": lambda tensors: {"model_state_dict": dict(tensors), "optimizer": {"lr": 0.1}},
+    "prefixed throughout": lambda tensors: _prefixed(tensors, "net."),
+    "by DataParallel, compiled": lambda tensors: _prefixed(tensors, "module._orig_mod."),
+    "averaged": lambda tensors: _prefixed(tensors, "module.") | {"n_averaged": torch.tensor(3)},
+    "as arrays": lambda tensors: {k: t.numpy() for k, t in tensors.items()},
+    "with a score": lambda tensors: {"model": dict(tensors), "best": np.float64(0.4)},
     "with the losses' windows": lambda tensors: tensors | {"loss_fn.window": torch.ones(9)},
 }
 

@@ -1,6 +1,7 @@
 """Reading PyTorch files: what is taken, what is refused, and that nothing in them is run."""
 
 import argparse
+import decimal
 import fractions
 import hashlib
 import os
@@ -18,7 +19,7 @@ from qvae_jax.system.errors import UserError
 
 torch = pytest.importorskip("torch", reason="reads and writes PyTorch files")
 
-from weight_port import source
+from weight_port import torch_file, weight_sets
 from weight_port.source import read_source
 
 KEY = "features.0.0.weight"
@@ -55,15 +56,24 @@ def test_a_state_dict_is_read_with_its_digest(tmp_path, zipped):
 
 
 @pytest.mark.parametrize(
-    ("key", "kind"),
+    ("keys", "kind"),
     [
-        ("features.0.0.weight", source.EFFICIENTAT),
-        ("imitation_encoder.features.0.0.weight", source.QVIM),
-        ("encoder.backbone.features.0.0.weight", source.QVAE),
+        (["features.0.0.weight"], weight_sets.EFFICIENTAT),
+        (
+            ["imitation_encoder.features.0.0.weight", "reference_encoder.features.0.0.weight"],
+            weight_sets.QVIM,
+        ),
+        (["encoder.backbone.features.0.0.weight", "encoder.mu_head.bias"], weight_sets.QVAE),
+        (["encoder.backbone.features.0.0.weight", "encoder.vae_head.bias"], weight_sets.QVAE),
+        (["encoder.backbone.features.0.0.weight", "decoder.conv1.bias"], weight_sets.QVAE),
+        # An encoder that was taken out of a larger model with its prefix.
+        (["encoder.backbone.features.0.0.weight"], weight_sets.EFFICIENTAT),
+        (["reference_encoder.features.0.0.weight"], weight_sets.EFFICIENTAT),
     ],
 )
-def test_the_kind_is_told_by_the_keys(tmp_path, key, kind):
-    path = _saved(tmp_path / "a.ckpt", {"state_dict": {key: torch.tensor(WEIGHT)}})
+def test_the_kind_is_told_by_the_keys(tmp_path, keys, kind):
+    tensors = {key: torch.tensor(WEIGHT) for key in keys}
+    path = _saved(tmp_path / "a.ckpt", {"state_dict": tensors})
     assert read_source(path).kind == kind
 
 
@@ -73,8 +83,16 @@ def test_hyper_parameters_are_read(tmp_path):
     assert read_source(path).hyper_parameters == config
 
 
+def test_a_config_beside_the_weights_counts_as_their_hyper_parameters(tmp_path):
+    config = {"decoder": {"type": "original-res"}}
+    path = _saved(tmp_path / "a.pt", {"model": _tensors(), "config": config})
+    assert read_source(path).hyper_parameters == {"config": config}
+
+
 def test_a_command_line_among_the_hyper_parameters_does_no_harm(tmp_path):
     options = {"config": argparse.Namespace(batch_size=16)}
+    bare = _saved(tmp_path / "b.pt", {"model": _tensors(), "config": options["config"]})
+    assert read_source(bare).hyper_parameters == {"config": {"batch_size": 16}}
     path = _saved(tmp_path / "a.ckpt", {"state_dict": _tensors(), "hyper_parameters": options})
     assert read_source(path).hyper_parameters["config"].batch_size == 16
 
@@ -82,15 +100,15 @@ def test_a_command_line_among_the_hyper_parameters_does_no_harm(tmp_path):
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float64", "float8_e4m3fn"])
 def test_floating_point_tensors_become_float32_and_are_counted(tmp_path, dtype):
     other = torch.tensor([0.5, -2.0]).to(getattr(torch, dtype))
-    found = read_source(_saved(tmp_path / "a.pt", _tensors(bias=other)))
-    assert found.arrays["bias"].dtype == np.float32
-    np.testing.assert_array_equal(found.arrays["bias"], np.float32([0.5, -2.0]))
-    assert found.converted == {"bias": dtype}
+    found = read_source(_saved(tmp_path / "a.pt", _tensors(**{"classifier.bias": other})))
+    assert found.arrays["classifier.bias"].dtype == np.float32
+    np.testing.assert_array_equal(found.arrays["classifier.bias"], np.float32([0.5, -2.0]))
+    assert found.converted == {"classifier.bias": dtype}
 
 
 def test_other_tensors_keep_their_type(tmp_path):
-    found = read_source(_saved(tmp_path / "a.pt", _tensors(count=torch.tensor(3))))
-    assert found.arrays["count"].dtype == np.int64 and found.converted == {}
+    found = read_source(_saved(tmp_path / "a.pt", _tensors(**{"features.count": torch.tensor(3)})))
+    assert found.arrays["features.count"].dtype == np.int64 and found.converted == {}
 
 
 @pytest.mark.parametrize(
@@ -120,15 +138,15 @@ def test_how_a_tensor_lies_in_memory_does_not_matter(tmp_path, strided):
     ids=["sparse", "sparse rows", "without data", "quantised", "nested"],
 )
 def test_a_tensor_that_is_no_plain_array_is_named(tmp_path, make):
-    path = _saved(tmp_path / "a.pt", _tensors(odd=make()))
-    with pytest.raises(UserError, match="'odd'"):
+    path = _saved(tmp_path / "a.pt", _tensors(**{"features.odd": make()}))
+    with pytest.raises(UserError, match="'features.odd'"):
         read_source(path)
 
 
 @pytest.mark.parametrize("value", [None, 3, "text", [1.0], {"nested": 1}])
 def test_what_is_no_tensor_is_named(tmp_path, value):
-    path = _saved(tmp_path / "a.pt", _tensors(odd=value))
-    with pytest.raises(UserError, match=f"{type(value).__name__} under 'odd'"):
+    path = _saved(tmp_path / "a.pt", _tensors(**{"features.odd": value}))
+    with pytest.raises(UserError, match=f"{type(value).__name__} under 'features.odd'"):
         read_source(path)
 
 
@@ -139,10 +157,16 @@ def test_what_is_no_tensor_is_named(tmp_path, value):
         ([1, 2], "no state dict"),
         ({1: torch.zeros(1)}, "no state dict"),
         ({"state_dict": [torch.zeros(1)]}, "no state dict"),
-        ({}, "unknown kind: it is empty"),
-        ({"state_dict": {}}, "unknown kind: it is empty"),
+        ({}, "no state dict"),
+        ({"state_dict": {}}, "no state dict"),
         ({"fc.weight": torch.zeros(1)}, "unknown kind: it holds fc.weight"),
-        ({"module." + KEY: torch.zeros(1)}, "unknown kind: it holds module.features.0.0.weight"),
+        ({"model": {"fc.weight": torch.zeros(1)}}, "unknown kind: it holds model.fc.weight"),
+        ({"head_" + KEY: torch.zeros(1)}, "unknown kind: it holds head_features.0.0.weight"),
+        (
+            {"state": {0: {"exp_avg": torch.zeros(1)}}, "param_groups": [{"params": [0]}]},
+            "unknown kind: it holds state.0.exp_avg",
+        ),
+        (_tensors() | {7: torch.zeros(1)}, "the key 7 among its weights"),
     ],
 )
 def test_another_kind_of_content_is_refused(tmp_path, content, message):
@@ -185,7 +209,7 @@ def _command_line() -> dict:
     return {
         "state_dict": _tensors(),
         "hyper_parameters": {"size": torch.Size([3]), "rate": fractions.Fraction(1, 2)},
-        "callbacks": {"path": pathlib.PurePosixPath("a")},
+        "callbacks": {"rate": decimal.Decimal("0.1")},
     }
 
 
@@ -193,9 +217,100 @@ def test_a_refusal_names_every_class_and_the_way_to_trust_the_file(tmp_path):
     path = _saved(tmp_path / "a.ckpt", _command_line())
     with pytest.raises(UserError) as raised:
         read_source(path)
-    for name in ("fractions.Fraction", "pathlib.PurePosixPath"):
+    for name in ("fractions.Fraction", "decimal.Decimal"):
         assert name in str(raised.value)
     assert "--allow_pickle" in str(raised.value)
+
+
+NUMPY_VALUES = [
+    np.float64(0.4),
+    np.float32(0.4),
+    np.int64(3),
+    np.bool_(True),
+    np.arange(3),
+    np.array(["mn10"]),
+    np.array([[1.0, 2.0]], order="F"),
+]
+
+
+@pytest.mark.parametrize("value", NUMPY_VALUES, ids=lambda value: f"{value.dtype}")
+@pytest.mark.parametrize("zipped", [True, False], ids=["zip", "before torch 1.6"])
+def test_numbers_of_numpy_beside_the_weights_do_no_harm(tmp_path, value, zipped):
+    content = {"state_dict": _tensors(), "best": value, "hyper_parameters": {"value": value}}
+    path = _saved(tmp_path / "a.ckpt", content, _use_new_zipfile_serialization=zipped)
+    found = read_source(path)
+    np.testing.assert_array_equal(found.arrays[KEY], WEIGHT)
+    np.testing.assert_array_equal(found.hyper_parameters["value"], value)
+
+
+@pytest.mark.parametrize("core", [b"numpy.core", b"numpy._core"])
+def test_a_number_that_another_numpy_wrote_does_no_harm(tmp_path, core):
+    content = {"state_dict": _tensors(), "best": np.float64(0.5)}
+    path = _saved(tmp_path / "a.ckpt", content, _use_new_zipfile_serialization=False)
+    written = path.read_bytes()
+    assert written.count(b"numpy._core.multiarray") == 1
+    path.write_bytes(written.replace(b"numpy._core.multiarray", core + b".multiarray"))
+    np.testing.assert_array_equal(read_source(path).arrays[KEY], WEIGHT)
+
+
+@pytest.mark.parametrize("module", [b"pathlib", b"pathlib._local"])
+@pytest.mark.parametrize("system", [b"Posix", b"Windows"])
+def test_a_path_of_any_system_among_the_hyper_parameters_does_no_harm(tmp_path, system, module):
+    content = {"state_dict": _tensors(), "hyper_parameters": {"data": pathlib.PosixPath("a/b")}}
+    path = _saved(tmp_path / "a.ckpt", content, _use_new_zipfile_serialization=False)
+    written = b"cpathlib\nPosixPath"
+    assert path.read_bytes().count(written) == 1
+    path.write_bytes(path.read_bytes().replace(written, b"c%s\n%sPath" % (module, system)))
+    assert read_source(path).hyper_parameters["data"].parts == ("a", "b")
+
+
+@pytest.mark.parametrize("dtype", ["float32", ">f4", "float64", "float16"])
+def test_arrays_of_numpy_are_weights_like_tensors(tmp_path, dtype):
+    array = np.asfortranarray(WEIGHT.astype(dtype))
+    found = read_source(_saved(tmp_path / "a.pt", {KEY: array}))
+    assert found.arrays[KEY].dtype == np.float32
+    np.testing.assert_array_equal(found.arrays[KEY], WEIGHT)
+    name = np.dtype(dtype).name
+    assert found.converted == ({} if name == "float32" else {KEY: name})
+
+
+def test_an_array_of_text_is_no_weight(tmp_path):
+    path = _saved(tmp_path / "a.pt", _tensors(**{"features.odd": np.array(["a"])}))
+    with pytest.raises(UserError, match="a NumPy array of <U1 under 'features.odd'"):
+        read_source(path)
+
+
+def test_an_array_of_objects_could_run_code_and_is_refused(tmp_path):
+    made = tmp_path / "made"
+    evil = np.array([RunsCode(made)], dtype=object)
+    path = _saved(tmp_path / "evil.ckpt", {"state_dict": _tensors(), "best": evil})
+    with pytest.raises(UserError, match=r"evil\.ckpt asks for posix\.mkdir"):
+        read_source(path)
+    assert not made.exists()
+
+
+def test_a_trusted_module_counts_as_its_state_dict(tmp_path):
+    module = torch.nn.Module()
+    module.features = torch.nn.Sequential(
+        torch.nn.Sequential(torch.nn.Conv2d(1, 8, 3, bias=False), torch.nn.BatchNorm2d(8))
+    )
+    path = _saved(tmp_path / "whole.pt", torch.nn.DataParallel(module))
+    with pytest.raises(UserError, match=r"DataParallel.*--allow_pickle, or save the .*state_dict"):
+        read_source(path)
+    found = read_source(path, allow_pickle=True)
+    np.testing.assert_array_equal(found.arrays[KEY], module.state_dict()[KEY].numpy())
+    assert found.prefix == "module."
+
+
+def test_a_trusted_file_whose_class_is_not_in_its_module_is_named(tmp_path, monkeypatch):
+    """As with a class of the program that wrote the file, which was its `__main__`."""
+    program = types.ModuleType("program")
+    program.Net = type("Net", (), {"__module__": "program"})
+    monkeypatch.setitem(sys.modules, "program", program)
+    path = _saved(tmp_path / "a.pt", {"state_dict": _tensors(), "net": program.Net()})
+    del program.Net
+    with pytest.raises(UserError, match=r"it needs program\.Net, which is not here; where it is"):
+        read_source(path, allow_pickle=True)
 
 
 @pytest.mark.parametrize("zipped", [True, False], ids=["zip", "before torch 1.6"])
@@ -318,6 +433,6 @@ def test_a_file_that_may_not_be_read_is_named(tmp_path, monkeypatch):
     def refuse(*_):
         raise PermissionError(13, "Permission denied", str(path))
 
-    monkeypatch.setattr(source.hashlib, "file_digest", refuse)
+    monkeypatch.setattr(torch_file.hashlib, "file_digest", refuse)
     with pytest.raises(UserError, match=r"secret\.pt cannot be read \(Permission denied\)"):
         read_source(path)

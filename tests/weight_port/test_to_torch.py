@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import golden_rules
-from filled import decoder_state_dict, golden_layout
+from filled import decoder_state_dict, golden_layout, narrow_decoders
 from qvae_jax.models import decoders, stored, variables
 from qvae_jax.models.qvae import QVAE, QVAEConfig
 from weight_port import names
@@ -49,13 +49,16 @@ def test_an_encoder_there_and_back_is_the_same_bit_for_bit(mn01_file, run_main, 
     assert all(torch.equal(before[key], after[key]) for key in before)
 
 
+@pytest.mark.parametrize("width", [0.125, pytest.param(1.0, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("decoder_type", names.DECODERS)
 def test_every_decoder_there_and_back_and_verified(
-    decoder_type, mn01_arrays, save_lightning, run_main, tmp_path
+    decoder_type, width, mn01_arrays, save_lightning, run_main, tmp_path, monkeypatch
 ):
     """Ported, compared with torch layer by layer, written back, and ported again."""
+    decoder_arrays = decoder_state_dict(decoder_type, width)
+    narrow_decoders(monkeypatch, width)
     arrays = {f"encoder.backbone.{key}": array for key, array in mn01_arrays.items()}
-    arrays |= {f"decoder.{k}": array for k, array in decoder_state_dict(decoder_type).items()}
+    arrays |= {f"decoder.{key}": array for key, array in decoder_arrays.items()}
     for head in ("mu", "logvar"):
         for leaf, shape in (("weight", (16, 96)), ("bias", (16,))):
             key = f"encoder.{head}_head.{leaf}"
@@ -123,7 +126,8 @@ def test_a_decoder_that_the_original_lacks_is_refused(run_main, tmp_path, monkey
 
 def test_a_convolutional_head_goes_back_to_torch_bit_for_bit(convolutional_arrays):
     from weight_port import port, to_torch
-    from weight_port.source import EFFICIENTAT, Source
+    from weight_port.source import Source
+    from weight_port.weight_sets import EFFICIENTAT
 
     path = pathlib.Path("odd.pt")
     source = Source(path, "0" * 64, EFFICIENTAT, convolutional_arrays, {}, {})

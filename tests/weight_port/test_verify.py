@@ -9,7 +9,8 @@ import pytest
 torch = pytest.importorskip("torch", reason="compares with torch")
 
 from weight_port import port, verify
-from weight_port.source import EFFICIENTAT, Source
+from weight_port.source import Source
+from weight_port.weight_sets import EFFICIENTAT
 
 
 @pytest.fixture

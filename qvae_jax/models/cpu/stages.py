@@ -39,7 +39,7 @@ def train_stages(x: jax.Array, stages, output) -> jax.Array:
 
 def _can_go_by_sample(x: jax.Array, stages) -> bool:
     """Whether each stage needs no more of the one before it than its convolution's result."""
-    whole_batch_is_here = stages[0].norm.axis_name is None
+    whole_batch_is_here = stages[0].norm.axis_name is None and stages[0].norm.valid is None
     plain_chain = not any(stage.residual or stage.upsample for stage in stages)
     wide = jnp.finfo(x.dtype).bits >= 32  # BatchNorm's statistics want float32 at least
     return whole_batch_is_here and plain_chain and wide
