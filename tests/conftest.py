@@ -13,6 +13,7 @@ import compiling
 import small_run
 from qvae_jax.audio.files import read_audio
 from qvae_jax.data import loading, recipes
+from qvae_jax.system import progress
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 # Files that take longest begin, or one process would end long after the other.
@@ -31,6 +32,8 @@ FIRST = (
 # Always the same examples, and no clock that a busy machine could miss.
 hypothesis.settings.register_profile("tests", derandomize=True, deadline=None)
 hypothesis.settings.load_profile("tests")
+# Lines of progress come where the machine is slow, and some tests read all that is printed.
+progress.LINES_EVERY_S = 1e6
 # Accelerators multiply in fewer bits by default; parity is of float32.
 jax.config.update("jax_default_matmul_precision", "highest")
 

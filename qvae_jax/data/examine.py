@@ -38,6 +38,8 @@ class Examination:
         num_channels: the file's own.
         encoding: libsndfile's format and subtype, such as "WAV PCM_16".
         peak: largest magnitude of a sample, leaving out blocks with samples that are not finite.
+        swing: half of the difference between the highest and the lowest of those samples: the peak
+            without a constant that nobody hears.
         clipped_share: share of the samples, over all channels, that are the third or a later one in
             a row of equal samples at full scale. Lossy formats blur such rows.
         is_cancelled: whether the channels cancel each other, so that little is left of their mean.
@@ -53,6 +55,7 @@ class Examination:
     num_channels: int = 0
     encoding: str = ""
     peak: float = 0.0
+    swing: float = 0.0
     clipped_share: float = 0.0
     is_cancelled: bool = False
     goes_on: bool = False
@@ -65,14 +68,15 @@ def examine(path: str | os.PathLike) -> Examination:
     try:
         with open_audio(path) as audio:
             digest = hashlib.sha256(f"{audio.sample_rate_hz} {audio.num_channels} ".encode())
-            num_frames, num_clipped, peak, is_finite = 0, 0, 0.0, True
+            num_frames, num_clipped, is_finite = 0, 0, True
+            lowest, highest = np.inf, -np.inf
             energies = Energies()
             before = np.zeros((0, audio.num_channels), np.float32)
             for block in audio.blocks:
                 digest.update(block.tobytes())
                 num_frames += len(block)
                 if is_plausible(block):
-                    peak = max(peak, float(np.abs(block).max()))
+                    lowest, highest = min(lowest, block.min()), max(highest, block.max())
                     energies.add(block, block.mean(axis=1))
                 else:
                     is_finite = False
@@ -84,7 +88,8 @@ def examine(path: str | os.PathLike) -> Examination:
                 sample_rate_hz=audio.sample_rate_hz,
                 num_channels=audio.num_channels,
                 encoding=audio.encoding,
-                peak=peak,
+                peak=float(max(highest, -lowest, 0.0)),
+                swing=float(max(highest - lowest, 0.0)) / 2,
                 clipped_share=num_clipped / (num_frames * audio.num_channels),
                 is_cancelled=energies.are_cancelled,
                 goes_on=audio.goes_on,

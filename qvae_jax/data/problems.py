@@ -39,7 +39,7 @@ PROBLEMS = {
     "no_files": ("links that lead nowhere, and the like", LEFT_OUT),
     "without_reference": ("imitations of no sound that is here", LEFT_OUT),
     "without_imitation": ("references that nobody imitates", LEFT_OUT),
-    "silent": (f"no sample above {SILENT_PEAK:g}", USED),
+    "silent": (f"no sample above {SILENT_PEAK:g}, but for a constant", USED),
     "short": (f"shorter than {SHORTEST_S:g} s", USED),
     "beyond_scale": (f"peaks above {LOUDEST_PEAK:g}, where 1 is full scale", USED),
     "cancelled": ("channels that cancel each other: little is left of their mean", USED),
@@ -130,7 +130,7 @@ def _sound_problems(examined: Mapping[str, Examination]) -> dict[str, list[str]]
     return {
         "unreadable": [path for path in examined if path not in readable],
         "not_finite": matching(lambda each: not each.is_finite),
-        "silent": matching(lambda each: each.is_finite and each.peak <= SILENT_PEAK),
+        "silent": matching(lambda each: each.is_finite and each.swing <= SILENT_PEAK),
         "short": matching(lambda each: each.duration_s < SHORTEST_S),
         "beyond_scale": matching(lambda each: is_beyond_scale(each.peak)),
         "cancelled": matching(lambda each: each.is_cancelled),

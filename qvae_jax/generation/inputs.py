@@ -59,8 +59,8 @@ class Heard:
 
     @property
     def silent(self) -> bool:
-        """Whether no sample reaches -80 dBFS."""
-        return float(np.abs(self.samples).max()) < SILENT_PEAK
+        """Whether it swings by no more than -80 dBFS around any constant, which nobody hears."""
+        return float(np.ptp(self.samples)) / 2 < SILENT_PEAK
 
 
 def split_inputs(text: str) -> list[str]:
@@ -228,13 +228,18 @@ def _standard_input() -> Iterator[pathlib.Path]:
 
 @contextlib.contextmanager
 def _named(source: Source) -> Iterator[None]:
-    """Names standard input in an error's message, rather than the file it was read into."""
-    try:
+    """Names standard input in errors and notices, rather than the file it was read into."""
+    if source.name != STANDARD_INPUT:
         yield
+        return
+    try:
+        with warnings.catch_warnings(record=True) as given:
+            yield
     except UserError as error:
-        if source.name != STANDARD_INPUT:
-            raise
         command = kinds.how_to_convert(source.path)
         message = str(error).replace(command, "`ffmpeg -i FILE -f wav - | …`")
         message = message.replace(str(source.path), "on standard input")
         raise UserError(message) from error
+    for warning in given:
+        message = str(warning.message).replace(str(source.path), "on standard input")
+        warnings.warn(message, warning.category, stacklevel=2)

@@ -17,10 +17,13 @@ class Notice(UserWarning):
 def first_line(error: BaseException) -> str:
     """The first line of what an error says, or its kind where it says nothing, for a message.
 
+    Of a KeyError too, which says no more than the key.
     Beyond LONGEST_QUOTE characters, it is cut in the middle: TensorStore, for one, says first
     where, at length, and the reason last.
     """
-    line = (str(error).strip().splitlines() or [type(error).__name__])[0]
+    kind = type(error).__name__
+    said = f"{kind}: {error}" if isinstance(error, KeyError) else str(error)
+    line = (said.strip().splitlines() or [kind])[0]
     return line if len(line) <= LONGEST_QUOTE else f"{line[:60]} … {line[-140:]}"
 
 

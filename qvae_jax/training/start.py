@@ -125,6 +125,7 @@ def _train_on(
     if saved:
         first = stored.checked_variables(saved, expected, where=str(kept.directory))
     else:
+        _tell_of_lost_checkpoints(workdir)
         first = start_weights(workdir, expected)
         first = configuration.initial_variables(config, model_config) if first is None else first
     prepared = _prepared(config, workdir, model_config, first, layers, resumed=bool(saved))
@@ -136,6 +137,18 @@ def _train_on(
     with contextlib.closing(open_log(workdir, first_step, config)) as log:
         finished = loop.run_steps(setup, state, progress, kept, log, first_step, actions)
     return Finished(setup, kept.directory, kept.best_step) if finished else None
+
+
+def _tell_of_lost_checkpoints(workdir: pathlib.Path) -> None:
+    """Says so where a run begins anew whose metrics tell of steps that no checkpoint is left of."""
+    if not hosts.is_writer() or not (workdir / runs.METRICS_FILE).is_file():
+        return
+    logged = runs.read_metrics(workdir, leave_out_damaged=True)
+    if steps := max((entry["step"] for entry in logged), default=0):
+        print(
+            f"{workdir} holds no checkpoint of the {counted(steps, 'step')} in {runs.METRICS_FILE}: "
+            "training begins anew."
+        )
 
 
 def _saved(

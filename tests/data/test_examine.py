@@ -33,6 +33,7 @@ def test_what_a_sound_file_shows(tmp_path):
     found = examine(written(tmp_path / "a.wav", samples, 22_050, subtype="PCM_24"))
     assert found.fault is None and found.is_finite and found.clipped_share == 0
     assert (found.num_channels, found.sample_rate_hz, found.peak) == (3, 22_050, 0.5)
+    assert found.swing == 0.25  # from -0.5 to 0
     assert found.encoding == "WAV PCM_24"
     assert found.duration_s == pytest.approx(70_000 / 22_050)
 

@@ -18,6 +18,7 @@ HEALTHY = Examination(
     num_channels=1,
     encoding="WAV PCM_16",
     peak=0.5,
+    swing=0.5,
     sound_digest="one",
 )
 NOTHING = Contents(None, {R: {}, I: {}})
@@ -41,9 +42,10 @@ def found(contents: Contents, examined: dict[str, Examination]) -> dict[str, lis
         ({}, None),
         ({"fault": "It is cut short."}, "unreadable"),
         ({"is_finite": False}, "not_finite"),
-        ({"is_finite": False, "peak": 0.0}, "not_finite"),  # of such a file no peak is known
-        ({"peak": problems.SILENT_PEAK}, "silent"),
-        ({"peak": 1.01 * problems.SILENT_PEAK}, None),
+        # Of such a file no level is known.
+        ({"is_finite": False, "peak": 0.0, "swing": 0.0}, "not_finite"),
+        ({"swing": problems.SILENT_PEAK}, "silent"),
+        ({"swing": 1.01 * problems.SILENT_PEAK}, None),
         ({"duration_s": 0.99 * problems.SHORTEST_S}, "short"),
         ({"duration_s": problems.SHORTEST_S}, None),
         ({"clipped_share": 1.01 * problems.CLIPPED_SHARE}, "clipped"),

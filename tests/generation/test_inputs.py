@@ -206,7 +206,9 @@ def test_a_short_file_is_heard_whole(tmp_path, window, count):
 
 @pytest.mark.parametrize(("peak", "silent"), [(0.0, True), (9e-5, True), (2e-4, False)])
 def test_silence_is_told_by_the_peak(peak, silent):
-    assert Heard(np.array([0, -peak], np.float32), 0.0, 1.0).silent is silent
+    for offset in (0.0, 0.5):  # a constant is not heard
+        samples = np.array([peak, -peak], np.float64) + offset
+        assert Heard(samples, 0.0, 1.0).silent is silent
 
 
 # --- What is wrong
@@ -222,10 +224,16 @@ def test_a_look_finds_a_bad_file_or_reference(tmp_path):
 
 
 def test_a_fault_of_standard_input_does_not_name_a_temporary_file(tmp_path):
-    (tmp_path / "stdin").write_bytes(b"words")
+    (tmp_path / "stdin").write_bytes(bytes(range(128, 250)))
     with pytest.raises(UserError, match="The file on standard input cannot") as raised:
         inputs.probe(Source(tmp_path / "stdin", "-", "stdin"), 22_050)
     assert str(tmp_path) not in str(raised.value)
+
+
+def test_a_notice_of_standard_input_does_not_name_a_temporary_file(tmp_path):
+    path = write_sound(tmp_path / "stdin.wav", 30_000 * np.sin(np.arange(9_000) / 9))
+    with pytest.warns(Notice, match="^the audio file on standard input goes beyond 10"):
+        inputs.hear(Source(path, "-", "stdin"), FRONT_END)
 
 
 def test_a_sound_on_another_scale_is_warned_of_once_it_is_heard(tmp_path):

@@ -14,6 +14,7 @@ from qvae_jax.system.errors import UserError, counted, first_few, first_line
         (ValueError("it is odd"), "it is odd"),
         (ValueError("\n first\nsecond\n"), "first"),
         (ValueError(), "ValueError"),
+        (KeyError("phase"), "KeyError: 'phase'"),
         (ValueError(" \n"), "ValueError"),
         (OSError(28, "No space left on device"), "[Errno 28] No space left on device"),
         (UserError("Name another folder."), "Name another folder."),

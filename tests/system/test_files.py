@@ -119,6 +119,12 @@ def test_json_is_readable_and_holds_any_file_name(tmp_path):
     assert files.read_json(path) == {"name": name}
 
 
+def test_a_byte_order_mark_is_no_part_of_json(tmp_path):
+    path = tmp_path / "edited.json"
+    path.write_bytes(b'\xef\xbb\xbf{"a": 1}')
+    assert files.read_json(path) == {"a": 1}
+
+
 @pytest.mark.parametrize("content", [b"", b"{", b"\xff\xfe", b'{"a": 1} x', b"[" * 100_000])
 def test_what_is_not_json_is_named(tmp_path, content):
     path = tmp_path / "broken.json"

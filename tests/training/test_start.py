@@ -105,3 +105,11 @@ def test_a_start_that_was_killed_after_its_split_begins_anew(tmp_path, frozen_ru
     shutil.copy(frozen_run / runs.SPLIT_FILE, tmp_path)
     monkeypatch.setattr(start, "_train_on", lambda *_: "begun")
     assert start.train(vimsketch.get_config(), tmp_path, lambda *_: ()) == "begun"
+
+
+def test_a_run_that_has_lost_its_checkpoints_says_that_it_begins_anew(tmp_path, capsys):
+    start._tell_of_lost_checkpoints(tmp_path)
+    assert capsys.readouterr().out == ""
+    (tmp_path / runs.METRICS_FILE).write_text('{"step": 1, "part": "train", "total": 2.0}\n' * 2)
+    start._tell_of_lost_checkpoints(tmp_path)
+    assert "holds no checkpoint of the 1 step in metrics.jsonl" in capsys.readouterr().out
