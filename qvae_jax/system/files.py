@@ -49,9 +49,7 @@ def new_folder(path: str | os.PathLike) -> Iterator[pathlib.Path]:
     try:
         with explaining_write_errors(path):
             yield temporary
-            temporary.chmod(
-                0o755
-            )  # mkdtemp keeps other users out, which a finished folder need not
+            temporary.chmod(0o755)  # mkdtemp keeps other users out; a finished folder need not
             if path.exists():
                 path.rmdir()
             os.replace(temporary, path)

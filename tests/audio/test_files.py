@@ -255,7 +255,7 @@ _MP3_FAINT_START = _encoded(
     ("content", "said"),
     [
         (b"", "is empty"),
-        (b"not audio at all\n" * 100, "cannot be decoded"),
+        (b"not audio at all\n" * 100, "is a text instead of a sound"),
         (_encoded(_noise(0)), "holds no samples"),
         (_WAV[:44], "holds no samples"),
         (_WAV[:30], "cannot be decoded"),
@@ -529,7 +529,7 @@ def test_write_wav_refuses_more_than_one_dimension(tmp_path):
 
 def test_write_wav_names_the_folder_it_cannot_write_to(tmp_path):
     (tmp_path / "file").touch()
-    with pytest.raises(UserError, match=f"^{tmp_path / 'file'} cannot be written "):
+    with pytest.raises(UserError, match=f"^{tmp_path / 'file'} is a file where a folder "):
         write_wav(tmp_path / "file" / "sound.wav", np.zeros(3), 22_050)
     write_wav(tmp_path / "new" / "sound.wav", np.zeros(3), 22_050)
     assert os.listdir(tmp_path / "new") == ["sound.wav"]

@@ -219,7 +219,7 @@ def test_a_look_finds_a_bad_file_or_reference(tmp_path):
     (tmp_path / "bad.wav").write_bytes(b"words")
     inputs.probe(Source(good, "good", "good", good), 22_050)
     for path, reference in [(tmp_path / "bad.wav", None), (good, tmp_path / "bad.wav")]:
-        with pytest.raises(UserError, match="bad.wav cannot be decoded"):
+        with pytest.raises(UserError, match="bad.wav is a text"):
             inputs.probe(Source(path, str(path), "x", reference), 22_050)
 
 
