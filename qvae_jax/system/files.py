@@ -118,8 +118,7 @@ def write_json(path: str | os.PathLike, value) -> None:
 def read_json(path: str | os.PathLike):
     """The value in a JSON file; UserError where it cannot be read or is not JSON."""
     try:
-        return json.loads(
-            pathlib.Path(path).read_text("utf-8-sig")
-        )  # some editors put a mark first
+        # Some editors put a mark of byte order first.
+        return json.loads(pathlib.Path(path).read_text("utf-8-sig"))
     except (OSError, ValueError, RecursionError) as error:
         raise UserError(f"{path} is not readable JSON ({error}): it may be damaged.") from error
