@@ -81,7 +81,7 @@ def train(
 
 def _require_run_or_free(workdir: pathlib.Path) -> None:
     """Raises UserError where a file would be replaced that no run wrote."""
-    if (workdir / runs.CONFIG_FILE).exists():
+    if any((workdir / name).exists() for name in (runs.CONFIG_FILE, runs.CHECKPOINTS)):
         configuration.read_run(workdir)
         return
     # A start that is killed may have recorded its split alone.

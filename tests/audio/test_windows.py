@@ -126,5 +126,5 @@ def test_what_is_no_sound_is_refused(tmp_path, content):
     if content is not None:
         (tmp_path / "x.wav").write_bytes(content)
     for look in (windows.duration_s, lambda path: windows.loudest_start_s(path, 1.0)):
-        with pytest.raises(UserError, match="x.wav (cannot be|is empty|does not exist)"):
+        with pytest.raises(UserError, match="x.wav (is a text|is empty|does not exist)"):
             look(tmp_path / "x.wav")

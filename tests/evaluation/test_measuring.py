@@ -17,10 +17,10 @@ from qvae_jax.runs import open_run
 def test_an_example_is_where_the_index_says(data_set):
     index = layouts.read_index(data_set)
     first = measuring.examples_of(index, index.pairs)[0]
-    name = "sound 0, a_tone.wav"
+    name = "sound 0, a_tone"
     assert first == Example(
-        data_set / "vocal_imitations" / f"00000_{name}",
-        data_set / "references" / f"000_{name}",
+        data_set / "vocal_imitations" / f"00000_{name}.wav",
+        data_set / "references" / f"000_{name}.wav",
         name,
     )
 

@@ -287,15 +287,17 @@ def test_damaged_archives_give_the_whole_or_nothing(tmp_path_factory, kind, edit
     assert {path.name for path in outer.iterdir()} <= {f"a{kind}", f"seed{kind}", "inner"}
 
 
-def test_a_folder_with_something_in_it_stays_as_it_is(tmp_path):
+def test_a_folder_with_something_in_it_stays_as_it_is(tmp_path, monkeypatch):
     archive = packed(tmp_path / "a.zip", CONTENTS)
     (tmp_path / "set").mkdir()
     (tmp_path / "set" / "mine").write_text("kept")
     with pytest.raises(UserError, match="already exists and is not an empty folder"):
         archives.unpack(archive, tmp_path / "set")
     assert tree(tmp_path / "set") == {"mine": b"kept"}
-    with pytest.raises(UserError, match="is a whole disk"):
-        archives._require_new(pathlib.Path("/dev/shm" if os.path.ismount("/dev/shm") else "/"))
+    (tmp_path / "disk").mkdir()
+    monkeypatch.setattr(os.path, "ismount", lambda folder: folder == tmp_path / "disk")
+    with pytest.raises(UserError, match="disk is a whole disk"):
+        archives.unpack(archive, tmp_path / "disk")
 
 
 def test_a_link_to_an_empty_folder_elsewhere_is_followed(tmp_path):

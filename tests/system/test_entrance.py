@@ -53,7 +53,7 @@ def test_what_ends_a_command_is_one_line(body, status, said):
 def test_what_is_half_done_is_cleared_away_at_a_signal(tmp_path):
     status, _ = run(
         "import os, pathlib\nfrom qvae_jax.system import files\n"
-        f"with files.filling_folder({str(tmp_path / 'out')!r}) as folder:\n"
+        f"with files.new_folder({str(tmp_path / 'out')!r}) as folder:\n"
         "    (folder / 'half').touch()\n"
         "    os.kill(os.getpid(), 15)"
     )

@@ -79,7 +79,7 @@ def test_conversions_to_float32_are_reported(run_main, mn01_arrays, tmp_path):
     torch.save(tensors, tmp_path / "mixed.pt")
     finished = run_main(tmp_path / "mixed.pt", tmp_path / "model")
     assert (finished.status, finished.err) == (0, "")
-    assert "1 tensors converted from float16 to float32\n" in finished.out
+    assert "1 tensor converted from float16 to float32\n" in finished.out
     assert "2 tensors converted from float64 to float32\n" in finished.out
     arrays = stored.load_encoder(tmp_path / "model").params
     halved = mn01_arrays["features.0.0.weight"].astype(np.float16).astype(np.float32)
