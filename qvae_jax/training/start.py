@@ -81,7 +81,9 @@ def train(
 
 def _require_run_or_free(workdir: pathlib.Path) -> None:
     """Raises UserError where a file would be replaced that no run wrote."""
-    if any((workdir / name).exists() for name in (runs.CONFIG_FILE, runs.CHECKPOINTS)):
+    # A start that is killed early leaves a folder for checkpoints with none in it.
+    checkpoints = (workdir / runs.CHECKPOINTS).glob("[0-9]*")
+    if (workdir / runs.CONFIG_FILE).exists() or any(checkpoints):
         configuration.read_run(workdir)
         return
     # A start that is killed may have recorded its split alone.
