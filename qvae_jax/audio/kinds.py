@@ -52,7 +52,9 @@ _NO_SOUND = {
     rb"PK\x03\x04|\x1f\x8b|7z\xbc\xaf|Rar!": "is an archive: unpack it first",
     rb"MThd": "is MIDI, which holds notes instead of sound: render it to WAV first",
     rb"\0+\Z": "is blank, as a download that failed leaves it: download it again",
-    rb"[\t\r\n -~]+\Z": "is a text instead of a sound, as a download that failed leaves it: download it again",
+    rb"[\t\r\n -~]+\Z": (
+        "is a text instead of a sound, as a download that failed leaves it: download it again"
+    ),
 }
 
 
