@@ -221,19 +221,22 @@ def test_what_orbax_complains_of_is_silenced_and_nothing_else(capsys, monkeypatc
 
 
 def test_after_sigterm_nothing_half_done_is_left(tmp_path):
-    out = tmp_path / "out"
+    out, temporary = tmp_path / "out", tmp_path / "temporary"
+    temporary.mkdir()
     process = started(
         "--mode=generate",
         "--checkpoint=x",
         "--inputs=-",
         f"--output_dir={out}",
         stdin=subprocess.PIPE,
+        TMPDIR=str(temporary),
     )
-    waiting.until(lambda: any(out.glob(".*")), process)
+    # It holds the output folder, and has a temporary one for what it reads from standard input.
+    waiting.until(lambda: out.is_dir() and any(temporary.iterdir()), process)
     process.send_signal(signal.SIGTERM)
     status, _, error = finished(process)
     assert (status, error) == (128 + signal.SIGTERM, "terminated\n")
-    assert list(tmp_path.iterdir()) == []
+    assert [path.name for path in tmp_path.rglob("*")] == ["temporary"]
 
 
 def test_a_data_set_is_unpacked_and_looked_over(data_set, tmp_path):
