@@ -36,7 +36,7 @@ def main(arguments: list[str] | None = None) -> int:
         options.output = pathlib.Path(local_path(str(options.output)))
         return _to_torch(options) if options.to_torch else _from_torch(options)
     except UserError as error:
-        print(f"error: {_on_one_line(str(error))}", file=sys.stderr)
+        print(f"error: {entrance.escaped(str(error))}", file=sys.stderr)
         return 1
 
 
@@ -142,11 +142,6 @@ def _path(source: str) -> pathlib.Path:
     return path
 
 
-def _on_one_line(text: str) -> str:
-    """Text with line breaks and terminal controls escaped; keys and file names may hold them."""
-    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
-
-
 def _report(ported: port.Port, output_dir: pathlib.Path) -> None:
     num_parameters = sum(array.size for array in ported.variables.params.values())
     num_arrays = sum(map(len, ported.variables))
@@ -166,7 +161,7 @@ def _report(ported: port.Port, output_dir: pathlib.Path) -> None:
         *(f"note: {note}" for note in ported.notes),
         f"{counted(num_arrays, 'array')}, {num_parameters:,} parameters, written to {output_dir}",
     ]
-    print(*map(_on_one_line, lines), sep="\n")
+    print(*map(entrance.escaped, lines), sep="\n")
 
 
 if __name__ == "__main__":

@@ -10,6 +10,9 @@ from qvae_jax.system.errors import Notice
 # Anything larger is other bytes, taken for floats.
 _LARGEST_SAMPLE = 2.0**31
 
+# -80 dB, the loss's silence threshold. No sample of such a sound counts there.
+SILENT_PEAK = 1e-4
+
 # +20 dB. Mixing floats may pass full scale: ten tracks that all peak at once reach this. Integers
 # that were stored as floats without scaling pass it where they are hardly audible: 8 bits at
 # -22 dB, 16 bits at -70 dB.

@@ -4,13 +4,11 @@ import collections
 from collections.abc import Callable, Mapping
 
 from qvae_jax.audio import listing
-from qvae_jax.audio.levels import LOUDEST_PEAK, is_beyond_scale
+from qvae_jax.audio.levels import LOUDEST_PEAK, SILENT_PEAK, is_beyond_scale
 from qvae_jax.data.examine import Examination
 from qvae_jax.data.names import matching_name, pairing_key
 from qvae_jax.data.vimsketch import IMITATIONS_FOLDER, REFERENCES_FOLDER, Contents
 
-# The loss's silence threshold: 80 dB below full scale. No sample of such a sound counts there.
-SILENT_PEAK = 1e-4
 SHORTEST_S = 0.1  # ten frames of the log-mel; a voice needs more to imitate anything
 CLIPPED_SHARE = 1e-3  # every other recording has a few flat peaks; above this share they are heard
 COMMON_RATES_HZ = (

@@ -122,10 +122,7 @@ def recorded_split(workdir: pathlib.Path) -> SplitRecord | None:
 
 def is_in(workdir: pathlib.Path) -> bool:
     """Whether a folder holds the record of a run's split."""
-    try:
-        return _is_record(files.read_json(workdir / SPLIT_FILE))
-    except UserError:
-        return False
+    return _is_record(files.json_or_none(workdir / SPLIT_FILE))
 
 
 def unrecorded_split(workdir: pathlib.Path, parts: Mapping[str, Sequence[Pair]]) -> SplitRecord:

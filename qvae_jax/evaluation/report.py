@@ -111,10 +111,7 @@ def read(path: pathlib.Path) -> dict:
 
 def is_in(path: pathlib.Path) -> bool:
     """Whether a file holds a result that was written as JSON."""
-    try:
-        return _is_result(files.read_json(path))
-    except UserError:
-        return False
+    return _is_result(files.json_or_none(path))
 
 
 def _is_result(found) -> bool:

@@ -14,16 +14,17 @@ import numpy as np
 
 from qvae_jax.audio import kinds, listing, windows
 from qvae_jax.audio.files import read_audio
+from qvae_jax.audio.levels import SILENT_PEAK
 from qvae_jax.audio.logmel import FrontEnd
 from qvae_jax.data import layouts, names
 from qvae_jax.data.index import Index, Pair
+from qvae_jax.generation import manifest
 from qvae_jax.system import files
 from qvae_jax.system.errors import Notice, UserError
 from qvae_jax.system.paths import local_path
 
 STANDARD_INPUT = "-"
 MOST_COMMAS = 64  # in one input's path
-SILENT_PEAK = 1e-4  # -80 dBFS; quieter imitations are warned of
 PROBE_S = 0.01  # read of each file before any work begins: enough to see most that is wrong
 
 
@@ -196,19 +197,10 @@ def _files_in(folder: pathlib.Path, output_dir: pathlib.Path) -> list[pathlib.Pa
             f"--output_dir is {folder}, the folder of the inputs, so that the next run would take "
             "the outputs for inputs: name another one."
         )
-    paths, left_out = listing.list_audio_files(folder, output_dir, _holds_results)
+    paths, left_out = listing.list_audio_files(folder, output_dir, manifest.is_in)
     for note in listing.notes(folder, left_out):
         print(note)
     return paths
-
-
-def _holds_results(folder: pathlib.Path) -> bool:
-    """Whether --mode=generate has written into a folder, whose sounds are no imitations."""
-    try:
-        manifest = files.read_json(folder / "manifest.json")
-    except UserError:
-        return False
-    return isinstance(manifest, dict) and bool({"outputs", "runs"} & manifest.keys())
 
 
 @contextlib.contextmanager

@@ -16,6 +16,12 @@ MANIFEST_FILE = "manifest.json"
 SUFFIXES = (".wav", ".flac")
 
 
+def is_in(folder: pathlib.Path) -> bool:
+    """Whether --mode=generate has written into a folder, as far as its manifest shows."""
+    found = files.json_or_none(folder / MANIFEST_FILE)
+    return isinstance(found, dict) and bool({"outputs", "runs"} & found.keys())
+
+
 def read(folder: pathlib.Path) -> list[dict]:
     """The runs that a folder's manifest tells of, the first one first; none where it has none.
 

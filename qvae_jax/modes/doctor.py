@@ -58,8 +58,5 @@ def _require_outside(output_dir: pathlib.Path, folder: pathlib.Path) -> None:
 
 
 def _is_report(path: pathlib.Path) -> bool:
-    try:
-        found = files.read_json(path)
-    except UserError:
-        return False
+    found = files.json_or_none(path)
     return isinstance(found, dict) and {"dataset_dir", "verdict", "problems"} <= found.keys()

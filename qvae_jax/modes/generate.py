@@ -9,7 +9,7 @@ from qvae_jax.generation import finishing, manifest, naming, requests
 from qvae_jax.generation.inputs import Source, pair_sources, probe, sources, split_inputs
 from qvae_jax.generation.manifest import MANIFEST_FILE
 from qvae_jax.generation.model import Model, load_model
-from qvae_jax.generation.requests import ADD, REPLACE
+from qvae_jax.generation.requests import ADD, REPLACE, Finish
 from qvae_jax.generation.sounds import HeardInputs, write_sounds
 from qvae_jax.models.decoders import SAMPLE_RATE_HZ
 from qvae_jax.modes.requests import GenerateRequest
@@ -59,7 +59,7 @@ def generate(request: GenerateRequest) -> None:
         folder = stack.enter_context(filling)
         heard = HeardInputs(found, stems, folder, request.window, before)
         entries = write_sounds(model, heard, latents, finish, names, folder)
-        manifest.write(folder, [*kept, _run(request, model, heard, entries)])
+        manifest.write(folder, [*kept, _run(request, finish, model, heard, entries)])
     print(f"{counted(len(entries), 'sound')} and {MANIFEST_FILE} written to {output_dir}")
 
 
@@ -97,8 +97,10 @@ def _require_free(output_dir: pathlib.Path, names: Sequence[str], existing: str 
     output_folders.require_free(output_dir, names, own, mend=mend)
 
 
-def _run(request: GenerateRequest, model: Model, heard: HeardInputs, entries: list[dict]) -> dict:
-    """What the manifest says of this run."""
+def _run(
+    request: GenerateRequest, finish: Finish, model: Model, heard: HeardInputs, entries: list[dict]
+) -> dict:
+    """What the manifest says of this run; finish is as finishing.checked gives it."""
     return {
         "model": model.source,
         "settings": {
@@ -106,7 +108,7 @@ def _run(request: GenerateRequest, model: Model, heard: HeardInputs, entries: li
             "temperature": request.latents.noise,
             "window": request.window,
             "from_split": request.from_split,
-            **dataclasses.asdict(finishing.checked(request.finish)),
+            **dataclasses.asdict(finish),
         },
         "inputs": heard.facts,
         "outputs": entries,

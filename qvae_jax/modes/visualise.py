@@ -92,21 +92,14 @@ def _earlier(folder: pathlib.Path) -> list[str]:
     path = folder / LIST_FILE
     if not os.path.lexists(path):
         return []
-    names = _names_in(path)
+    found = files.json_or_none(path)
+    names = found.get("files") if isinstance(found, dict) else None
     if not isinstance(names, list) or not all(map(_is_own_name, names)):
         raise UserError(
             f"{path} is no list that --mode=visualise wrote, or is damaged: remove it or name "
             "another --output_dir."
         )
     return [*names, LIST_FILE]
-
-
-def _names_in(path: pathlib.Path):
-    try:
-        found = files.read_json(path)
-    except UserError:
-        return None
-    return found.get("files") if isinstance(found, dict) else None
 
 
 def _is_own_name(name) -> bool:

@@ -66,8 +66,12 @@ def exit_with(message: str) -> NoReturn:
 
 def on_one_line(text: str) -> str:
     """Text with its lines joined and terminal controls escaped, which names of files may hold."""
-    joined = " ".join(text.splitlines())
-    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in joined)
+    return escaped(" ".join(text.splitlines()))
+
+
+def escaped(text: str) -> str:
+    """Text with line breaks and terminal controls as their escapes."""
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
 def install_command(package: str | None = None) -> str:

@@ -122,3 +122,11 @@ def read_json(path: str | os.PathLike):
         return json.loads(pathlib.Path(path).read_text("utf-8-sig"))
     except (OSError, ValueError, RecursionError) as error:
         raise UserError(f"{path} is not readable JSON ({error}): it may be damaged.") from error
+
+
+def json_or_none(path: str | os.PathLike):
+    """The value in a JSON file; None where there is none that can be read."""
+    try:
+        return read_json(path)
+    except UserError:
+        return None

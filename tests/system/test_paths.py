@@ -1,5 +1,7 @@
 """Paths as users write them: ~ is a home folder, an address is no path."""
 
+import pwd
+
 import pytest
 
 from qvae_jax.system.errors import UserError
@@ -17,7 +19,7 @@ def home(monkeypatch, tmp_path):
     [
         ("~", "/homes/me"),
         ("~/x", "/homes/me/x"),
-        ("~root/x", "/root/x"),
+        ("~root/x", f"{pwd.getpwnam('root').pw_dir}/x"),
         ("a/~/b", "a/~/b"),
         ("./~", "./~"),
         ("$HOME/x", "$HOME/x"),
