@@ -1,0 +1,152 @@
+"""The pitch tracker, on sounds whose pitch is known."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy import signal
+
+from qvae_jax.audio.pitch import HOP_LENGTH, SAMPLE_RATE_HZ, track_pitch
+from qvae_jax.data import synthetic
+
+DURATION_S = 2.0
+NUM_SAMPLES = round(DURATION_S * SAMPLE_RATE_HZ)
+NUM_FRAMES = NUM_SAMPLES // HOP_LENGTH
+EDGE = 4  # frames at each end that hear what is not there
+
+_tracked = jax.jit(track_pitch, static_argnums=1)
+
+
+def tracked(samples):
+    padded = jnp.asarray(samples, jnp.float32)
+    return tuple(map(np.asarray, _tracked(padded, NUM_FRAMES, NUM_FRAMES)))
+
+
+def glide(first_hz, last_hz):
+    return first_hz * (last_hz / first_hz) ** np.linspace(0, 1, NUM_SAMPLES)
+
+
+def vibrato(hz):
+    seconds = np.arange(NUM_SAMPLES) / SAMPLE_RATE_HZ
+    return hz * 2 ** (0.5 / 12 * np.sin(2 * np.pi * 5.5 * seconds))
+
+
+def sine(hz):
+    return 0.3 * np.sin(2 * np.pi * np.cumsum(hz) / SAMPLE_RATE_HZ)
+
+
+def harmonics(hz):
+    phase = 2 * np.pi * np.cumsum(hz) / SAMPLE_RATE_HZ
+    audible = lambda number: number * hz < SAMPLE_RATE_HZ / 2
+    return 0.1 * sum(np.sin(k * phase) / k * audible(k) for k in range(1, 30))
+
+
+def noise():
+    return np.random.default_rng(0).standard_normal(NUM_SAMPLES)
+
+
+def beside_noise(samples, ratio_db):
+    added = noise()
+    level = np.sqrt(np.mean(samples**2) / np.mean(added**2)) * 10 ** (-ratio_db / 20)
+    return samples + level * added
+
+
+def voice(vowel, low_hz, high_hz):
+    """A vowel on a pitch that rises and falls, and its pitch."""
+    rate_hz = (
+        8 * SAMPLE_RATE_HZ
+    )  # as the synthetic imitations: a glottal pulse has no harmonics cut
+    rng = np.random.default_rng(0)
+    pitch = synthetic.glide((0.0, low_hz), (0.9, high_hz), (DURATION_S, low_hz))
+    level = synthetic.points((0.0, 0.2), (0.3, 1.0), (1.6, 0.8), (DURATION_S, 0.2))
+    gesture = synthetic.make_gesture(DURATION_S, pitch, level, 0.05)
+    variation = dataclasses.replace(
+        synthetic.draw_variation((vowel,), rng), rate_hz=rate_hz, breathiness=0.05
+    )
+    hz = synthetic.at_rate(gesture.pitch_hz, rate_hz)
+    tone = synthetic.glottal_source(hz, variation.open_quotient, rate_hz)
+    tone = synthetic.vocal_tract(tone, variation)
+    breath = synthetic.vocal_tract(rng.standard_normal(len(tone)), variation)
+    loudness = synthetic.at_rate(gesture.loudness, rate_hz)
+    spoken = loudness * (np.sqrt(0.95) * tone + np.sqrt(0.05) * breath)
+    spoken = signal.resample_poly(spoken, 1, 8)[:NUM_SAMPLES]
+    return 0.3 * spoken / np.abs(spoken).max(), hz[::8][:NUM_SAMPLES]
+
+
+def glides():
+    for first, last in ((60, 250), (100, 800), (400, 2000), (2000, 500), (60, 2000)):
+        for source in (sine, harmonics):
+            hz = glide(first, last)
+            yield source(hz), hz
+
+
+def vibratos():
+    for center in (65, 110, 220, 440, 880, 1700):
+        for source in (sine, harmonics):
+            hz = vibrato(center)
+            yield source(hz), hz
+
+
+def noisy_tones():
+    for center in (65, 110, 220, 440, 880, 1700):
+        hz = np.full(NUM_SAMPLES, float(center))
+        for ratio_db in (10, 0):
+            yield beside_noise(harmonics(hz), ratio_db), hz
+
+
+def voices():
+    for vowel in synthetic.VOWEL_FORMANTS_HZ:
+        for low, high in ((80, 120), (120, 300), (250, 600)):
+            yield voice(vowel, low, high)
+
+
+@pytest.mark.parametrize("sounds", [glides, vibratos, noisy_tones, voices])
+def test_pitch_is_followed(sounds):
+    wrong = []
+    for samples, hz in sounds():
+        found, _, voiced = tracked(samples)
+        centers = (np.arange(NUM_FRAMES) + 0.5) * HOP_LENGTH
+        true = np.interp(centers, np.arange(len(hz)), hz)
+        # Gross: by more than a semitone, or not heard as voiced at all.
+        gross = (np.abs(12 * np.log2(found / true)) > 1) | ~voiced
+        wrong.append(gross[EDGE:-EDGE])
+    assert np.mean(wrong) <= 0.03
+
+
+def filtered(kind, *hz):
+    return signal.sosfilt(
+        signal.butter(4, np.squeeze(hz), kind, fs=SAMPLE_RATE_HZ, output="sos"), noise()
+    )
+
+
+UNVOICED = {
+    "white noise": noise,
+    "brown noise": lambda: signal.lfilter([1], [1, -0.95], noise()),
+    "blue noise": lambda: np.diff(noise(), 1, prepend=0),
+    "violet noise": lambda: np.diff(noise(), 2, prepend=[0, 0]),
+    "rumble": lambda: filtered("low", 300),
+    "hiss": lambda: filtered("high", 3000),
+    "fricative": lambda: filtered("band", 4000, 8000),
+    "breath": lambda: filtered("band", 700, 1400),
+    "silence": lambda: np.zeros(NUM_SAMPLES),
+    "noise of an empty room": lambda: 1e-4 * noise(),
+    "DC": lambda: np.full(NUM_SAMPLES, 0.5),
+}
+
+
+@pytest.mark.parametrize("name", UNVOICED)
+def test_what_has_no_pitch_is_unvoiced(name):
+    _, _, voiced = tracked(0.1 * UNVOICED[name]())
+    assert np.mean(voiced[EDGE:-EDGE]) <= 0.02  # noise is a tone for a moment, now and then
+
+
+def test_frames_that_are_not_valid_change_no_path():
+    samples = beside_noise(harmonics(glide(100, 400)), 3)
+    half = NUM_FRAMES // 2
+    cut = np.where(np.arange(NUM_SAMPLES) < half * HOP_LENGTH, samples, 0.0)
+    alone = track_pitch(jnp.asarray(cut[: half * HOP_LENGTH], jnp.float32), half, half)
+    padded = _tracked(jnp.asarray(cut, jnp.float32), NUM_FRAMES, half)
+    for expected, found in zip(alone, padded):
+        np.testing.assert_allclose(found[:half], expected, rtol=1e-5, atol=1e-5)
