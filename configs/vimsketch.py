@@ -40,7 +40,8 @@ def get_config() -> ml_collections.ConfigDict:
     config.model.feature_space = "final"  # or an encoder layer's number, "0" to "16"
     config.model.latent_dim = 64
     config.model.decoder = ml_collections.ConfigDict()
-    # or "original", "original-res", "original-res-plus", "improved", "light_improved"
+    # or "original", "original-res", "original-res-plus", "improved", "light_improved"; beyond the
+    # original "frame" and "steered", whose layers are drawn in a way of their own
     config.model.decoder.type = "original-plus"
     config.model.decoder.init = "he_uniform"  # or "kaiming_scaled", "fixed_std"
     config.model.decoder.dropout = 0.05  # in training; only the improved decoders have any
@@ -50,6 +51,8 @@ def get_config() -> ml_collections.ConfigDict:
     config.loss.spectral = 1.0
     config.loss.mel = 1.5
     config.loss.waveform = 1.0
+    config.loss.magnitude = 0.0  # of each sound alone, its phases left out
+    config.loss.gesture = 0.0  # steered: of the gesture head's curves
     config.loss.mask_silence = False  # ignore what follows the target's last audible frame
     config.loss.silence_threshold = 1e-4  # mean magnitude of a frame, or |sample|
 
@@ -62,6 +65,7 @@ def get_config() -> ml_collections.ConfigDict:
     config.beta.minimum = 0.0  # cyclical
     config.beta.maximum = 5e-5  # cyclical
     config.beta.cycle_steps = 4000  # cyclical
+    config.beta.free_bits = 0.0  # nats that each dimension has for nothing
     config.beta.proportion = 0.6  # cyclical: of a cycle spent rising
 
     config.optimizer = ml_collections.ConfigDict()  # AdamW
@@ -95,6 +99,13 @@ def get_config() -> ml_collections.ConfigDict:
 
     config.ema = ml_collections.ConfigDict()  # moving average of the weights
     config.ema.decay = 0.0  # 0: none; 0.999 averages over 1000 steps. Used to validate and generate
+
+    config.ema.warm_up = False  # begin with a short average: (1 + step) / (10 + step)
+
+    config.steering = ml_collections.ConfigDict()  # of what a steered model is told in training
+    config.steering.longest_filter_frames = 1  # median filter of a random odd length; 1: none
+    config.steering.curve_dropout = 0.0  # how likely each curve is left to the gesture head
+    config.steering.all_curves_dropout = 0.0  # how likely all are
 
     config.parallel = "jit"  # or "pmap": how a step is spread over devices; same results
     config.batch_norm = "global"  # or "per_device": each device normalises by its own examples

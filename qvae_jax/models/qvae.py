@@ -9,7 +9,7 @@ from flax import nnx
 
 from qvae_jax.audio.logmel import FrontEnd
 from qvae_jax.models import global_batch, initializers, layers
-from qvae_jax.models.decoders import DECODERS
+from qvae_jax.models.decoders import DECODERS, STEERED
 from qvae_jax.models.mobilenet import (
     HEADS,
     LAST_LAYER,
@@ -84,6 +84,11 @@ class QVAEConfig:
             if getattr(self.front_end, name) < 1:
                 value = getattr(self.front_end, name)
                 raise UserError(f"model.{name} is {value}: set it to at least 1.")
+
+    @property
+    def is_steered(self) -> bool:
+        """Whether the decoder is a gesture head and a renderer."""
+        return self.decoder_type == STEERED
 
     @property
     def last_layer(self) -> int:
@@ -172,13 +177,23 @@ class QVAE(nnx.Module):
         return self.mu_head(features), self.logvar_head(features)
 
     def decode(
-        self, z: jax.Array, *, train: bool = False, key: jax.Array | None = None
+        self,
+        z: jax.Array,
+        *,
+        train: bool = False,
+        key: jax.Array | None = None,
+        seeds: jax.Array | None = None,
     ) -> jax.Array:
         """Audio of latents: [batch, latent] -> [batch, 59049] in (-1, 1) at 22,050 Hz.
 
-        key draws the dropout, which only the improved decoders have, and only in training.
+        key draws the dropout, which only the improved decoders have, and only in training. seeds,
+        uint32 [batch, 2], are those of the noise that frame and steered decoders filter (see
+        noise.white); by default the same for all.
         """
-        return self.decoder(z, train=train, key=key)
+        if not self.decoder.uses_noise:
+            return self.decoder(z, train=train, key=key)
+        seeds = jnp.zeros((len(z), 2), jnp.uint32) if seeds is None else seeds
+        return self.decoder(z, seeds=seeds, train=train, key=key)
 
 
 def sample_latent(

@@ -135,7 +135,7 @@ def test_a_cached_trunk_trains_as_log_mels_do(data_set, fine_tuned_run, tmp_path
     workdir = small_run.trained(data_set, tmp_path / "run", encoder="fine_tuned", **changes)
     found, expected = small_run.measured(workdir)[0], small_run.measured(fine_tuned_run)[0]
     assert found.keys() == expected.keys() and found["step"] == expected["step"] == 1
-    for term in {*losses.TERMS, "total"}:
+    for term in {*losses.ORIGINAL, "kl", "total"}:
         assert found[term] == pytest.approx(expected[term], rel=1e-6, abs=1e-6), term
 
 
@@ -174,13 +174,13 @@ def test_every_step_and_both_splits_are_measured(fine_tuned_run):
     assert [entry["step"] for entry in train_steps] == [1, 2, 3, 4, 5, 6]
     assert [entry["epoch"] for entry in train_steps] == [1, 1, 2, 2, 3, 3]
     for entry in train_steps:
-        assert {*losses.TERMS, "total", "beta", "learning_rate", "gradient_norm"} <= entry.keys()
+        assert {*losses.ORIGINAL, "kl", "total", "beta", "learning_rate", "gradient_norm"} <= entry.keys()
     assert train_steps[0]["learning_rate"] == pytest.approx(8e-5, rel=1e-5)  # warming up
     assert train_steps[2]["learning_rate"] == pytest.approx(8e-4, rel=1e-5)
     for part in ("interpolation", "extrapolation"):
         found = [entry for entry in entries if entry["part"] == part]
         assert [(entry["step"], entry["epoch"]) for entry in found] == [(2, 1), (4, 2), (6, 3)]
-        assert all({*losses.TERMS, "total"} <= entry.keys() for entry in found)
+        assert all({*losses.ORIGINAL, "kl", "total"} <= entry.keys() for entry in found)
 
 
 def test_the_wait_for_data_is_measured(fine_tuned_run):
