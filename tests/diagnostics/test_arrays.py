@@ -172,7 +172,7 @@ def test_gradient_norms_are_those_of_the_arrays_of_each_part():
         ("logvar_head.kernel", "logvar_head"),
         ("decoder.stages.3.conv.kernel", "decoder.stages.3"),
         ("decoder.output.kernel", "decoder.output"),
-        ("decoder.stem.residual_blocks.0.conv1.kernel", "decoder.stem"),
+        ("decoder.stem.residual_blocks.0.conv1.kernel", "decoder.stem.residual_blocks.0"),
         ("decoder.spectrum2.kernel", "decoder.spectrum2"),
         ("renderer.blocks.3.norm.scale", "renderer.blocks.3"),
         ("gesture.kernel", "gesture"),
