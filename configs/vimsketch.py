@@ -38,6 +38,11 @@ def get_config() -> ml_collections.ConfigDict:
     config.model.hop_length = config_dict.placeholder(int)  # of the log-mel, samples at 32 kHz
     config.model.num_mels = config_dict.placeholder(int)
     config.model.feature_space = "final"  # or an encoder layer's number, "0" to "16"
+    # Before the heads, each dimension of the features less its mean and divided by its spread over
+    # the training inputs, both taken before the first step. The original does not: features of unit
+    # norm then give means of about 0.05 beside noise of 1, and hundreds of steps pass before sounds
+    # part. Not with training.encoder "from_scratch"
+    config.model.standardise_features = False
     config.model.latent_dim = 64
     config.model.decoder = ml_collections.ConfigDict()
     # or "original", "original-res", "original-res-plus", "improved", "light_improved"; beyond the

@@ -47,6 +47,7 @@ AS_BEFORE = {
     "model.encoder_classes": 527,
     "model.hop_length": 320,
     "model.num_mels": 128,
+    "model.standardise_features": False,
     "model.decoder.dropout": 0.05,
     "fine_tuning.frozen_batch_norm": "frozen",
     "training.accumulation_steps": 1,
@@ -188,6 +189,12 @@ def check(config: ml_collections.ConfigDict) -> None:
             "model.checkpoint and model.encoder_checkpoint are both set: a whole QVAE brings its "
             "own encoder, so leave one of them empty."
         )
+    if config.model.standardise_features and config.training.encoder == "from_scratch":
+        raise UserError(
+            "model.standardise_features is True and training.encoder 'from_scratch': the features' "
+            "mean and spread are taken before the first step, and an encoder that learns everything "
+            "moves away from them, so set model.standardise_features to False."
+        )
 
 
 def _check_loss(config: ml_collections.ConfigDict) -> None:
@@ -217,6 +224,7 @@ def model_config(config: ml_collections.ConfigDict) -> QVAEConfig:
     return QVAEConfig(
         **given,
         feature_space=str(config.model.feature_space),
+        standardise_features=config.model.standardise_features,
         latent_dim=config.model.latent_dim,
         decoder_type=config.model.decoder.type,
         decoder_init=config.model.decoder.init,

@@ -45,6 +45,12 @@ class Examples:
             "targets": _taken(self.targets, self.target_rows[indices]),
         }
 
+    def distinct_inputs(self, batch_size: int) -> Iterator[np.ndarray]:
+        """Every input once, however many pairs use it: float32 [batch_size or fewer, …] each."""
+        rows = np.unique(self.input_rows)
+        for first in range(0, len(rows), batch_size):
+            yield _taken(self.inputs, rows[first : first + batch_size])
+
 
 def _taken(array: np.ndarray, rows: np.ndarray) -> np.ndarray:
     """A float32 copy of some rows; the pages of a memory map that this touched are given back."""

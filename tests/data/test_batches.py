@@ -1,5 +1,6 @@
 """Batches: a pure function of (seed, step), fetched ahead without changing anything."""
 
+import dataclasses
 import pathlib
 import threading
 import time
@@ -36,6 +37,13 @@ def test_a_batch_joins_inputs_and_targets_by_their_rows(examples):
     np.testing.assert_array_equal(batch["targets"], [[-2, -2, -2], [-3, -3, -3]])
     assert batch["inputs"].dtype == batch["targets"].dtype == np.float32
     assert len(examples) == 7
+
+
+def test_every_input_comes_once_however_many_pairs_use_it(examples):
+    shared = dataclasses.replace(examples, input_rows=np.array([3, 1, 3, 3, 5, 1, 2]))
+    found = list(shared.distinct_inputs(3))
+    assert [batch[:, 0].tolist() for batch in found] == [[1, 2, 3], [5]]
+    assert all(batch.dtype == np.float32 for batch in found)
 
 
 @pytest.mark.skipif(not pathlib.Path("/proc").is_dir(), reason="looks into /proc")
