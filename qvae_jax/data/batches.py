@@ -27,6 +27,8 @@ class Examples:
         targets: audio [rows, 59049] at 22,050 Hz.
         input_rows: the row in `inputs` of each pair, int [pairs].
         target_rows: the row in `targets` of each pair, int [pairs].
+        gestures: of a steered decoder, each target's curves and length (recipes.GESTURE) [rows].
+        gesture_rows: the row in `gestures` of each pair, int [pairs].
     """
 
     pairs: tuple[Pair, ...]
@@ -34,21 +36,42 @@ class Examples:
     targets: np.ndarray
     input_rows: np.ndarray
     target_rows: np.ndarray
+    gestures: np.ndarray | None = None
+    gesture_rows: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.pairs)
 
     def batch(self, indices: np.ndarray) -> Batch:
-        """The examples at positions [batch]: "inputs" and "targets", float32 [batch, …] each."""
-        return {
-            "inputs": _taken(self.inputs, self.input_rows[indices]),
-            "targets": _taken(self.targets, self.target_rows[indices]),
+        """The examples at positions [batch]: "inputs" and "targets", float32 [batch, …] each.
+
+        With gestures, also "controls", float32 [batch, 243, 4], and "lengths", int32 [batch].
+        """
+        found = {
+            "inputs": _taken(self.inputs, self.input_rows[indices]).astype(np.float32, copy=False),
+            "targets": _taken(self.targets, self.target_rows[indices]).astype(
+                np.float32, copy=False
+            ),
         }
+        if self.gestures is not None:
+            gestures = _taken(self.gestures, self.gesture_rows[indices])
+            found["controls"] = np.ascontiguousarray(gestures["controls"])
+            found["lengths"] = np.ascontiguousarray(gestures["length"])
+        return found
+
+    def at(self, positions: np.ndarray) -> "Examples":
+        """The examples at these positions alone, in their order."""
+        rows = {
+            name: array[positions]
+            for name in ("input_rows", "target_rows", "gesture_rows")
+            if (array := getattr(self, name)) is not None
+        }
+        return dataclasses.replace(self, pairs=tuple(self.pairs[i] for i in positions), **rows)
 
 
 def _taken(array: np.ndarray, rows: np.ndarray) -> np.ndarray:
-    """A float32 copy of some rows; the pages of a memory map that this touched are given back."""
-    taken = array[rows].astype(np.float32)
+    """A copy of some rows; the pages of a memory map that this touched are given back."""
+    taken = array[rows]
     # Pages that stay mapped count as this process's memory, until that is the whole file.
     if isinstance(array.base, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
         array.base.madvise(mmap.MADV_DONTNEED)
@@ -73,8 +96,7 @@ def evaluation_batches(
 ) -> Iterator[Batch]:
     """All examples once, in order, in batches of one size, the last one padded.
 
-    Gives "inputs" and "targets" as Examples.batch does, and "valid", bool [rows], which is false
-    for padding. Only `rows` of each batch are read and given.
+    Gives what Examples.batch does, and "valid", bool [rows], which is false for padding. Only `rows` of each batch are read and given.
     """
     for start in range(0, len(examples), batch_size):
         indices = np.arange(start, start + batch_size)[rows]

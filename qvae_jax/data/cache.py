@@ -1,6 +1,7 @@
 """The prepared data set: what training reads, as plain arrays on disk.
 
     targets.npy    float32 [references, 59049]          audio at 22,050 Hz
+    gestures.npy   recipes.GESTURE [references]         its curves and length, for a steered decoder
     logmels.npy    float16 [imitations, mels, frames]   where the encoder learns
     maps.npy       float32 [imitations, mels, frames, channels]   where only its last layers learn
     features.npy   float32 [imitations, feature_dim]    where it is frozen
@@ -56,7 +57,7 @@ class Recipe:
     load: Callable[[pathlib.Path], np.ndarray]
     transform: Callable[[list[np.ndarray]], np.ndarray]
     row_shape: tuple[int, ...]
-    dtype: type
+    dtype: np.dtype | type
     parameters: dict
     batch_size: int = 1
 

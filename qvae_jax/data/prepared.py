@@ -74,6 +74,9 @@ def prepare(
     )
     references = {pair.reference: index.reference_path(pair) for pair in pairs}
     targets = cached(folder / "targets.npy", references, recipes.targets())
+    gestures = None
+    if needs_controls(model_config):
+        gestures = cached(folder / "gestures.npy", references, recipes.gestures())
     first_layer = _first_layer(config, model_config, layers)
     if is_frozen(config):
         name, recipe = "features", recipes.features(model_config, model_variables)
@@ -85,7 +88,7 @@ def prepare(
     imitations = {pair.imitation: index.imitation_path(pair) for pair in pairs}
     inputs = cached(path, imitations, recipe)
     _report(index, inputs, targets)
-    examples = {name: _examples(part, inputs, targets) for name, part in parts.items()}
+    examples = {name: _examples(part, inputs, targets, gestures) for name, part in parts.items()}
     left_out = inputs.bad | targets.bad
     if recorded is not None:
         recorded.require_all(examples)
@@ -98,6 +101,11 @@ def prepare(
 def is_frozen(config: ml_collections.ConfigDict) -> bool:
     """Whether training reads features instead of log-mels."""
     return config.training.encoder == "frozen"
+
+
+def needs_controls(model_config: QVAEConfig) -> bool:
+    """Whether training reads each target's control curves and length."""
+    return model_config.decoder_type == "steered"
 
 
 def _first_layer(
@@ -262,14 +270,23 @@ def _report_added(config: ml_collections.ConfigDict, recorded: SplitRecord, inde
         )
 
 
-def _examples(pairs: tuple[Pair, ...], inputs: CachedArray, targets: CachedArray) -> Examples:
+def _examples(
+    pairs: tuple[Pair, ...],
+    inputs: CachedArray,
+    targets: CachedArray,
+    gestures: CachedArray | None,
+) -> Examples:
     readable = tuple(
         pair for pair in pairs if pair.imitation in inputs.rows and pair.reference in targets.rows
     )
-    return Examples(
+    examples = Examples(
         pairs=readable,
         inputs=inputs.array,
         targets=targets.array,
         input_rows=np.array([inputs.rows[pair.imitation] for pair in readable], int),
         target_rows=np.array([targets.rows[pair.reference] for pair in readable], int),
     )
+    if gestures is None:
+        return examples
+    rows = np.array([gestures.rows[pair.reference] for pair in readable], int)
+    return dataclasses.replace(examples, gestures=gestures.array, gesture_rows=rows)

@@ -1,4 +1,4 @@
-"""How the rows of each prepared array are made: targets, log-mels, encoder maps and features."""
+"""How the rows of each prepared array are made: targets, their gestures, and encoder inputs."""
 
 import dataclasses
 import functools
@@ -9,6 +9,7 @@ from collections.abc import Callable
 import jax
 import numpy as np
 
+from qvae_jax.audio import controls
 from qvae_jax.audio.files import fit_length, read_audio
 from qvae_jax.audio.logmel import FrontEnd, log_mel
 from qvae_jax.data.cache import Recipe
@@ -20,6 +21,19 @@ from qvae_jax.models.variables import Variables
 
 ENCODER_BATCH_SIZE = 16
 
+# What a steered decoder is given of a target: its control curves (audio/controls.py), and its
+# length in samples at 22,050 Hz before it was padded.
+GESTURE = np.dtype(
+    [
+        (
+            "controls",
+            np.float32,
+            (controls.num_frames(decoders.NUM_SAMPLES), len(controls.NAMES)),
+        ),
+        ("length", np.int32),
+    ]
+)
+
 
 def targets() -> Recipe:
     """References as the decoder's targets: float32 [59049] at 22,050 Hz."""
@@ -30,6 +44,24 @@ def targets() -> Recipe:
         row_shape=(decoders.NUM_SAMPLES,),
         dtype=np.float32,
         parameters={"sample_rate_hz": decoders.SAMPLE_RATE_HZ},
+    )
+
+
+def gestures() -> Recipe:
+    """References' control curves and lengths, a GESTURE each; padding does not count."""
+    of_target = targets()
+    compute = jax.jit(controls.controls)
+
+    def gesture(waveform: np.ndarray) -> tuple[np.ndarray, int]:
+        length = min(len(waveform), decoders.NUM_SAMPLES)
+        return np.asarray(compute(fit_length(waveform, decoders.NUM_SAMPLES), length)), length
+
+    return Recipe(
+        load=of_target.load,
+        transform=lambda waveforms: np.array(list(map(gesture, waveforms)), GESTURE),
+        row_shape=(),
+        dtype=GESTURE,
+        parameters={**of_target.parameters, "controls_version": controls.VERSION},
     )
 
 

@@ -1,6 +1,5 @@
 """What a model makes of examples at z = μ, without learning from them: losses, and samples."""
 
-import dataclasses
 import pathlib
 from collections.abc import Iterator
 
@@ -101,12 +100,7 @@ def _first_samples(
     """Mean loss and audio [samples, 59049] of the first samples of a part."""
     count = min(setup.config.logging.num_samples, len(examples))
     audio, totals = [], []
-    few = dataclasses.replace(
-        examples,
-        pairs=examples.pairs[:count],
-        input_rows=examples.input_rows[:count],
-        target_rows=examples.target_rows[:count],
-    )
+    few = examples.at(np.arange(count))
     for metrics, generated, num_valid in _evaluate(setup, model_variables, few, step):
         audio.append(devices.get_rows(generated, setup.placement)[:num_valid])
         totals += [metrics["total"]] * num_valid

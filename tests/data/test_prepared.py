@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 import soundfile
 
+import qvae_jax.data.prepared
 import small_run
 from qvae_jax import configuration
 from qvae_jax.audio.files import read_audio
 from qvae_jax.audio.logmel import log_mel
-from qvae_jax.data import folds
+from qvae_jax.data import folds, recipes
 from qvae_jax.data.prepared import cache_folder, prepare
 from qvae_jax.models import variables
 from qvae_jax.models.qvae import QVAE
@@ -85,6 +86,23 @@ def test_the_parts_are_the_splits(own_data_set):
     trained = {pair.key for pair in result.parts["train"].pairs}
     assert {pair.key for pair in result.parts["interpolation"].pairs} == trained
     assert not trained & {pair.key for pair in result.parts["extrapolation"].pairs}
+
+
+def test_a_steered_decoder_gets_the_curves_and_lengths_of_its_targets(
+    own_data_set, reads, monkeypatch
+):
+    assert prepared(own_data_set).parts["train"].gestures is None
+    monkeypatch.setattr(qvae_jax.data.prepared, "needs_controls", lambda model_config: True)
+    result = prepared(own_data_set)
+    for part in result.parts.values():
+        batch = part.batch(np.arange(len(part)))
+        assert batch["controls"].shape == (len(part), 243, 4)
+        np.testing.assert_array_equal(batch["lengths"], 22_050)
+        loudness_db = batch["controls"][:, :, 0]
+        assert (loudness_db[:, 95:] == -80).all() and (loudness_db[:, :80].max(axis=1) > -20).all()
+    reads.clear()
+    assert prepared(own_data_set).parts["train"].gestures.dtype == recipes.GESTURE
+    assert reads == []
 
 
 TRUNK = {"data.cache_trunk": True, "fine_tuning.layers": (15, 16)}
