@@ -5,7 +5,7 @@ import mmap
 import queue
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import TypeVar
 
 import numpy as np
@@ -69,9 +69,57 @@ class Examples:
         return dataclasses.replace(self, pairs=tuple(self.pairs[i] for i in positions), **rows)
 
 
-def _taken(array: np.ndarray, rows: np.ndarray) -> np.ndarray:
+class JoinedRows:
+    """Rows of several arrays of one kind, numbered on from each to the next, left where they lie.
+
+    Attributes:
+        arrays: them; shape and dtype of their rows are the same.
+    """
+
+    def __init__(self, arrays: Sequence[np.ndarray]) -> None:
+        self.arrays = tuple(arrays)
+        self._firsts = np.cumsum([0, *map(len, self.arrays)])
+
+    def __len__(self) -> int:
+        return int(self._firsts[-1])
+
+    def __getitem__(self, rows: np.ndarray) -> np.ndarray:
+        """A copy of the rows of these numbers, int [n]."""
+        of_array = np.searchsorted(self._firsts, rows, side="right") - 1
+        first = self.arrays[0]
+        taken = np.empty((len(rows), *first.shape[1:]), first.dtype)
+        for number, array in enumerate(self.arrays):
+            own = of_array == number
+            if own.any():
+                taken[own] = _taken(array, rows[own] - self._firsts[number])
+        return taken
+
+
+def joined(parts: Sequence[Examples]) -> Examples:
+    """The examples of one part or several, one after the other."""
+    if len(parts) == 1:
+        return parts[0]
+    arrays: dict[str, JoinedRows | np.ndarray] = {}
+    for name, rows in (
+        ("inputs", "input_rows"),
+        ("targets", "target_rows"),
+        ("gestures", "gesture_rows"),
+    ):
+        found = [getattr(part, name) for part in parts]
+        if found[0] is not None:
+            firsts = np.cumsum([0, *map(len, found)])
+            arrays[name] = JoinedRows(found)
+            arrays[rows] = np.concatenate(
+                [getattr(part, rows) + first for part, first in zip(parts, firsts)]
+            )
+    return Examples(tuple(pair for part in parts for pair in part.pairs), **arrays)
+
+
+def _taken(array: np.ndarray | JoinedRows, rows: np.ndarray) -> np.ndarray:
     """A copy of some rows; the pages of a memory map that this touched are given back."""
     taken = array[rows]
+    if isinstance(array, JoinedRows):
+        return taken
     # Pages that stay mapped count as this process's memory, until that is the whole file.
     if isinstance(array.base, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
         array.base.madvise(mmap.MADV_DONTNEED)

@@ -10,8 +10,9 @@ import jax
 import numpy as np
 
 from qvae_jax.audio import controls
-from qvae_jax.audio.files import fit_length, read_audio
+from qvae_jax.audio.files import fit_length
 from qvae_jax.audio.logmel import FrontEnd, log_mel
+from qvae_jax.audio.windows import read_sound
 from qvae_jax.data.cache import Recipe
 from qvae_jax.data.loading import LOGMEL_DTYPE, load_logmel
 from qvae_jax.models import decoders, variables
@@ -148,7 +149,7 @@ def digest(parameters: dict) -> str:
 
 
 def _loader(sample_rate_hz: int, duration_s: float) -> Callable:
-    return functools.partial(read_audio, sample_rate_hz=sample_rate_hz, max_duration_s=duration_s)
+    return functools.partial(read_sound, sample_rate_hz=sample_rate_hz, max_duration_s=duration_s)
 
 
 def _stacked(waveforms: list[np.ndarray], num_samples: int) -> np.ndarray:

@@ -5,7 +5,8 @@ import pathlib
 
 import ml_collections
 
-from qvae_jax.data import health_report, prepared
+from qvae_jax.data import health_report
+from qvae_jax.data.parts import pairs_by_part
 from qvae_jax.modes.requests import DoctorRequest
 from qvae_jax.system import files, output_folders
 from qvae_jax.system.errors import UserError
@@ -39,7 +40,7 @@ def doctor(config: ml_collections.ConfigDict, request: DoctorRequest) -> dict:
         _require_outside(output_dir, folder)
         own = [REPORT_FILE] if _is_report(output_dir / REPORT_FILE) else []
         output_folders.require_free(output_dir, [REPORT_FILE], own)
-    split = functools.partial(prepared.pairs_by_part, config)
+    split = functools.partial(pairs_by_part, config)
     report = health_report.report_on(folder, config.data.input_duration_s, split)
     print(*health_report.lines_of(report), sep="\n")
     if request.output_dir is not None:

@@ -21,7 +21,7 @@ from qvae_jax.training.state import Progress
 from qvae_jax.training.step import StepOptions, make_train_step
 
 # The first of these parts that there is chooses the best checkpoint and stops the run early.
-MONITORED = ("interpolation", "extrapolation", "train")
+MONITORED = ("interpolation", "extrapolation", "library", "train")
 
 
 @dataclasses.dataclass(frozen=True)
