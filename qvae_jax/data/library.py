@@ -150,21 +150,21 @@ class Surveyed:
 
     def notes(self) -> list[str]:
         """What is left out of the library, in lines to print."""
-        directory = self.library.directory
-        reasons = list(self.left_out.values())
-        counts = {
-            f"{counted(reasons.count(SILENT), 'file')} of silence": reasons.count(SILENT),
-            f"{counted(reasons.count(TOO_SHORT), 'file')} {TOO_SHORT}": reasons.count(TOO_SHORT),
-            f"{counted(self.num_silent, 'silent window')} of other files": self.num_silent,
-            f"what lies behind the last window of {counted(self.num_longer, 'file')} "
-            "(data.windows_per_file)": self.num_longer,
-        }
-        lines = [f"left out of {directory}: {what}" for what, count in counts.items() if count]
-        return lines + [
-            f"left out {file}: {reason}"
-            for file, reason in self.left_out.items()
-            if reason not in (SILENT, TOO_SHORT)
-        ]
+        told = []
+        for reason, what in ((SILENT, "of silence"), (TOO_SHORT, TOO_SHORT)):
+            files = [file for file, why in self.left_out.items() if why == reason]
+            if files:
+                told.append(f"{counted(len(files), 'file')} {what} ({first_few(files)})")
+        if self.num_silent:
+            told.append(f"{counted(self.num_silent, 'silent window')} of other files")
+        if self.num_longer:
+            told.append(
+                f"what lies behind the last window of {counted(self.num_longer, 'file')} "
+                "(data.windows_per_file)"
+            )
+        lines = [f"left out of {self.library.directory}: {what}" for what in told]
+        unreadable = {f: why for f, why in self.left_out.items() if why not in (SILENT, TOO_SHORT)}
+        return lines + [f"left out {file}: {why}" for file, why in unreadable.items()]
 
 
 def survey_recipe(windows_per_file: int) -> Recipe:

@@ -201,3 +201,18 @@ def test_waiting_is_timed(monkeypatch):
         now_s += 8.0  # what is done with an item is no wait
     assert found == [(0, 0.0), (1, 0.0), (2, 0.5), (3, 0.0)]
     assert list(timed(iter(()))) == []
+
+
+def test_examples_of_several_folders_are_one(examples):
+    other = dataclasses.replace(examples.at(np.array([2, 5])), inputs=-examples.inputs)
+    both = batches.joined([examples, other])
+    assert len(both) == 9 and both.pairs == examples.pairs + other.pairs
+    order = np.array([8, 0, 7, 6])
+    batch = both.batch(order)
+    for name in ("inputs", "targets"):
+        apart = [part.batch(np.arange(len(part)))[name] for part in (examples, other)]
+        np.testing.assert_array_equal(batch[name], np.concatenate(apart)[order])
+    few = both.at(order).batch(np.arange(4))
+    np.testing.assert_array_equal(few["inputs"], batch["inputs"])
+    assert batches.joined([examples]) is examples
+    assert len(both.inputs) == 20 and batch["inputs"].dtype == np.float32
