@@ -62,11 +62,11 @@ def test_the_pairs_are_those_that_were_trained_on_whatever_was_added(recorded, c
 
 def test_windows_of_a_library_are_part_of_the_split(recorded, tmp_path):
     run = recorded()
+    pairs = run.pairs("train")
     sounds = sound_folder.write(tmp_path / "sounds", a=6.0, b=0.5)
     record = json.loads((run.folder / SPLIT_FILE).read_text("utf-8"))
     record["sounds"] = {"train": {"a.wav": [2]}, "library": {"b.flac": [1]}}
     (run.folder / SPLIT_FILE).write_text(json.dumps(record))
-    pairs = run.pairs("train")
     configuration.record(
         small_run.config(run.dataset_dir, **{"data.sounds_dir": str(sounds)}), run.folder
     )
