@@ -10,6 +10,11 @@ def get_config() -> ml_collections.ConfigDict:
 
     config.data = ml_collections.ConfigDict()
     config.data.dataset_dir = "data/vimsketch"  # holds references/ and vocal_imitations/
+    # A folder of sounds, without pairs or names, to learn from beside the pairs, or alone where
+    # dataset_dir is empty; cut into windows of 2.68 s that are heard, and to be made, themselves
+    config.data.sounds_dir = ""
+    config.data.windows_per_file = 8  # at most, 21 s: a long file must not outweigh the others
+    config.data.train_file_ratio = 0.9  # sounds_dir: share of files; the others are "library"
     config.data.synthesize = False  # first make a small synthetic data set in dataset_dir
     config.data.cache_dir = "data/cache"  # prepared arrays, a folder for each data set
     # Where the encoder's first layers do not learn, cache what they make of each log-mel instead of

@@ -15,6 +15,7 @@ from qvae_jax.audio.pitch import (
     track_pitch,
 )
 
+VERSION = 1  # of what the curves mean; when it is raised, prepared ones are computed again
 NAMES = ("loudness", "centroid", "pitch", "periodicity")
 LOUDNESS, CENTROID, PITCH, PERIODICITY = range(len(NAMES))
 

@@ -10,6 +10,8 @@ import jax
 import numpy as np
 
 from qvae_jax import losses
+from qvae_jax.audio.windows import Window
+from qvae_jax.data.catalogue import Catalogue
 from qvae_jax.data.index import Index, Pair
 from qvae_jax.data.prepared import input_audio, target_audio
 from qvae_jax.evaluation import baselines, metrics, report, statistics
@@ -25,10 +27,10 @@ SEED = 0  # of the resamples and of the baseline's phases
 
 
 class Example(NamedTuple):
-    """One imitation and the reference it imitates; key tells the sound."""
+    """One imitation and the reference it imitates, files or parts of them; key tells the sound."""
 
-    imitation: pathlib.Path
-    reference: pathlib.Path
+    imitation: pathlib.Path | Window
+    reference: pathlib.Path | Window
     key: str
 
 
@@ -39,7 +41,7 @@ class Measured(NamedTuple):
     embeddings: list[np.ndarray]
 
 
-def examples_of(index: Index, pairs: Sequence[Pair]) -> list[Example]:
+def examples_of(index: Index | Catalogue, pairs: Sequence[Pair]) -> list[Example]:
     """The files of some pairs of a data set."""
     return [
         Example(index.imitation_path(pair), index.reference_path(pair), pair.key) for pair in pairs

@@ -23,7 +23,7 @@ from qvae_jax.training.steering import Variation
 from qvae_jax.training.step import StepOptions, make_train_step
 
 # The first of these parts that there is chooses the best checkpoint and stops the run early.
-MONITORED = ("interpolation", "extrapolation", "train")
+MONITORED = ("interpolation", "extrapolation", "library", "train")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -152,7 +152,7 @@ def _batch_size(config, num_examples: int, placement: devices.Placement) -> int:
         raise UserError(
             f"a batch holds {counted(batch_size, 'example')} of "
             f"{counted(num_examples, 'training pair')}, too few for BatchNorm to train on: set "
-            "training.batch_size to 2 or more, or give more pairs."
+            "training.batch_size to 2 or more, or give more pairs or sounds."
         )
     num_parts = config.training.accumulation_steps
     devices.check_batch_size(batch_size, placement.mesh.size, num_parts)

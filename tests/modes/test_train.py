@@ -174,7 +174,14 @@ def test_every_step_and_both_splits_are_measured(fine_tuned_run):
     assert [entry["step"] for entry in train_steps] == [1, 2, 3, 4, 5, 6]
     assert [entry["epoch"] for entry in train_steps] == [1, 1, 2, 2, 3, 3]
     for entry in train_steps:
-        assert {*losses.ORIGINAL, "kl", "total", "beta", "learning_rate", "gradient_norm"} <= entry.keys()
+        assert {
+            *losses.ORIGINAL,
+            "kl",
+            "total",
+            "beta",
+            "learning_rate",
+            "gradient_norm",
+        } <= entry.keys()
     assert train_steps[0]["learning_rate"] == pytest.approx(8e-5, rel=1e-5)  # warming up
     assert train_steps[2]["learning_rate"] == pytest.approx(8e-4, rel=1e-5)
     for part in ("interpolation", "extrapolation"):
