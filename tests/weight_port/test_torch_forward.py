@@ -7,7 +7,7 @@ from filled import decoder_state_dict, golden_layout
 
 torch = pytest.importorskip("torch", reason="runs in torch")
 
-from weight_port import torch_forward
+from weight_port import names, torch_forward
 
 
 def tensors(arrays: dict) -> dict:
