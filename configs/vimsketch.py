@@ -107,6 +107,9 @@ def get_config() -> ml_collections.ConfigDict:
     config.training.steps_per_epoch = 0  # 0: one pass over the training pairs
     config.training.temperature = 1.0  # of the latent's noise; 0 trains on z = μ
 
+    # Noise on standardised features, as a share of their spread: sounds beside the heard one
+    config.training.feature_noise = 0.0
+
     config.ema = ml_collections.ConfigDict()  # moving average of the weights
     config.ema.decay = 0.0  # 0: none; 0.999 averages over 1000 steps. Used to validate and generate
 

@@ -57,6 +57,7 @@ AS_BEFORE = {
     "fine_tuning.frozen_batch_norm": "frozen",
     "training.accumulation_steps": 1,
     "training.dtype": "float32",
+    "training.feature_noise": 0.0,
     "ema.decay": 0.0,
     "ema.warm_up": False,
     "beta.free_bits": 0.0,
@@ -96,6 +97,7 @@ RANGES = {
     "training.num_epochs": (1, LARGEST),
     "training.steps_per_epoch": (0, LARGEST),
     "training.temperature": (0, LARGEST),
+    "training.feature_noise": (0, LARGEST),
     "training.seed": (0, LARGEST_SEED),
     "training.accumulation_steps": (1, LARGEST),
     "ema.decay": (0, 0.9999999),
@@ -196,6 +198,11 @@ def check(config: ml_collections.ConfigDict) -> None:
         raise UserError(
             "model.checkpoint and model.encoder_checkpoint are both set: a whole QVAE brings its "
             "own encoder, so leave one of them empty."
+        )
+    if config.training.feature_noise and not config.model.standardise_features:
+        raise UserError(
+            f"training.feature_noise is {config.training.feature_noise}, a share of the features' "
+            "spread, which only model.standardise_features=True keeps: set that, or no noise."
         )
     if config.model.standardise_features and config.training.encoder == "from_scratch":
         raise UserError(
