@@ -14,7 +14,6 @@ from qvae_jax.models.qvae import QVAE, sample_latent
 from qvae_jax.models.variables import Arrays, Variables
 from qvae_jax.training.step import Metrics
 
-
 FEATURE_NOISE = 1  # what its key is folded with, so that it is another than those split off
 
 
