@@ -63,7 +63,7 @@ def _controls(samples: jax.Array, num_samples: jax.Array) -> jax.Array:
     samples = jnp.where(jnp.arange(len(samples)) < num_samples, samples, 0.0)
     num_valid = jnp.maximum(1, -(-num_samples // HOP_LENGTH))
     valid = jnp.arange(count) < num_valid
-    loudness_db, centroid = _loudness_and_centroid(samples, count)
+    loudness_db, centroid = _loudness_and_centroid(samples)
     hz, likeness, voiced = track_pitch(samples, count, num_valid)
     voiced &= valid
     periodicity = _periodicity(likeness, voiced)
@@ -113,13 +113,24 @@ def loudness_weights(window_length: int, sample_rate_hz: int) -> np.ndarray:
     return (scale * sides * weighting).astype(np.float32)
 
 
-def _loudness_and_centroid(samples: jax.Array, count: int) -> tuple[jax.Array, jax.Array]:
+def loudness_power(samples: jax.Array) -> jax.Array:
+    """What the loudness curve is the decibels of, the floor's power aside: [..., n] -> [..., frames]."""
+    return _power(samples) @ loudness_weights(WINDOW_LENGTH, SAMPLE_RATE_HZ)
+
+
+def _power(samples: jax.Array) -> jax.Array:
+    """The power spectra of 46 ms around each frame's centre: [..., n] -> [..., frames, bins]."""
     before = WINDOW_LENGTH // 2 - HOP_LENGTH // 2
-    after = count * HOP_LENGTH + WINDOW_LENGTH - HOP_LENGTH - before - len(samples)
+    reach = num_frames(samples.shape[-1]) * HOP_LENGTH + WINDOW_LENGTH - HOP_LENGTH
+    edges = (before, reach - before - samples.shape[-1])
     window = stft.hann_window(WINDOW_LENGTH, periodic=True)
-    padded = jnp.pad(samples, (before, after))
-    spectrum = jnp.fft.rfft(stft.frame(padded, WINDOW_LENGTH, HOP_LENGTH, window))
-    power = stft.power(spectrum)
+    padded = jnp.pad(samples, [(0, 0)] * (samples.ndim - 1) + [edges])
+    return stft.power(jnp.fft.rfft(stft.frame(padded, WINDOW_LENGTH, HOP_LENGTH, window)))
+
+
+def _loudness_and_centroid(samples: jax.Array) -> tuple[jax.Array, jax.Array]:
+    window = stft.hann_window(WINDOW_LENGTH, periodic=True)
+    power = _power(samples)
     floor = 10 ** (LOUDNESS_FLOOR_DB / 10)
     weights = loudness_weights(WINDOW_LENGTH, SAMPLE_RATE_HZ)
     loudness_db = 10 * jnp.log10(power @ weights + floor)

@@ -25,41 +25,34 @@ LINEAR_UP_TO = 0.9  # of full scale; what is louder is bent towards 1
 
 
 class Parts(NamedTuple):
-    """Magnitudes [..., frames, bins] of the parts, the free one's phases, and what is left over."""
+    """Magnitudes [..., frames, bins] of the parts, the free one's phases."""
 
     free: jax.Array
     phase: jax.Array  # radians, of any number of turns
     noise: jax.Array
     excitation: jax.Array | None
-    rest: jax.Array  # [..., frames, num_rest]: numbers of a frame that are no spectrum
 
 
 class SpectralHead(nnx.Module):
     """LayerNorm and one linear layer to the magnitudes and phases of hop_length's bins."""
 
-    def __init__(
-        self, num_channels: int, hop_length: int, *, excited: bool = False, num_rest: int = 0, rng
-    ):
+    def __init__(self, num_channels: int, hop_length: int, *, excited: bool = False, rng):
         self.norm = LayerNorm(num_channels)
-        num_bins = inverse_stft.num_bins(hop_length)
-        self.sizes = (num_bins, num_bins, num_bins, num_bins if excited else 0, num_rest)
-        self.output = layers.Linear(
-            num_channels, sum(self.sizes), kernel_init=xavier_normal, rng=rng
-        )
+        num_outputs = (4 if excited else 3) * inverse_stft.num_bins(hop_length)
+        self.output = layers.Linear(num_channels, num_outputs, kernel_init=xavier_normal, rng=rng)
+        self.excited = excited
 
     def __call__(self, x: jax.Array) -> Parts:
         """[batch, frames, channels] -> the parts, float32 at least."""
         # Not in bfloat16, whatever the blocks are: its phases would be off by a degree or more.
         wide = x.astype(jnp.promote_types(x.dtype, jnp.float32))
         numbers = self.output(self.norm(wide))
-        ends = np.cumsum(self.sizes)[:-1]
-        free, phase, of_noise, excitation, rest = jnp.split(numbers, ends, axis=-1)
+        free, phase, of_noise, *excitation = jnp.split(numbers, 4 if self.excited else 3, axis=-1)
         return Parts(
             magnitude(free),
             phase,
             magnitude(of_noise + NOISE_AT_FIRST),
-            magnitude(excitation) if excitation.shape[-1] else None,
-            rest,
+            magnitude(excitation[0]) if self.excited else None,
         )
 
 
