@@ -243,8 +243,9 @@ def magnitude_distance(
     The mean over MAGNITUDE_WINDOWS of the spectral convergence and of mean |ln|P| − ln|T||, after
     Yamamoto et al. (2020); phases do not count. The convergence is ‖|T| − |P|‖_F / ‖|T|‖_F, or over
     ‖|P|‖_F where that is larger and then a constant, so that a sound that is far too loud does not
-    outweigh all the others. Logarithms are of magnitudes no less than MAGNITUDE_FLOOR_DB below the target's largest; after the target's end, where
-    lengths [batch] in samples tell it, as no less than AFTER_END_FLOOR_DB.
+    outweigh all the others. Logarithms are of magnitudes no less than MAGNITUDE_FLOOR_DB below the
+    target's largest; after the target's end, where lengths [batch] in samples tell it, than
+    AFTER_END_FLOOR_DB.
 
     prediction, target: audio [batch, samples] at 22,050 Hz.
     """
