@@ -21,7 +21,8 @@ from qvae_jax.models.initializers import xavier_normal
 
 LOUDEST = 6.0  # natural logarithm of a bin's magnitude; smoothly bounded there
 NOISE_AT_FIRST = -2.0  # likewise, added to what the channels say of noise
-LINEAR_UP_TO = 0.9  # of full scale; what is louder is bent towards 1
+LINEAR_UP_TO = 0.9  # of full scale; what is louder is bent towards LIMIT
+LIMIT = 1 - 2**-15  # the largest sample that 16 bits hold; towards 1, float32 would reach it
 
 
 class Parts(NamedTuple):
@@ -92,8 +93,8 @@ def _framed(samples: jax.Array, hop_length: int) -> jax.Array:
 
 
 def limited(samples: jax.Array) -> jax.Array:
-    """Samples as they are up to LINEAR_UP_TO, and bent into (-1, 1) beyond, with a smooth slope."""
-    rest = 1 - LINEAR_UP_TO
+    """Samples as they are up to LINEAR_UP_TO, and bent towards LIMIT beyond, with a smooth slope."""
+    rest = LIMIT - LINEAR_UP_TO
     beyond = jnp.maximum(jnp.abs(samples) - LINEAR_UP_TO, 0.0)
     bent = LINEAR_UP_TO + rest * jnp.tanh(beyond / rest)
     return jnp.where(beyond > 0, jnp.sign(samples) * bent, samples)
