@@ -21,7 +21,9 @@ from qvae_jax.models.initializers import xavier_normal
 
 LOUDEST = 6.0  # natural logarithm of a bin's magnitude; smoothly bounded there
 NOISE_AT_FIRST = -2.0  # likewise, added to what the channels say of noise
-LINEAR_UP_TO = 0.9  # of full scale; what is louder is bent towards 1
+FIRST_BIN = 2  # 45 Hz: the window makes of each bin also its neighbours, and none may be of 0 Hz
+LINEAR_UP_TO = 0.9  # of full scale; what is louder is bent towards LIMIT
+LIMIT = 1 - 2**-15  # the largest sample that 16 bits hold; towards 1, float32 would reach it
 
 
 class Parts(NamedTuple):
@@ -68,8 +70,8 @@ def spectrum(
 
     seeds [batch, 2] are those of noise.white; excitation is a sound of unit power that begins and
     ends inverse_stft.MARGIN hops beyond the frames, and so does the noise, so that the frames at
-    both ends are as full as others. Both results are [batch, frames, bins]; the first bin, of 0 Hz,
-    is silent.
+    both ends are as full as others. Both results are [batch, frames, bins]; what is below
+    FIRST_BIN is silent.
     """
     num_frames = parts.free.shape[-2] + 2 * inverse_stft.MARGIN
     white = _framed(noise.white(seeds, num_frames, hop_length), hop_length)
@@ -80,7 +82,7 @@ def spectrum(
         excited = _framed(excitation, hop_length)
         complex_frames += parts.excitation * excited
         power += jnp.square(parts.excitation) * stft.power(excited)
-    audible = np.arange(power.shape[-1]) > 0
+    audible = np.arange(power.shape[-1]) >= FIRST_BIN
     return complex_frames * audible, power * audible
 
 
@@ -92,8 +94,8 @@ def _framed(samples: jax.Array, hop_length: int) -> jax.Array:
 
 
 def limited(samples: jax.Array) -> jax.Array:
-    """Samples as they are up to LINEAR_UP_TO, and bent into (-1, 1) beyond, with a smooth slope."""
-    rest = 1 - LINEAR_UP_TO
+    """Samples as they are up to LINEAR_UP_TO, and bent towards LIMIT beyond, with a smooth slope."""
+    rest = LIMIT - LINEAR_UP_TO
     beyond = jnp.maximum(jnp.abs(samples) - LINEAR_UP_TO, 0.0)
     bent = LINEAR_UP_TO + rest * jnp.tanh(beyond / rest)
     return jnp.where(beyond > 0, jnp.sign(samples) * bent, samples)
