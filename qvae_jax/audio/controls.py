@@ -156,6 +156,13 @@ def _periodicity(likeness: jax.Array, voiced: jax.Array) -> jax.Array:
     )
 
 
+def likeness(periodicity: jax.Array) -> jax.Array:
+    """What periodicity was stretched from: how like its period a frame is, from 0 to below 1."""
+    above = 1 - (1 - periodicity) * (1 - VOICED_LIKENESS) / (1 - VOICED_PERIODICITY)
+    below = periodicity * VOICED_LIKENESS / VOICED_PERIODICITY
+    return jnp.minimum(jnp.where(periodicity > VOICED_PERIODICITY, above, below), 0.99)
+
+
 def _joined(note: jax.Array, voiced: jax.Array, rest: float) -> jax.Array:
     """Notes [frames], of which those of unvoiced frames lie on lines between the voiced ones."""
     places = jnp.arange(len(note))

@@ -64,30 +64,31 @@ def magnitude(logarithm: jax.Array) -> jax.Array:
 
 
 def spectrum(
-    parts: Parts, seeds: jax.Array, hop_length: int, excitation: jax.Array | None = None
+    parts: Parts, seeds: jax.Array, hop_length: int, excited: jax.Array | None = None
 ) -> tuple[jax.Array, jax.Array]:
     """The complex frames of all parts together, and their power without the chance of noise.
 
-    seeds [batch, 2] are those of noise.white; excitation is a sound of unit power that begins and
-    ends inverse_stft.MARGIN hops beyond the frames, and so does the noise, so that the frames at
-    both ends are as full as others. Both results are [batch, frames, bins]; what is below
-    FIRST_BIN is silent.
+    seeds [batch, 2] are those of noise.white, excited the complex frames of an excitation. Both
+    results are [batch, frames, bins]; what is below FIRST_BIN is silent.
     """
     num_frames = parts.free.shape[-2] + 2 * inverse_stft.MARGIN
-    white = _framed(noise.white(seeds, num_frames, hop_length), hop_length)
+    white = complex_frames_of(noise.white(seeds, num_frames, hop_length), hop_length)
     complex_frames = parts.free * jax.lax.complex(jnp.cos(parts.phase), jnp.sin(parts.phase))
     complex_frames += parts.noise * white
     power = jnp.square(parts.free) + jnp.square(parts.noise)
     if parts.excitation is not None:
-        excited = _framed(excitation, hop_length)
         complex_frames += parts.excitation * excited
         power += jnp.square(parts.excitation) * stft.power(excited)
     audible = np.arange(power.shape[-1]) >= FIRST_BIN
     return complex_frames * audible, power * audible
 
 
-def _framed(samples: jax.Array, hop_length: int) -> jax.Array:
-    """Complex frames of a sound, in which white noise of unit variance has unit power."""
+def complex_frames_of(samples: jax.Array, hop_length: int) -> jax.Array:
+    """Complex frames of a sound, in which white noise of unit variance has unit power.
+
+    The sound begins and ends inverse_stft.MARGIN hops beyond the frames, so that the frames at both
+    ends are as full as others: [batch, (frames + 2·MARGIN)·hop] -> [batch, frames, bins].
+    """
     window_length = inverse_stft.HOPS_PER_WINDOW * hop_length
     scale = np.float32((window_length * 3 / 8) ** -0.5)  # 3/8: the mean of a squared Hann window
     return jnp.fft.rfft(inverse_stft.framed(samples, hop_length)) * scale

@@ -11,14 +11,21 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from qvae_jax.audio import controls, inverse_stft
-from qvae_jax.audio.controls import LOUDNESS, PERIODICITY, PITCH
+from qvae_jax.audio import controls, inverse_stft, stft
+from qvae_jax.audio.controls import CENTROID, LOUDNESS, PERIODICITY, PITCH
 from qvae_jax.audio.excitation import harmonics, per_sample, voiced_share
 from qvae_jax.models import layers
 from qvae_jax.models.convnext import ConvNeXtBlock, LayerNorm
 from qvae_jax.models.frame_decoder import HOP_LENGTH, NUM_FRAMES, Trunk
 from qvae_jax.models.initializers import lecun_normal, xavier_normal
-from qvae_jax.models.spectral_head import SpectralHead, limited, spectrum
+from qvae_jax.models.spectral_head import (
+    FIRST_BIN,
+    Parts,
+    SpectralHead,
+    complex_frames_of,
+    limited,
+    spectrum,
+)
 
 SAMPLE_RATE_HZ = 22_050
 WIDTH = 256
@@ -34,6 +41,11 @@ PITCH_OCTAVES = (2.0, 4.0, 8.0)  # periods of the waves by which the renderer is
 # By how much a frame is made louder or softer where the frames' sum is not as loud as its curve:
 # those whose phases do not meet cancel each other. No more, so that no frame bursts.
 LARGEST_CORRECTION = 4.0
+PERIODIC_UP_TO_HZ = 2_500.0
+LARGEST_STRENGTH = 8.0
+STEEPEST = 2.0  # 12 dB an octave
+NEWTON_STEPS = 4
+LEAST_SLOPE = 0.02  # a spectrum of one tone cannot be tilted
 FLOOR_POWER = 10 ** (controls.LOUDNESS_FLOOR_DB / 10)
 SILENT_WITHIN_DB = 1e-3  # above the loudness curve's floor
 AUDIBLE_DB = 40.0  # below its loudest frame a sound's centroid and pitch count for nothing
@@ -64,7 +76,8 @@ class Gesture(nnx.Module):
 class Renderer(nnx.Module):
     """z [batch, latent] and curves [batch, frames, 4] -> sound [batch, frames·243] in (-1, 1).
 
-    The spectral head gives a frame its colour; how loud it is, the loudness curve says.
+    The spectral head gives a frame its colour. How loud it is, where its centroid lies and how
+    periodic it is, the curves say, as far as bounds allow: the head's spectrum is made so.
     """
 
     def __init__(self, latent_dim: int, *, width: float = 1.0, rng):
@@ -90,11 +103,13 @@ class Renderer(nnx.Module):
         x = self.input(described(curves).astype(z.dtype))
         for block in self.blocks:
             x = block(x, z, valid)
-        parts = self.output(x)
         excitation = harmonics(_with_margins(curves), HOP_LENGTH, SAMPLE_RATE_HZ)
-        complex_frames, power = spectrum(parts, seeds, HOP_LENGTH, excitation)
-        gain = _gain(curves[..., LOUDNESS], power)
-        sound = inverse_stft.inverse(complex_frames * gain[..., None], HOP_LENGTH, valid)
+        excited = complex_frames_of(excitation, HOP_LENGTH)
+        parts = _as_periodic(self.output(x), stft.power(excited), curves)
+        complex_frames, power = spectrum(parts, seeds, HOP_LENGTH, excited)
+        tilt = _tilt(curves[..., CENTROID], power)
+        gain = _gain(curves[..., LOUDNESS], power * jnp.square(tilt))
+        sound = inverse_stft.inverse(complex_frames * tilt * gain[..., None], HOP_LENGTH, valid)
         correction = _correction(curves[..., LOUDNESS], sound)
         if valid is not None:
             correction = held_beyond(correction[..., None], valid)[..., 0]
@@ -181,6 +196,49 @@ def _with_margins(curves: jax.Array) -> jax.Array:
     """Curves that go on, as they end, for as many frames as the spectrum's frames reach beyond."""
     edges = [(0, 0), (inverse_stft.MARGIN, inverse_stft.MARGIN), (0, 0)]
     return jnp.pad(curves, edges, mode="edge")
+
+
+def _as_periodic(parts: Parts, excited_power: jax.Array, curves: jax.Array) -> Parts:
+    """The parts with an excitation at least as strong as a voiced frame's periodicity asks for.
+
+    Of the power up to PERIODIC_UP_TO_HZ, where the pitch tracker listens, harmonics are then at
+    least the share that makes a frame so like its period. It is made stronger by at most
+    LARGEST_STRENGTH, and never weaker.
+    """
+    count = int(PERIODIC_UP_TO_HZ / SAMPLE_RATE_HZ * inverse_stft.HOPS_PER_WINDOW * HOP_LENGTH)
+    low = slice(FIRST_BIN, count)
+    in_harmonics = jnp.sum(jnp.square(parts.excitation[..., low]) * excited_power[..., low], -1)
+    others = jnp.square(parts.free[..., low]) + jnp.square(parts.noise[..., low])
+    share = controls.likeness(curves[..., PERIODICITY])
+    wanted = jnp.sum(others, -1) * share / (1 - share)
+    missing = jnp.sqrt(wanted / (in_harmonics + LEAST_POWER))
+    strength = jnp.clip(missing * voiced_share(curves), 1.0, LARGEST_STRENGTH)
+    return parts._replace(excitation=parts.excitation * strength[..., None])
+
+
+def _tilt(centroid: jax.Array, power: jax.Array) -> jax.Array:
+    """Factors [batch, frames, bins] by which frames of this power get the centroid of a curve.
+
+    They are (f / 1 kHz)^a with a found by Newton's method, within ±STEEPEST, for the logarithm of the
+    centroid: its slope by a is the covariance of f and ln f over the frame, over the mean of f. No
+    gradient goes through a: the head learns what it is given as it is tilted.
+    """
+    hz = np.arange(power.shape[-1]) * SAMPLE_RATE_HZ / (inverse_stft.HOPS_PER_WINDOW * HOP_LENGTH)
+    hz[:FIRST_BIN] = hz[FIRST_BIN]  # silent
+    octaves = np.log(hz / 1000).astype(np.float32)
+    magnitude = jnp.sqrt(jax.lax.stop_gradient(power))
+    wanted = jnp.log(controls.hertz(centroid))
+    moments = np.stack([np.ones_like(hz), hz, octaves, hz * octaves], -1).astype(np.float32)
+    steepness = jnp.zeros_like(wanted)
+    for _ in range(NEWTON_STEPS):
+        tilted = magnitude * jnp.exp(steepness[..., None] * octaves)
+        total, of_hz, of_octaves, of_both = jnp.moveaxis(tilted @ moments, -1, 0)
+        total = total + LEAST_POWER
+        mean_hz, mean_octaves = of_hz / total + LEAST_POWER, of_octaves / total
+        slope = (of_both / total - mean_hz * mean_octaves) / mean_hz
+        step = (wanted - jnp.log(mean_hz)) / jnp.maximum(slope, LEAST_SLOPE)
+        steepness = jnp.clip(steepness + step, -STEEPEST, STEEPEST)
+    return jnp.exp(jax.lax.stop_gradient(steepness)[..., None] * octaves)
 
 
 def _gain(loudness_db: jax.Array, power: jax.Array) -> jax.Array:
