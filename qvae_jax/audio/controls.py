@@ -1,17 +1,14 @@
 """The curves by which a voice steers a sound: loudness, centroid, pitch and periodicity."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
 from qvae_jax.audio import stft
-from qvae_jax.audio.pitch import (
-    HOP_LENGTH,
-    SAMPLE_RATE_HZ,
-    VOICED_LIKENESS,
-    track_pitch,
-)
+from qvae_jax.audio.pitch import HOP_LENGTH, SAMPLE_RATE_HZ, VOICED_LIKENESS, track_pitch
 
 NAMES = ("loudness", "centroid", "pitch", "periodicity")
 LOUDNESS, CENTROID, PITCH, PERIODICITY = range(len(NAMES))
@@ -95,6 +92,7 @@ def a_weighting(hz: np.ndarray) -> np.ndarray:
 
 
 def _loudness_and_centroid(samples: jax.Array, count: int) -> tuple[jax.Array, jax.Array]:
+    """dB and semitones of each of count frames, of one spectrum; controls says which."""
     before = WINDOW_LENGTH // 2 - HOP_LENGTH // 2
     after = count * HOP_LENGTH + WINDOW_LENGTH - HOP_LENGTH - before - len(samples)
     window = stft.hann_window(WINDOW_LENGTH, periodic=True)
@@ -108,15 +106,14 @@ def _loudness_and_centroid(samples: jax.Array, count: int) -> tuple[jax.Array, j
     scale = 2 / (WINDOW_LENGTH * np.sum(np.square(window)))
     weights = (scale * sides * np.square(a_weighting(hz))).astype(np.float32)
     floor = 10 ** (LOUDNESS_FLOOR_DB / 10)
-    loudness_db = 10 * jnp.log10(power @ weights + floor)
+    summed = functools.partial(jnp.matmul, precision=lax.Precision.HIGHEST)
+    loudness_db = 10 * jnp.log10(summed(power, weights) + floor)
     magnitude = jnp.sqrt(power)
     # The magnitude of a sine of full scale, spread over the bins of its main lobe, is the window's
     # sum.
     rest = 10 ** (LOUDNESS_FLOOR_DB / 20) * float(np.sum(window))
-    mean_hz = (magnitude @ hz.astype(np.float32) + rest * REST_CENTROID_HZ) / (
-        jnp.sum(magnitude, axis=-1) + rest
-    )
-    return loudness_db, semitones(mean_hz)
+    total_hz = summed(magnitude, hz.astype(np.float32)) + rest * REST_CENTROID_HZ
+    return loudness_db, semitones(total_hz / (jnp.sum(magnitude, axis=-1) + rest))
 
 
 def _periodicity(likeness: jax.Array, voiced: jax.Array) -> jax.Array:
