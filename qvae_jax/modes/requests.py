@@ -115,6 +115,11 @@ class EvaluateRequest:
         "encoder.",
         path=True,
     )
+    trimmed: bool = asked(
+        "Measure everything once more with references, imitations and outputs trimmed of silence "
+        "and at a peak of 0.7.",
+        False,
+    )
     output_dir: str | None = asked("Where to write; by default WORKDIR/evaluation.", path=True)
 
 

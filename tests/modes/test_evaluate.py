@@ -6,7 +6,7 @@ import shutil
 import numpy as np
 import pytest
 
-from qvae_jax.evaluation.report import MEASURES
+from qvae_jax.evaluation.report import ADHERENCE, AGAINST_REFERENCE, MEASURES
 from qvae_jax.models import stored, variables
 from qvae_jax.models.qvae import QVAEConfig, encoder_network
 from qvae_jax.modes import evaluate as mode
@@ -14,7 +14,15 @@ from qvae_jax.modes.evaluate import evaluate
 from qvae_jax.modes.requests import EvaluateRequest
 from qvae_jax.system.errors import UserError
 
-SYSTEMS = ["model", "silence", "mean spectrum", "nearest", "oracle"]
+SYSTEMS = [
+    "model",
+    "silence",
+    "mean spectrum",
+    "nearest",
+    "nearest with the imitation's loudness",
+    "imitation itself",
+    "oracle",
+]
 
 
 @pytest.fixture(scope="module")
@@ -71,17 +79,55 @@ def test_the_oracle_is_perfect_and_silence_is_not(interpolation):
     assert value(interpolation, "silence", "audio_loss") > 1
 
 
+def test_only_the_imitation_itself_follows_it_in_all(interpolation):
+    for name, measure in ADHERENCE.items():
+        best = 1 if measure.better > 0 else 0
+        assert value(interpolation, "imitation itself", name) == best, name
+        assert value(interpolation, "silence", name) != best, name
+    following = value(interpolation, "nearest with the imitation's loudness", "loudness_difference")
+    assert following < value(interpolation, "nearest", "loudness_difference")
+    # The data set's references are the very tones that its imitations are made of.
+    assert value(interpolation, "oracle", "pitch_difference") < 1
+    assert value(interpolation, "silence", "pitch_difference_pyin") == 12
+    assert value(interpolation, "silence", "chroma_difference") == 6
+
+
 def test_the_table_says_how_to_read_it(results, interpolation):
     text = (results / "interpolation.md").read_text("utf-8")
-    header, rule, *rows = [line for line in text.splitlines() if line.startswith("|")]
-    assert header == f"| measure | {' | '.join(SYSTEMS)} |" and rule.count("-:") == 5
+    lines = [line for line in text.splitlines() if line.startswith("|")]
+    header = f"| measure | {' | '.join(SYSTEMS)} |"
+    assert [place for place, line in enumerate(lines) if line == header] == [
+        0,
+        2 + len(AGAINST_REFERENCE),
+    ]
+    rows = [line for line in lines if line != header and not line.startswith("|-")]
     assert [row.split("|")[1].strip(" ↑↓") for row in rows] == [m.title for m in MEASURES.values()]
-    assert all(row.count("|") == header.count("|") for row in rows)
+    assert all(line.count("|") == header.count("|") for line in lines)
     assert "the model's own encoder, which the model listens with" in text
     assert "n = 3 outputs and 3 references" in text and "bootstrap" in text
     beaten = [MEASURES[name].title for name in interpolation["silence_beats_the_model"]]
-    assert f"A silent output beats the model in{': ' if beaten else ' none'}" in text
-    assert "; ".join(beaten) in text
+    said = f"**A silent output wins, with 95 % confidence: {'; '.join(beaten)}.**"
+    assert (said in text) == bool(beaten) == ("**A silent" in text)
+
+
+def test_everything_is_measured_once_more_trimmed(frozen_run, results, tmp_path, capsys):
+    request = EvaluateRequest(
+        str(frozen_run), from_split="interpolation", trimmed=True, output_dir=str(tmp_path)
+    )
+    evaluate(request)
+    names = [f"interpolation{how}.{kind}" for how in ("-trimmed", "") for kind in ("json", "md")]
+    assert sorted(path.name for path in tmp_path.iterdir()) == names
+    assert "3 pairs of interpolation measured, trimmed: " in capsys.readouterr().out
+    as_it_is, trimmed = (
+        json.loads((tmp_path / name).read_text("utf-8")) for name in (names[2], names[0])
+    )
+    assert as_it_is["systems"] == json.loads((results / names[2]).read_text("utf-8"))["systems"]
+    assert (as_it_is["trimmed"], trimmed["trimmed"]) == (False, True)
+    assert value(trimmed, "oracle", "audio_loss") == pytest.approx(0, abs=1e-4)
+    assert value(trimmed, "silence", "waveform") > 1.2 * value(as_it_is, "silence", "waveform")
+    text = (tmp_path / names[1]).read_text("utf-8")
+    assert text.startswith("# interpolation: 3 pairs, 3 references, trimmed\n")
+    assert "- Trimmed: " in text and "- Trimmed: " not in (tmp_path / names[3]).read_text("utf-8")
 
 
 def test_a_folder_of_pairs_and_an_independent_embedder(frozen_run, data_set, tmp_path):
