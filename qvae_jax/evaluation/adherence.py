@@ -21,11 +21,12 @@ UNVOICED_PITCH, UNVOICED_CHROMA = 12.0, 6.0  # semitones that a frame without pi
 OCTAVE = 12
 LEAST_FRAMES = controls.num_frames(NUM_SAMPLES)
 
-# Of pYIN. Its cost grows with the square of the number of pitches: a quarter of a semitone is
-# heard a twelfth as long as the library's tenth, and is wrong by an eighth at most.
+# Of pYIN. Its cost grows with the square of the number of pitches: a quarter of a semitone, which is
+# wrong by an eighth at most, costs a sixth of the library's tenth.
 LOWEST_HZ, HIGHEST_HZ = 60.0, 2_000.0
 PYIN_LENGTH = 2048  # samples
 PYIN_SEMITONES = 0.25
+PYIN_FRAMES = 2  # that share one judgement, made between them
 
 TRACKERS = ("", "_pyin")  # what ends the names of measures by our tracker and by pYIN
 
@@ -136,16 +137,17 @@ def _pyin(samples: np.ndarray, count: int) -> np.ndarray:
     # Imported here because it takes a second that nothing else should wait for.
     import librosa
 
-    before = PYIN_LENGTH // 2 - HOP_LENGTH // 2
-    after = (count - 1) * HOP_LENGTH + PYIN_LENGTH - before - len(samples)
+    hop = PYIN_FRAMES * HOP_LENGTH
+    before = PYIN_LENGTH // 2 - hop // 2
+    after = (-(-count // PYIN_FRAMES) - 1) * hop + PYIN_LENGTH - before - len(samples)
     hz, voiced, _ = librosa.pyin(
         np.pad(samples, (before, max(0, after))),
         fmin=LOWEST_HZ,
         fmax=HIGHEST_HZ,
         sr=SAMPLE_RATE_HZ,
         frame_length=PYIN_LENGTH,
-        hop_length=HOP_LENGTH,
+        hop_length=hop,
         resolution=PYIN_SEMITONES,
         center=False,
     )
-    return np.where(voiced, librosa.hz_to_midi(hz), np.nan)[:count]
+    return np.repeat(np.where(voiced, librosa.hz_to_midi(hz), np.nan), PYIN_FRAMES)[:count]

@@ -134,7 +134,7 @@ def silence_wins(
     for name, statistic in silence.items():
         measures = statistic.measure, model[name].measure
 
-        def advantage(places: np.ndarray, better=MEASURES[name].better, measures=measures) -> float:
+        def advantage(places: np.ndarray, better=MEASURES[name].better, measures=measures):
             of_silence, of_model = (measure(places) for measure in measures)
             return better * (of_silence - of_model)
 

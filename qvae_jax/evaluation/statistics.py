@@ -11,8 +11,10 @@ NUM_RESAMPLES = 1000
 NUM_GROUPS = 10
 
 
+CHUNK = 100  # of resamples at once, for memory
+
 # From the places of the examples that count, some of them more than once, to a number.
-Measure = Callable[[np.ndarray], float]
+Measure = Callable[[np.ndarray], float | np.ndarray]
 
 
 class Estimate(NamedTuple):
@@ -29,21 +31,21 @@ def of_mean(values: np.ndarray, seed: int = 0) -> Estimate:
 
 
 def mean(values: np.ndarray) -> Measure:
-    """The mean of the values [examples] that count."""
+    """The mean of the values [examples] that count; of places [resamples, n], of each resample."""
     values = np.asarray(values, np.float64)
-    return lambda places: values[places].mean()
+    return lambda places: values[places].mean(axis=-1)
 
 
 def pooled_mean(totals: np.ndarray, counts: np.ndarray) -> Measure:
     """The mean over the frames of all examples that count: NaN where they have none.
 
-    totals and counts, [examples], are of the frames of each.
+    totals and counts, [examples], are of the frames of each. Places are as those of mean.
     """
     totals, counts = np.asarray(totals, np.float64), np.asarray(counts)
 
-    def measure(places: np.ndarray) -> float:
-        count = counts[places].sum()
-        return totals[places].sum() / count if count else float("nan")
+    def measure(places: np.ndarray) -> np.ndarray:
+        count = counts[places].sum(axis=-1)
+        return np.where(count, totals[places].sum(axis=-1) / np.maximum(count, 1), np.nan)
 
     return measure
 
@@ -51,16 +53,19 @@ def pooled_mean(totals: np.ndarray, counts: np.ndarray) -> Measure:
 def of_resamples(measure: Measure, num_examples: int, seed: int = 0) -> Estimate:
     """A measure of examples, with the percentile bootstrap's interval over them.
 
-    Efron & Tibshirani (1993), chapter 13; 1000 resamples drawn from the seed. Those of which the
-    measure is not defined do not count.
+    measure takes many resamples at once, [resamples, examples]. Efron & Tibshirani (1993), chapter
+    13; 1000 resamples drawn from the seed. Those of which the measure is not defined do not count.
     """
     value = float(measure(np.arange(num_examples)))
     if num_examples < 2 or np.isnan(value):
         return Estimate(value, float("nan"), float("nan"))
     rng = np.random.default_rng(seed)
-    resamples = (rng.integers(num_examples, size=num_examples) for _ in range(NUM_RESAMPLES))
+    found = [
+        measure(rng.integers(num_examples, size=(CHUNK, num_examples)))
+        for _ in range(NUM_RESAMPLES // CHUNK)
+    ]
     tail = 50 * (1 - CONFIDENCE)
-    low, high = np.nanpercentile([measure(places) for places in resamples], [tail, 100 - tail])
+    low, high = np.nanpercentile(np.concatenate(found), [tail, 100 - tail])
     return Estimate(value, float(low), float(high))
 
 
