@@ -53,7 +53,6 @@ class Pooled(NamedTuple):
 
 def heard(samples: np.ndarray) -> Heard:
     """What is heard of a sound [samples] at 22,050 Hz."""
-    count = controls.num_frames(len(samples))
     curves = control_curves(samples)
     loudness_db, note = curves[:, controls.LOUDNESS], curves[:, controls.PITCH]
     voiced = curves[:, controls.PERIODICITY] > controls.VOICED_PERIODICITY
@@ -61,8 +60,7 @@ def heard(samples: np.ndarray) -> Heard:
         loudness_db=loudness_db,
         centroid=curves[:, controls.CENTROID],
         pitch=np.where(voiced, note, np.nan),
-        # pYIN finds a pitch in what is too soft to be heard, too.
-        pitch_pyin=np.where(loudness_db > AUDIBLE_DB, _pyin(samples, count), np.nan),
+        pitch_pyin=_pyin(samples, loudness_db > AUDIBLE_DB),
     )
 
 
@@ -132,16 +130,24 @@ def _continued(sound: Heard, count: int) -> Heard:
     )
 
 
-def _pyin(samples: np.ndarray, count: int) -> np.ndarray:
-    """Semitones by probabilistic YIN (Mauch & Dixon 2014), NaN where unvoiced: [count]."""
+def _pyin(samples: np.ndarray, audible: np.ndarray) -> np.ndarray:
+    """Semitones by probabilistic YIN (Mauch & Dixon 2014), NaN where unvoiced: [frames].
+
+    Only what is audible, [frames], is voiced: pYIN finds a pitch in what is too soft to be heard,
+    too. It is not asked for what lies beyond the last such frame, for it takes long.
+    """
+    found = np.full(len(audible), np.nan)
+    if not audible.any():
+        return found
     # Imported here because it takes a second that nothing else should wait for.
     import librosa
 
     hop = PYIN_FRAMES * HOP_LENGTH
     before = PYIN_LENGTH // 2 - hop // 2
-    after = (-(-count // PYIN_FRAMES) - 1) * hop + PYIN_LENGTH - before - len(samples)
+    num_judged = -(-(np.flatnonzero(audible)[-1] + 1) // PYIN_FRAMES)
+    until = (num_judged - 1) * hop + PYIN_LENGTH - before
     hz, voiced, _ = librosa.pyin(
-        np.pad(samples, (before, max(0, after))),
+        np.pad(fit_length(samples, until), (before, 0)),
         fmin=LOWEST_HZ,
         fmax=HIGHEST_HZ,
         sr=SAMPLE_RATE_HZ,
@@ -150,4 +156,6 @@ def _pyin(samples: np.ndarray, count: int) -> np.ndarray:
         resolution=PYIN_SEMITONES,
         center=False,
     )
-    return np.repeat(np.where(voiced, librosa.hz_to_midi(hz), np.nan), PYIN_FRAMES)[:count]
+    judged = np.repeat(np.where(voiced, librosa.hz_to_midi(hz), np.nan), PYIN_FRAMES)
+    found[: len(judged)] = judged[: len(found)]
+    return np.where(audible, found, np.nan)
