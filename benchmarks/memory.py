@@ -25,7 +25,7 @@ import numpy as np
 from benchmarks.stand_in import FULL_SIZE, write_stand_in
 from configs import vimsketch
 from qvae_jax import configuration
-from qvae_jax.data import prepared, recipes
+from qvae_jax.data import catalogue, recipes
 from qvae_jax.data.cache import cached_array
 from qvae_jax.data.vimsketch import IMITATIONS_FOLDER
 
@@ -124,7 +124,7 @@ def fill_with_noise(folder: pathlib.Path) -> None:
         return values / np.linalg.norm(values, axis=1, keepdims=True)
 
     recipe = dataclasses.replace(recipe, load=lambda path: np.zeros(1), transform=noise)
-    cache = prepared.cache_folder(config, folder / "stand_in", None)
+    cache = catalogue.cache_folder(config, folder / "stand_in", None)
     path = cache / f"features-{recipes.digest(recipe.parameters)}.npy"
     paths = sorted((folder / "stand_in" / IMITATIONS_FOLDER).iterdir())
     cached_array(path, {source.name: source for source in paths}, recipe)

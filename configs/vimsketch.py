@@ -10,6 +10,11 @@ def get_config() -> ml_collections.ConfigDict:
 
     config.data = ml_collections.ConfigDict()
     config.data.dataset_dir = "data/vimsketch"  # holds references/ and vocal_imitations/
+    # A folder of sounds, without pairs or names, to learn from beside the pairs, or alone where
+    # dataset_dir is empty; cut into windows of 2.68 s that are heard, and to be made, themselves
+    config.data.sounds_dir = ""
+    config.data.windows_per_file = 8  # at most, 21 s: a long file must not outweigh the others
+    config.data.train_file_ratio = 0.9  # sounds_dir: share of files; the others are "library"
     config.data.synthesize = False  # first make a small synthetic data set in dataset_dir
     config.data.cache_dir = "data/cache"  # prepared arrays, a folder for each data set
     # Where the encoder's first layers do not learn, cache what they make of each log-mel instead of
@@ -38,9 +43,15 @@ def get_config() -> ml_collections.ConfigDict:
     config.model.hop_length = config_dict.placeholder(int)  # of the log-mel, samples at 32 kHz
     config.model.num_mels = config_dict.placeholder(int)
     config.model.feature_space = "final"  # or an encoder layer's number, "0" to "16"
+    # Before the heads, each dimension of the features less its mean and divided by its spread over
+    # the training inputs, both taken before the first step. The original does not: features of unit
+    # norm then give means of about 0.05 beside noise of 1, and hundreds of steps pass before sounds
+    # part. Not with training.encoder "from_scratch"
+    config.model.standardise_features = False
     config.model.latent_dim = 64
     config.model.decoder = ml_collections.ConfigDict()
-    # or "original", "original-res", "original-res-plus", "improved", "light_improved"
+    # or "original", "original-res", "original-res-plus", "improved", "light_improved"; beyond the
+    # original "frame" and "steered", whose layers are drawn in a way of their own
     config.model.decoder.type = "original-plus"
     config.model.decoder.init = "he_uniform"  # or "kaiming_scaled", "fixed_std"
     config.model.decoder.dropout = 0.05  # in training; only the improved decoders have any
@@ -50,6 +61,8 @@ def get_config() -> ml_collections.ConfigDict:
     config.loss.spectral = 1.0
     config.loss.mel = 1.5
     config.loss.waveform = 1.0
+    config.loss.magnitude = 0.0  # of each sound alone, its phases left out
+    config.loss.gesture = 0.0  # steered: of the gesture head's curves
     config.loss.mask_silence = False  # ignore what follows the target's last audible frame
     config.loss.silence_threshold = 1e-4  # mean magnitude of a frame, or |sample|
 
@@ -62,6 +75,7 @@ def get_config() -> ml_collections.ConfigDict:
     config.beta.minimum = 0.0  # cyclical
     config.beta.maximum = 5e-5  # cyclical
     config.beta.cycle_steps = 4000  # cyclical
+    config.beta.free_bits = 0.0  # nats that each dimension has for nothing
     config.beta.proportion = 0.6  # cyclical: of a cycle spent rising
 
     config.optimizer = ml_collections.ConfigDict()  # AdamW
@@ -95,6 +109,13 @@ def get_config() -> ml_collections.ConfigDict:
 
     config.ema = ml_collections.ConfigDict()  # moving average of the weights
     config.ema.decay = 0.0  # 0: none; 0.999 averages over 1000 steps. Used to validate and generate
+
+    config.ema.warm_up = False  # begin with a short average: (1 + step) / (10 + step)
+
+    config.steering = ml_collections.ConfigDict()  # of what a steered model is told in training
+    config.steering.longest_filter_frames = 1  # median filter of a random odd length; 1: none
+    config.steering.curve_dropout = 0.0  # how likely each curve is left to the gesture head
+    config.steering.all_curves_dropout = 0.0  # how likely all are
 
     config.parallel = "jit"  # or "pmap": how a step is spread over devices; same results
     config.batch_norm = "global"  # or "per_device": each device normalises by its own examples

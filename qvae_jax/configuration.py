@@ -28,6 +28,8 @@ FIXED_IN_A_RUN = (
     "data.fold",
     "data.train_sound_ratio",
     "data.train_imitation_ratio",
+    "data.train_file_ratio",
+    "data.windows_per_file",
     "overfit.num_pairs",
     "training.encoder",
     "fine_tuning.layers",
@@ -41,17 +43,26 @@ AS_BEFORE = {
     "data.fold": 0,
     "data.folds_dir": "",
     "data.num_processes": 0,
+    "data.sounds_dir": "",
     "data.split": "seeded",
+    "data.train_file_ratio": 0.9,
+    "data.windows_per_file": 8,
     "model.encoder_head": "mlp",
     "model.encoder_strides": (2, 2, 2, 2),
     "model.encoder_classes": 527,
     "model.hop_length": 320,
     "model.num_mels": 128,
+    "model.standardise_features": False,
     "model.decoder.dropout": 0.05,
     "fine_tuning.frozen_batch_norm": "frozen",
     "training.accumulation_steps": 1,
     "training.dtype": "float32",
     "ema.decay": 0.0,
+    "ema.warm_up": False,
+    "beta.free_bits": 0.0,
+    "steering.longest_filter_frames": 1,
+    "steering.curve_dropout": 0.0,
+    "steering.all_curves_dropout": 0.0,
     "parallel": "jit",
     "batch_norm": "global",
     "logging.wandb": "",
@@ -71,6 +82,7 @@ ENCODER_SETTINGS = (
 FIXED_IN_A_RESET = ("model", "data.input_duration_s")
 PATHS = (
     "data.dataset_dir",
+    "data.sounds_dir",
     "data.cache_dir",
     "data.folds_dir",
     "model.encoder_checkpoint",
@@ -87,14 +99,20 @@ RANGES = {
     "training.seed": (0, LARGEST_SEED),
     "training.accumulation_steps": (1, LARGEST),
     "ema.decay": (0, 0.9999999),
+    "steering.longest_filter_frames": (1, 243),
+    "steering.curve_dropout": (0, 1),
+    "steering.all_curves_dropout": (0, 1),
     "data.input_duration_s": (0.1, 60),
     "data.split_seed": (0, LARGEST_SEED),
     "data.train_sound_ratio": (0, 1),
     "data.train_imitation_ratio": (0, 1),
+    "data.train_file_ratio": (0, 1),
+    "data.windows_per_file": (1, 1000),
     "data.fold": (0, LARGEST),
     "data.num_processes": (0, 64),
     "overfit.num_pairs": (0, LARGEST),
     **{f"loss.{name}": (0, LARGEST) for name in losses.WEIGHTED},
+    "beta.free_bits": (0, LARGEST),
     "beta.cycle_steps": (1, LARGEST),
     "beta.proportion": (1e-6, 1),
     "optimizer.learning_rate": (0, LARGEST),
@@ -179,6 +197,12 @@ def check(config: ml_collections.ConfigDict) -> None:
             "model.checkpoint and model.encoder_checkpoint are both set: a whole QVAE brings its "
             "own encoder, so leave one of them empty."
         )
+    if config.model.standardise_features and config.training.encoder == "from_scratch":
+        raise UserError(
+            "model.standardise_features is True and training.encoder 'from_scratch': the features' "
+            "mean and spread are taken before the first step, and an encoder that learns everything "
+            "moves away from them, so set model.standardise_features to False."
+        )
 
 
 def _check_loss(config: ml_collections.ConfigDict) -> None:
@@ -208,6 +232,7 @@ def model_config(config: ml_collections.ConfigDict) -> QVAEConfig:
     return QVAEConfig(
         **given,
         feature_space=str(config.model.feature_space),
+        standardise_features=config.model.standardise_features,
         latent_dim=config.model.latent_dim,
         decoder_type=config.model.decoder.type,
         decoder_init=config.model.decoder.init,

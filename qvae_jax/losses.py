@@ -21,6 +21,10 @@ MEL_WINDOWS = (1024, 2048)  # both among STFT_WINDOWS, so that their spectra are
 SAMPLE_RATE_HZ = 22_050
 NUM_MELS = 80
 LOG_FLOOR = 1e-7  # of magnitudes, mel energies and the norm the spectral term divides by
+MAGNITUDE_WINDOWS = (256, 512, 1024, 2048)  # samples, each with a hop of a quarter
+# Below a sound's largest magnitude: what is quieter counts as if it were as loud as this.
+MAGNITUDE_FLOOR_DB, AFTER_END_FLOOR_DB = -100.0, -80.0
+LOUD_ENOUGH = 1e-2  # a norm of magnitudes that no sound falls below, to divide by
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,6 +34,8 @@ class LossWeights:
     spectral: float = 1.0
     mel: float = 1.5
     waveform: float = 1.0
+    magnitude: float = 0.0
+    gesture: float = 0.0
     mask_silence: bool = False
     silence_threshold: float = 1e-4  # mean magnitude of a frame, or |sample|
 
@@ -60,9 +66,12 @@ TABLE = (
         digits=4,
         weight=LossWeights.waveform,
     ),
+    Term("magnitude", "magnitude loss", "before its weight", weight=LossWeights.magnitude),
+    Term("gesture", "gesture loss", "before its weight", weight=LossWeights.gesture),
     Term("kl", "KL divergence", "nats, mean over samples", unit="nats"),
 )
 TERMS = tuple(term.name for term in TABLE)
+ORIGINAL = ("spectral", "mel", "waveform")  # the original's terms, which share their spectra
 WEIGHTED = tuple(term.name for term in TABLE if term.weight is not None)
 
 
@@ -117,7 +126,12 @@ def kl_divergence(mu: jax.Array, logvar: jax.Array) -> jax.Array:
 
     Kingma & Welling (2014), appendix B.
     """
-    return -0.5 * jnp.sum(1.0 + logvar - jnp.square(mu) - jnp.exp(logvar), axis=-1)
+    return jnp.sum(kl_per_dimension(mu, logvar), axis=-1)
+
+
+def kl_per_dimension(mu: jax.Array, logvar: jax.Array) -> jax.Array:
+    """What each dimension adds to kl_divergence: [batch, latent] -> the same shape."""
+    return -0.5 * (1.0 + logvar - jnp.square(mu) - jnp.exp(logvar))
 
 
 def qvae_loss(
@@ -129,6 +143,8 @@ def qvae_loss(
     beta: jax.Array | float,
     weights: LossWeights = LossWeights(),
     valid: jax.Array | None = None,
+    lengths: jax.Array | None = None,
+    free_bits: float = 0.0,
     axis_name: str | None = None,
 ) -> tuple[jax.Array, dict[str, jax.Array]]:
     """Total loss and its unweighted terms, each a scalar.
@@ -142,11 +158,14 @@ def qvae_loss(
         weights: weights of the other terms and the silence mask.
         valid: bool [batch], false for rows that only fill up a batch of fixed size. They change
             nothing: the result is that of the valid rows alone.
+        lengths: of the targets before they were padded, int [batch]; see magnitude_distance.
+        free_bits: nats of the KL divergence that each dimension has for nothing, on the batch's
+            mean (Kingma et al., 2016); the term itself is reported whole.
         axis_name: where the batch is cut among devices, see global_batch. Every term is then the
             whole batch's.
 
     Returns:
-        The total, and the terms by name (TERMS) before weighting.
+        The total, and the terms by name (terms_of) before weighting.
     """
     if valid is not None:
         # Rows that are silent on both sides add nothing to any sum; the means need rescaling.
@@ -155,6 +174,44 @@ def qvae_loss(
     mean = lambda x: global_batch.mean(x, None, axis_name)
     share = 1.0 if valid is None else mean(valid.astype(jnp.float32))
     target = jax.lax.stop_gradient(target)
+    total, terms = 0.0, {}
+    if weights.magnitude:
+        distance = magnitude_distance(prediction, target, lengths)
+        terms["magnitude"] = mean(distance) / share
+        total += weights.magnitude * terms["magnitude"]
+    if set(ORIGINAL) <= set(terms_of(weights)):
+        of_original, original_terms = _original_terms(prediction, target, weights, share, axis_name)
+        total += of_original
+        terms |= original_terms
+    kl = kl_per_dimension(mu, logvar)
+    kl = kl if valid is None else jnp.where(valid[:, None], kl, 0.0)
+    over_batch = global_batch.mean(kl, (0,), axis_name) / share
+    terms["kl"] = jnp.sum(over_batch)
+    paid = jnp.sum(jnp.maximum(over_batch, free_bits)) if free_bits else terms["kl"]
+    return total + beta * paid, jax.lax.stop_gradient(terms)
+
+
+def terms_of(weights: LossWeights) -> tuple[str, ...]:
+    """The names of the terms that are computed, in the order of TABLE, the KL divergence the last.
+
+    The original's three go together, as they share their spectra; they are left out where none of
+    them weighs anything and another does. The others are computed where they weigh anything.
+    """
+    further = {name for name in WEIGHTED if name not in ORIGINAL and getattr(weights, name)}
+    original = not further or any(getattr(weights, name) for name in ORIGINAL)
+    chosen = further | {"kl"} | (set(ORIGINAL) if original else set())
+    return tuple(name for name in TERMS if name in chosen)
+
+
+def _original_terms(
+    prediction: jax.Array,
+    target: jax.Array,
+    weights: LossWeights,
+    share: jax.Array | float,
+    axis_name: str | None,
+) -> tuple[jax.Array, dict[str, jax.Array]]:
+    """The weighted sum of the original's terms of sounds, and these by name."""
+    mean = lambda x: global_batch.mean(x, None, axis_name)
     if platforms.samples_apart() and axis_name is None and not weights.mask_silence:
         of_logs, (log_magnitude, log_mel) = spectral_terms.mean_of_samples(
             functools.partial(_log_distances, weights=weights), prediction, target
@@ -174,13 +231,47 @@ def qvae_loss(
             "mel": mel_loss(predicted, wanted, share, axis_name),
         }
         spectra_total = weights.spectral * terms["spectral"] + weights.mel * terms["mel"]
-    kl = kl_divergence(mu, logvar)
-    terms |= {
-        "waveform": mean(_absolute(prediction - target)) / share,
-        "kl": mean(kl if valid is None else jnp.where(valid, kl, 0.0)) / share,
-    }
-    total = spectra_total + weights.waveform * terms["waveform"] + beta * terms["kl"]
-    return total, jax.lax.stop_gradient(terms)
+    terms["waveform"] = mean(_absolute(prediction - target)) / share
+    return spectra_total + weights.waveform * terms["waveform"], terms
+
+
+def magnitude_distance(
+    prediction: jax.Array, target: jax.Array, lengths: jax.Array | None = None
+) -> jax.Array:
+    """How far the magnitudes of sounds are from those of others, for each alone: [batch].
+
+    The mean over MAGNITUDE_WINDOWS of the spectral convergence ‖|T| − |P|‖_F / ‖|T|‖_F and of
+    mean |ln|P| − ln|T||, after Yamamoto et al. (2020), whose phases do not count. Magnitudes count
+    as no less than MAGNITUDE_FLOOR_DB below the target's largest; after the target's end, where
+    lengths [batch] in samples tell it, as no less than AFTER_END_FLOOR_DB.
+
+    prediction, target: audio [batch, samples] at 22,050 Hz.
+    """
+    if lengths is None:
+        lengths = jnp.full(len(target), target.shape[-1], jnp.int32)
+    if platforms.samples_apart():
+        return spectral_terms.of_each_sample(_magnitude_distance, prediction, (target, lengths))
+    distance = lambda p, of_target: _magnitude_distance(p, of_target)[0]
+    return jax.vmap(distance)(prediction, (target, lengths))
+
+
+def _magnitude_distance(
+    prediction: jax.Array, target_and_length: tuple[jax.Array, jax.Array]
+) -> tuple[jax.Array, None]:
+    """Of a single sound [samples]."""
+    target, length = target_and_length
+    total = 0.0
+    for window in MAGNITUDE_WINDOWS:
+        hop = window // 4
+        p, t = (stft.magnitude(stft.stft(x, window, hop)) for x in (prediction, target))
+        ended = jnp.arange(len(t)) * hop >= length + window // 2
+        floor_db = jnp.where(ended, AFTER_END_FLOOR_DB, MAGNITUDE_FLOOR_DB)[:, None]
+        floor = jnp.max(t) * 10 ** (floor_db / 20) + LOG_FLOOR
+        logarithms = jnp.log(jnp.maximum(p, floor)) - jnp.log(jnp.maximum(t, floor))
+        norm = stft.safe_sqrt(jnp.sum(jnp.square(t)))
+        distance = stft.safe_sqrt(jnp.sum(jnp.square(t - p)))
+        total += jnp.mean(_absolute(logarithms)) + distance / (norm + LOUD_ENOUGH)
+    return total / len(MAGNITUDE_WINDOWS), None
 
 
 def _log_distances(

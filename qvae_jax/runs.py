@@ -7,8 +7,11 @@ import pathlib
 import ml_collections
 
 from qvae_jax import configuration
-from qvae_jax.data import layouts, prepared, split_record
+from qvae_jax.data import layouts, split_record
+from qvae_jax.data.catalogue import Catalogue, dataset_folder, has_pairs
 from qvae_jax.data.index import Index, Pair
+from qvae_jax.data.library import read_library
+from qvae_jax.data.parts import pairs_by_part
 from qvae_jax.data.split_record import SplitRecord
 from qvae_jax.system.errors import UserError
 
@@ -49,7 +52,7 @@ class RunFolder:
     @property
     def dataset_dir(self) -> pathlib.Path:
         """The data set that the run learnt from, whether it still lies there or not."""
-        return prepared.dataset_folder(self.config, self.folder)
+        return dataset_folder(self.config, self.folder)
 
     @functools.cached_property
     def index(self) -> Index:
@@ -57,21 +60,33 @@ class RunFolder:
         return layouts.read_index(self.dataset_dir)
 
     @functools.cached_property
+    def catalogue(self) -> Catalogue:
+        """What the run learnt from: that data set, a sound library, or both."""
+        sounds_dir = self.config.data.sounds_dir
+        library = read_library(sounds_dir, outside=self.folder) if sounds_dir else None
+        return Catalogue(self.index if has_pairs(self.config) else None, library)
+
+    @functools.cached_property
     def split(self) -> SplitRecord:
         """The split that the run began with; worked out, and said so, where none is recorded."""
         recorded = split_record.recorded_split(self.folder)
         if recorded is not None:
             return recorded
-        parts = prepared.pairs_by_part(self.config, self.index)
-        return split_record.unrecorded_split(self.folder, parts)
+        if self.config.data.sounds_dir:
+            raise UserError(
+                f"{self.folder} learnt from a sound library, and only {SPLIT_FILE} says from which "
+                "files: restore it."
+            )
+        pairs = pairs_by_part(self.config, self.index)
+        return split_record.unrecorded_split(self.folder, pairs)
 
     @property
     def parts(self) -> list[str]:
-        """The parts of the split that hold any pair."""
-        return [part for part, names in self.split.parts.items() if names]
+        """The parts of the split that hold any pair, or window of a library."""
+        return self.split.names
 
     def pairs(self, part: str) -> tuple[Pair, ...]:
-        """The pairs of one part of the split, in its order.
+        """The pairs, and windows of a library, of one part of the split, in its order.
 
         Raises UserError where the split has no such part, and where a file of it is gone.
         """
@@ -79,7 +94,7 @@ class RunFolder:
             raise UserError(
                 f"The split of {self.folder} has no part {part!r}: it has {', '.join(self.parts)}."
             )
-        return self.split.pairs(part, self.index)
+        return self.split.rows(part, self.catalogue)
 
 
 def open_run(workdir: str | pathlib.Path) -> RunFolder:

@@ -11,8 +11,8 @@ import pytest
 
 import compiling
 import small_run
+from qvae_jax.audio import windows
 from qvae_jax.audio.files import read_audio
-from qvae_jax.data import loading, recipes
 from qvae_jax.system import progress
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -98,8 +98,7 @@ def reads(monkeypatch) -> list[str]:
         names.append(path.name)
         return read_audio(path, *arguments, **options)
 
-    for module in (recipes, loading):
-        monkeypatch.setattr(module, "read_audio", counted)
+    monkeypatch.setattr(windows, "read_audio", counted)
     return names
 
 

@@ -63,6 +63,15 @@ def test_two_models_to_start_from_are_one_too_many():
         configuration.check(changed(**{"model.checkpoint": "a", "model.encoder_checkpoint": "b"}))
 
 
+def test_features_that_move_are_not_standardised():
+    standardised = {"model.standardise_features": True}
+    for encoder in ("frozen", "fine_tuned"):
+        configuration.check(changed(**standardised, **{"training.encoder": encoder}))
+    refused = "model.standardise_features is True and training.encoder 'from_scratch'"
+    with pytest.raises(UserError, match=refused):
+        configuration.check(changed(**standardised, **{"training.encoder": "from_scratch"}))
+
+
 def test_folds_need_their_folder():
     with pytest.raises(UserError, match="data.split is 'folds', but data.folds_dir is empty"):
         configuration.check(changed(**{"data.split": "folds"}))
@@ -85,6 +94,7 @@ def test_a_model_configuration_takes_all_that_concerns_it():
             "model.encoder_strides": (2, 2, 2, 1),
             "model.hop_length": 160,
             "model.feature_space": "7",
+            "model.standardise_features": True,
             "model.latent_dim": 5,
             "model.decoder.width": 0.5,
             "model.decoder.init": "fixed_std",
@@ -94,6 +104,7 @@ def test_a_model_configuration_takes_all_that_concerns_it():
     found = configuration.model_config(config)
     assert (found.encoder_width, found.feature_space, found.latent_dim) == (0.4, "7", 5)
     assert (found.decoder_width, found.decoder_init) == (0.5, "fixed_std")
+    assert found.standardise_features
     assert found.encoder_strides == (2, 2, 2, 1) and found.encoder_head == "mlp"
     assert found.front_end == FrontEnd(duration_s=3.0, hop_length=160)
 

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import small_run
+import sound_folder
 from qvae_jax import configuration, runs
 from qvae_jax.runs import METRICS_FILE, SPLIT_FILE, open_run, read_metrics
 from qvae_jax.system.errors import UserError
@@ -57,6 +58,29 @@ def test_the_pairs_are_those_that_were_trained_on_whatever_was_added(recorded, c
     # Worked out anew, some of them would have changed places.
     (run.folder / SPLIT_FILE).unlink()
     assert {part: recorded().pairs(part) for part in PARTS} != before
+
+
+def test_windows_of_a_library_are_part_of_the_split(recorded, tmp_path):
+    run = recorded()
+    pairs = run.pairs("train")
+    sounds = sound_folder.write(tmp_path / "sounds", a=6.0, b=0.5)
+    record = json.loads((run.folder / SPLIT_FILE).read_text("utf-8"))
+    record["sounds"] = {"train": {"a.wav": [2]}, "library": {"b.flac": [1]}}
+    (run.folder / SPLIT_FILE).write_text(json.dumps(record))
+    configuration.record(
+        small_run.config(run.dataset_dir, **{"data.sounds_dir": str(sounds)}), run.folder
+    )
+    run = recorded()
+    assert run.parts == [*PARTS, "library"]
+    assert run.pairs("train")[:-1] == pairs and run.pairs("train")[-1].imitation == "a (2).wav"
+    (held_out,) = run.pairs("library")
+    assert run.catalogue.reference_path(held_out).path == sounds / "b.wav"
+    (sounds / "b.wav").unlink()
+    with pytest.raises(UserError, match="'b.flac' is no longer in library; restore the data set"):
+        recorded().pairs("library")
+    (run.folder / SPLIT_FILE).unlink()
+    with pytest.raises(UserError, match="learnt from a sound library, and only split.json says"):
+        recorded().pairs("train")
 
 
 @pytest.mark.parametrize("part", PARTS)

@@ -22,8 +22,10 @@ def convert(checkpoint_dir: pathlib.Path, output: pathlib.Path) -> int:
     """Writes a model folder, or a run's best checkpoint, as a PyTorch file.
 
     A QVAE becomes {"state_dict", "hyper_parameters"}, as in Lightning's files; an encoder becomes a
-    bare state dict, as in EfficientAT's. Returns the number of tensors. Raises UserError where
-    there is no model, or the output exists or cannot be written.
+    bare state dict, as in EfficientAT's. Where a model standardises its features, which the original
+    does not, its heads become those that give the same from the features as they are. Returns the
+    number of tensors. Raises UserError where there is no model, or the output exists or cannot be
+    written.
     """
     if output.exists():
         raise UserError(f"{output} already exists: remove it or name another file.")
@@ -75,7 +77,32 @@ def _load(directory: pathlib.Path) -> tuple[str, QVAEConfig, Variables]:
             f"{directory} has a decoder of width {config.decoder_width}, which the original cannot "
             "have: only models with model.decoder.width 1 can be converted back."
         )
+    if config.standardise_features:
+        arrays = folded_heads(arrays)
     return "qvae", config, arrays
+
+
+def folded_heads(arrays: Variables) -> Variables:
+    """The variables with heads for features that are not standardised, and no statistics of them.
+
+    ((x − mean) / spread) @ kernel + bias = x @ (kernel / spread) + (bias − mean @ (kernel / spread)),
+    in float64, then float32. The bias is that of the kernel as it was rounded, so that its rounding
+    counts for x − mean alone, and not for the mean, which may be many times as large.
+    """
+    mean, spread = (
+        np.asarray(arrays.batch_stats[f"standardise.{name}"], np.float64)
+        for name in ("mean", "spread")
+    )
+    heads = {}
+    for head in ("mu_head", "logvar_head"):
+        kernel, bias = (
+            np.asarray(arrays.params[f"{head}.{leaf}"], np.float64) for leaf in ("kernel", "bias")
+        )
+        kernel = (kernel / spread[:, None]).astype(np.float32)
+        heads[f"{head}.kernel"] = kernel
+        heads[f"{head}.bias"] = (bias - mean @ kernel.astype(np.float64)).astype(np.float32)
+    stats = {n: a for n, a in arrays.batch_stats.items() if not n.startswith("standardise.")}
+    return Variables(arrays.params | heads, stats)
 
 
 def _renamed(arrays: Variables, table: dict[str, str], transposed: dict[str, bool]) -> StateDict:

@@ -10,6 +10,7 @@ from jax import lax
 from qvae_jax.audio import stft
 from qvae_jax.audio.pitch import HOP_LENGTH, SAMPLE_RATE_HZ, VOICED_LIKENESS, track_pitch
 
+VERSION = 1  # of what the curves mean; when it is raised, prepared ones are computed again
 NAMES = ("loudness", "centroid", "pitch", "periodicity")
 LOUDNESS, CENTROID, PITCH, PERIODICITY = range(len(NAMES))
 
@@ -91,6 +92,22 @@ def a_weighting(hz: np.ndarray) -> np.ndarray:
     return factor * 10 ** (2.0 / 20)
 
 
+@functools.cache
+def loudness_weights(window_length: int, sample_rate_hz: int) -> np.ndarray:
+    """By what the power of a frame's bins, in all, is its A-weighted power: float32 [bins].
+
+    A power of 1 is that of a full-scale sine of 1 kHz. The frame has a periodic Hann window.
+    """
+    bins = np.arange(window_length // 2 + 1)
+    # Each bin but the first and the last stands for two. By Parseval's theorem their sum over this
+    # is a mean square, which is 1/2 for a sine of full scale.
+    sides = np.where((bins > 0) & (bins < window_length // 2), 2.0, 1.0)
+    squared_window = np.square(stft.hann_window(window_length, periodic=True), dtype=np.float64)
+    scale = 2 / (window_length * np.sum(squared_window))
+    weighting = np.square(a_weighting(bins * sample_rate_hz / window_length))
+    return (scale * sides * weighting).astype(np.float32)
+
+
 def _loudness_and_centroid(samples: jax.Array, count: int) -> tuple[jax.Array, jax.Array]:
     """dB and semitones of each of count frames, of one spectrum; controls says which."""
     before = WINDOW_LENGTH // 2 - HOP_LENGTH // 2
@@ -98,17 +115,13 @@ def _loudness_and_centroid(samples: jax.Array, count: int) -> tuple[jax.Array, j
     window = stft.hann_window(WINDOW_LENGTH, periodic=True)
     padded = jnp.pad(samples, (before, after))
     spectrum = jnp.fft.rfft(stft.frame(padded, WINDOW_LENGTH, HOP_LENGTH, window))
-    power = stft.power(spectrum)[:, 1:]  # without DC
-    hz = np.arange(1, WINDOW_LENGTH // 2 + 1) * SAMPLE_RATE_HZ / WINDOW_LENGTH
-    # Each bin but the last stands for two. By Parseval's theorem their sum over this is a mean
-    # square, which is 1/2 for a sine of full scale.
-    sides = np.where(np.arange(len(hz)) < len(hz) - 1, 2.0, 1.0)
-    scale = 2 / (WINDOW_LENGTH * np.sum(np.square(window)))
-    weights = (scale * sides * np.square(a_weighting(hz))).astype(np.float32)
+    power = stft.power(spectrum)
     floor = 10 ** (LOUDNESS_FLOOR_DB / 10)
+    weights = loudness_weights(WINDOW_LENGTH, SAMPLE_RATE_HZ)
     summed = functools.partial(jnp.matmul, precision=lax.Precision.HIGHEST)
     loudness_db = 10 * jnp.log10(summed(power, weights) + floor)
-    magnitude = jnp.sqrt(power)
+    magnitude = jnp.sqrt(power[:, 1:])  # without DC
+    hz = np.arange(1, WINDOW_LENGTH // 2 + 1) * SAMPLE_RATE_HZ / WINDOW_LENGTH
     # The magnitude of a sine of full scale, spread over the bins of its main lobe, is the window's
     # sum.
     rest = 10 ** (LOUDNESS_FLOOR_DB / 20) * float(np.sum(window))

@@ -88,6 +88,22 @@ def as_waveform(
     return samples
 
 
+def read_native(path: str | os.PathLike, max_duration_s: float) -> tuple[np.ndarray, int, bool]:
+    """A file's beginning as a mono waveform at its own rate, which depends on no resampler.
+
+    Gives float32 [samples], of max_duration_s at most; the rate in Hz; and whether the file goes
+    on behind them. Raises UserError, and warns, as read_audio does.
+    """
+    path = Path(path)
+    with opened(path) as source:
+        rate_hz = source.samplerate
+        num_wanted = min(source.frames, round(max_duration_s * rate_hz))
+        decoded = _read(source, num_wanted)
+        require_complete(path, source, len(decoded), num_wanted)
+        goes_on = num_wanted < source.frames
+    return as_waveform(decoded, rate_hz, rate_hz, path), rate_hz, goes_on
+
+
 @dataclasses.dataclass(frozen=True)
 class AudioFile:
     """An open audio file: what its header says, and its sound in blocks.

@@ -1,7 +1,9 @@
 """Parts of long audio files: how long a file is, where it is loudest, and that part of it."""
 
+import dataclasses
 import functools
 import os
+import pathlib
 
 import numpy as np
 
@@ -13,6 +15,52 @@ HOP_S = 0.1  # the grid of places at which a window may begin
 HOPS_PER_BLOCK = 100  # read at once, so that an hour needs no more memory than ten seconds
 # Decoders of lossy formats may give a few samples less than they promise.
 MISSING_SAMPLES = 4096
+
+
+@dataclasses.dataclass(frozen=True)
+class Window:
+    """A part of an audio file, as if it were cut out of it.
+
+    Attributes:
+        path: the file.
+        start_s: where in it the part begins.
+        duration_s: how long the part is; the file may end before.
+    """
+
+    path: pathlib.Path
+    start_s: float
+    duration_s: float
+
+    @property
+    def name(self) -> str:
+        """The file's name and where in it the part begins, to be shown."""
+        return f"{self.path.name} from {self.start_s:.2f} s"
+
+    def __str__(self) -> str:
+        return f"{self.path} from {self.start_s:.2f} s"
+
+
+Sound = pathlib.Path | Window  # what is read as one sound
+
+
+def file_of(sound: Sound) -> pathlib.Path:
+    """The file that a sound lies in."""
+    return sound.path if isinstance(sound, Window) else pathlib.Path(sound)
+
+
+def read_sound(
+    sound: Sound, sample_rate_hz: int, *, max_duration_s: float | None = None
+) -> np.ndarray:
+    """A file, or a part of one, as a mono waveform at the asked rate; see read_audio."""
+    if not isinstance(sound, Window):
+        return read_audio(sound, sample_rate_hz, max_duration_s=max_duration_s)
+    longest_s = sound.duration_s if max_duration_s is None else max_duration_s
+    return read_window(
+        sound.path,
+        sample_rate_hz,
+        start_s=sound.start_s,
+        window_s=min(sound.duration_s, longest_s),
+    )
 
 
 def duration_s(path: str | os.PathLike) -> float:

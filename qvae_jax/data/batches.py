@@ -5,7 +5,7 @@ import mmap
 import queue
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import TypeVar
 
 import numpy as np
@@ -27,6 +27,8 @@ class Examples:
         targets: audio [rows, 59049] at 22,050 Hz.
         input_rows: the row in `inputs` of each pair, int [pairs].
         target_rows: the row in `targets` of each pair, int [pairs].
+        gestures: of a steered decoder, each target's curves and length (recipes.GESTURE) [rows].
+        gesture_rows: the row in `gestures` of each pair, int [pairs].
     """
 
     pairs: tuple[Pair, ...]
@@ -34,21 +36,96 @@ class Examples:
     targets: np.ndarray
     input_rows: np.ndarray
     target_rows: np.ndarray
+    gestures: np.ndarray | None = None
+    gesture_rows: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.pairs)
 
     def batch(self, indices: np.ndarray) -> Batch:
-        """The examples at positions [batch]: "inputs" and "targets", float32 [batch, …] each."""
-        return {
-            "inputs": _taken(self.inputs, self.input_rows[indices]),
-            "targets": _taken(self.targets, self.target_rows[indices]),
+        """The examples at positions [batch]: "inputs" and "targets", float32 [batch, …] each.
+
+        With gestures, also "controls", float32 [batch, 243, 4], and "lengths", int32 [batch].
+        """
+        found = {
+            "inputs": _taken(self.inputs, self.input_rows[indices]).astype(np.float32, copy=False),
+            "targets": _taken(self.targets, self.target_rows[indices]).astype(
+                np.float32, copy=False
+            ),
         }
+        if self.gestures is not None:
+            gestures = _taken(self.gestures, self.gesture_rows[indices])
+            found["controls"] = np.ascontiguousarray(gestures["controls"])
+            found["lengths"] = np.ascontiguousarray(gestures["length"])
+        return found
+
+    def at(self, positions: np.ndarray) -> "Examples":
+        """The examples at these positions alone, in their order."""
+        rows = {
+            name: array[positions]
+            for name in ("input_rows", "target_rows", "gesture_rows")
+            if (array := getattr(self, name)) is not None
+        }
+        return dataclasses.replace(self, pairs=tuple(self.pairs[i] for i in positions), **rows)
+
+    def distinct_inputs(self, batch_size: int) -> Iterator[np.ndarray]:
+        """Every input once, however many pairs use it: float32 [batch_size or fewer, …] each."""
+        rows = np.unique(self.input_rows)
+        for first in range(0, len(rows), batch_size):
+            yield _taken(self.inputs, rows[first : first + batch_size])
 
 
-def _taken(array: np.ndarray, rows: np.ndarray) -> np.ndarray:
-    """A float32 copy of some rows; the pages of a memory map that this touched are given back."""
-    taken = array[rows].astype(np.float32)
+class JoinedRows:
+    """Rows of several arrays of one kind, numbered on from each to the next, left where they lie.
+
+    Attributes:
+        arrays: them; shape and dtype of their rows are the same.
+    """
+
+    def __init__(self, arrays: Sequence[np.ndarray]) -> None:
+        self.arrays = tuple(arrays)
+        self._firsts = np.cumsum([0, *map(len, self.arrays)])
+
+    def __len__(self) -> int:
+        return int(self._firsts[-1])
+
+    def __getitem__(self, rows: np.ndarray) -> np.ndarray:
+        """A copy of the rows of these numbers, int [n]."""
+        of_array = np.searchsorted(self._firsts, rows, side="right") - 1
+        first = self.arrays[0]
+        taken = np.empty((len(rows), *first.shape[1:]), first.dtype)
+        for number, array in enumerate(self.arrays):
+            own = of_array == number
+            if own.any():
+                taken[own] = _taken(array, rows[own] - self._firsts[number])
+        return taken
+
+
+def joined(parts: Sequence[Examples]) -> Examples:
+    """The examples of one part or several, one after the other."""
+    if len(parts) == 1:
+        return parts[0]
+    arrays: dict[str, JoinedRows | np.ndarray] = {}
+    for name, rows in (
+        ("inputs", "input_rows"),
+        ("targets", "target_rows"),
+        ("gestures", "gesture_rows"),
+    ):
+        found = [getattr(part, name) for part in parts]
+        if found[0] is not None:
+            firsts = np.cumsum([0, *map(len, found)])
+            arrays[name] = JoinedRows(found)
+            arrays[rows] = np.concatenate(
+                [getattr(part, rows) + first for part, first in zip(parts, firsts)]
+            )
+    return Examples(tuple(pair for part in parts for pair in part.pairs), **arrays)
+
+
+def _taken(array: np.ndarray | JoinedRows, rows: np.ndarray) -> np.ndarray:
+    """A copy of some rows; the pages of a memory map that this touched are given back."""
+    taken = array[rows]
+    if isinstance(array, JoinedRows):
+        return taken
     # Pages that stay mapped count as this process's memory, until that is the whole file.
     if isinstance(array.base, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
         array.base.madvise(mmap.MADV_DONTNEED)
@@ -73,8 +150,7 @@ def evaluation_batches(
 ) -> Iterator[Batch]:
     """All examples once, in order, in batches of one size, the last one padded.
 
-    Gives "inputs" and "targets" as Examples.batch does, and "valid", bool [rows], which is false
-    for padding. Only `rows` of each batch are read and given.
+    Gives what Examples.batch does, and "valid", bool [rows], which is false for padding. Only `rows` of each batch are read and given.
     """
     for start in range(0, len(examples), batch_size):
         indices = np.arange(start, start + batch_size)[rows]

@@ -1,6 +1,7 @@
 """The prepared data set: what training reads, as plain arrays on disk.
 
     targets.npy    float32 [references, 59049]          audio at 22,050 Hz
+    gestures.npy   recipes.GESTURE [references]         its curves and length, for a steered decoder
     logmels.npy    float16 [imitations, mels, frames]   where the encoder learns
     maps.npy       float32 [imitations, mels, frames, channels]   where only its last layers learn
     features.npy   float32 [imitations, feature_dim]    where it is frozen
@@ -25,6 +26,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
 
+from qvae_jax.audio.windows import Sound, file_of
 from qvae_jax.data import reading
 from qvae_jax.data.names import matching_name
 from qvae_jax.system import files, locks
@@ -44,7 +46,7 @@ class Recipe:
     """How the rows of one array are made from audio files.
 
     Attributes:
-        load: makes of one file what does not depend on others, such as its waveform, or raises
+        load: makes of one sound what does not depend on others, such as its waveform, or raises
             UserError. It is sent to other processes, so it must pickle.
         transform: turns up to batch_size results of load into rows [files, *row_shape].
         row_shape: the shape of a row.
@@ -53,10 +55,10 @@ class Recipe:
         batch_size: how many files transform takes at once.
     """
 
-    load: Callable[[pathlib.Path], np.ndarray]
+    load: Callable[[Sound], np.ndarray]
     transform: Callable[[list[np.ndarray]], np.ndarray]
     row_shape: tuple[int, ...]
-    dtype: type
+    dtype: np.dtype | type
     parameters: dict
     batch_size: int = 1
 
@@ -83,7 +85,7 @@ class CachedArray:
 
 def cached_array(
     path: pathlib.Path,
-    sources: Mapping[str, pathlib.Path],
+    sources: Mapping[str, Sound],
     recipe: Recipe,
     *,
     stop_on_bad_file: bool = True,
@@ -93,7 +95,8 @@ def cached_array(
 
     Args:
         path: the .npy file; its manifest lies beside it.
-        sources: audio files, by the names that the rows are to have, which all count as different.
+        sources: files or parts of files, by the names that the rows are to have, which all count
+            as different. A name always means the same part of its file.
         recipe: how a row is made.
         stop_on_bad_file: whether a file that cannot be read ends this, the rows before it kept, or
             is left out and listed in `bad`.
@@ -130,6 +133,15 @@ def cached_array(
     rows = {given[name]: finished[name][0] for name in wanted if name in finished}
     bad = {given[name]: reason for name, reason in bad.items()}
     return CachedArray(np.load(path, mmap_mode="r"), rows, bad)
+
+
+def bytes_to_add(path: pathlib.Path, sources: Mapping[str, Sound], recipe: Recipe) -> int:
+    """How many bytes cached_array, given the same, would add to the disk for its rows."""
+    finished = _finished_rows(path, recipe)
+    wanted = {matching_name(name): _fingerprint(source) for name, source in sources.items()}
+    num_rows = 1 + max(_places(wanted, finished).values(), default=-1)
+    num_held = len(np.load(path, mmap_mode="r")) if finished else 0
+    return max(0, num_rows - num_held) * recipe.row_bytes
 
 
 def _places(wanted: dict[str, list[int]], finished: Rows) -> dict[str, int]:
@@ -243,12 +255,12 @@ def _locked(folder: pathlib.Path) -> Iterator[None]:
         yield
 
 
-def _fingerprint(source: pathlib.Path) -> list[int]:
+def _fingerprint(source: Sound) -> list[int]:
     try:
-        status = source.stat()
+        status = file_of(source).stat()
     except OSError as error:
         raise UserError(
-            f"The audio file {source} cannot be found ({error.strerror}): restore it."
+            f"The audio file {file_of(source)} cannot be found ({error.strerror}): restore it."
         ) from error
     return [status.st_size, status.st_mtime_ns]
 

@@ -4,13 +4,20 @@ import collections
 import dataclasses
 import os
 import pathlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import numpy as np
 
 from qvae_jax.data.examine import Examination, examine_all
 from qvae_jax.data.index import Index
-from qvae_jax.data.problems import PROBLEMS, duplicate_groups, find_problems
+from qvae_jax.data.library import PART, WINDOW_S, Library, read_library
+from qvae_jax.data.problems import (
+    LIBRARY_PROBLEMS,
+    PROBLEMS,
+    duplicate_groups,
+    find_library_problems,
+    find_problems,
+)
 from qvae_jax.data.vimsketch import (
     IMITATIONS_FOLDER,
     REFERENCES_FOLDER,
@@ -47,17 +54,43 @@ def report_on(
     """
     folder = pathlib.Path(dataset_dir)
     contents = read_contents(folder)
-    examined = _examined(folder, contents)
+    examined = _examined(folder, _paths(contents))
     found = find_problems(contents, examined)
+    verdict, parts = _verdict(folder, found, require_split), parts_of(examined, input_duration_s)
+    return _report(folder, verdict, PROBLEMS, found, parts, examined)
+
+
+def report_on_library(sounds_dir: str | os.PathLike, windows_per_file: int) -> dict:
+    """The same report of a sound library: every file read to its end, nothing changed.
+
+    Its one part is "library", and its files are named by their paths in the folder. Raises
+    UserError where the folder is missing or holds no sound.
+    """
+    library = read_library(sounds_dir)
+    examined = _examined(library.directory, library.files)
+    found = find_library_problems(library, examined)
+    verdict = _library_verdict(library, found)
+    parts = {PART: _part(examined.values(), windows_per_file * WINDOW_S)}
+    return _report(library.directory, verdict, LIBRARY_PROBLEMS, found, parts, examined)
+
+
+def _report(
+    folder: pathlib.Path,
+    verdict: str,
+    problems: Mapping[str, tuple[str, str]],
+    found: Mapping[str, list[str]],
+    parts: Mapping[str, dict],
+    examined: Mapping[str, Examination],
+) -> dict:
     return {
         "dataset_dir": str(folder),
-        "verdict": _verdict(folder, found, require_split),
+        "verdict": verdict,
         "problems": {
             problem: {"meaning": meaning, "consequence": consequence, "files": found[problem]}
-            for problem, (meaning, consequence) in PROBLEMS.items()
+            for problem, (meaning, consequence) in problems.items()
         },
         "duplicates": duplicate_groups(examined),
-        "parts": parts_of(examined, input_duration_s),
+        "parts": parts,
         "files": {path: dataclasses.asdict(each) for path, each in examined.items()},
     }
 
@@ -70,29 +103,31 @@ def parts_of(examined: Mapping[str, Examination], input_duration_s: float) -> di
         input_duration_s: how much of an imitation the encoder hears.
     """
     target_s = decoders.NUM_SAMPLES / decoders.SAMPLE_RATE_HZ
-    parts = {}
-    for folder, limit_s in ((REFERENCES_FOLDER, target_s), (IMITATIONS_FOLDER, input_duration_s)):
-        readable = [
-            each
-            for path, each in examined.items()
-            if path.startswith(f"{folder}/") and each.fault is None
-        ]
-        durations_s = np.array([each.duration_s for each in readable])
-        percentiles_s = np.percentile(durations_s, PERCENTILES) if readable else []
-        parts[folder] = {
-            "num_files": len(readable),
-            "total_duration_s": float(durations_s.sum()),
-            "duration_percentiles_s": {
-                str(percent): float(value)
-                for percent, value in zip(PERCENTILES, percentiles_s, strict=False)
-            },
-            "cut_at_s": limit_s,
-            "cut_share": float((durations_s > limit_s).mean()) if readable else 0.0,
-            "sample_rates_hz": _counts(each.sample_rate_hz for each in readable),
-            "channels": _counts(each.num_channels for each in readable),
-            "encodings": _counts(each.encoding for each in readable),
-        }
-    return parts
+    limits_s = {REFERENCES_FOLDER: target_s, IMITATIONS_FOLDER: input_duration_s}
+    return {
+        folder: _part([e for path, e in examined.items() if path.startswith(f"{folder}/")], limit_s)
+        for folder, limit_s in limits_s.items()
+    }
+
+
+def _part(examined: Iterable[Examination], limit_s: float) -> dict:
+    """Counts and durations of files that are cut at limit_s, as far as they are readable."""
+    readable = [each for each in examined if each.fault is None]
+    durations_s = np.array([each.duration_s for each in readable])
+    percentiles_s = np.percentile(durations_s, PERCENTILES) if readable else []
+    return {
+        "num_files": len(readable),
+        "total_duration_s": float(durations_s.sum()),
+        "duration_percentiles_s": {
+            str(percent): float(value)
+            for percent, value in zip(PERCENTILES, percentiles_s, strict=False)
+        },
+        "cut_at_s": limit_s,
+        "cut_share": float((durations_s > limit_s).mean()) if readable else 0.0,
+        "sample_rates_hz": _counts(each.sample_rate_hz for each in readable),
+        "channels": _counts(each.num_channels for each in readable),
+        "encodings": _counts(each.encoding for each in readable),
+    }
 
 
 def lines_of(report: Mapping) -> list[str]:
@@ -105,15 +140,19 @@ def lines_of(report: Mapping) -> list[str]:
     return [*lines, report["verdict"]]
 
 
-def _examined(directory: pathlib.Path, contents: Contents) -> dict[str, Examination]:
-    """What reading each file shows, by FOLDER/NAME; each file once, absent ones left out."""
+def _paths(contents: Contents) -> list[str]:
+    """The files that count as FOLDER/NAME; each once, absent ones left out."""
     present = {folder: contents.files(folder) for folder in contents.present}
-    paths = [
+    return [
         f"{folder}/{name}"
         for folder, names in contents.names().items()
         for name in dict.fromkeys(names)
         if name in present[folder]
     ]
+
+
+def _examined(directory: pathlib.Path, paths: Sequence[str]) -> dict[str, Examination]:
+    """What reading each file shows, by its path in the directory."""
     results = examine_all([directory / path for path in paths])
     shown = progress_bar("reading", total=len(paths), unit="file", over=results)
     return dict(zip(paths, shown, strict=True))
@@ -129,14 +168,29 @@ def _verdict(
         require_split(index)
     except UserError as error:
         return f"prepare stops: {error}"
-    num_bad = len(found["unreadable"]) + len(found["not_finite"])
-    if num_bad:
-        return (
-            f"prepare stops at {counted(num_bad, 'file')}: replace them, or leave them out with "
-            "--config.data.on_bad_file=report."
-        )
+    if stopped := _stopped_by_files(found):
+        return stopped
     pairs, sounds = counted(len(index.pairs), "pair"), counted(len(index.references), "sound")
     return f"prepare can begin: {pairs} of {sounds}."
+
+
+def _library_verdict(library: Library, found: Mapping[str, list[str]]) -> str:
+    if stopped := _stopped_by_files(found):
+        return stopped
+    num_files = len(library.files) - len({*found["silent"], *found["too_short"]})
+    if not num_files:
+        return "prepare stops: there is nothing to learn from."
+    return f"prepare can begin: {counted(num_files, 'file')} to learn from."
+
+
+def _stopped_by_files(found: Mapping[str, list[str]]) -> str | None:
+    num_bad = len(found["unreadable"]) + len(found["not_finite"])
+    if not num_bad:
+        return None
+    return (
+        f"prepare stops at {counted(num_bad, 'file')}: replace them, or leave them out with "
+        "--config.data.on_bad_file=report."
+    )
 
 
 def _counts(values: Iterable) -> dict[str, int]:

@@ -1,40 +1,44 @@
-"""A data set prepared for training: split, and read into arrays that training maps into memory."""
+"""Rows prepared for training: divided, and read into arrays that training maps into memory."""
 
 import dataclasses
 import functools
-import hashlib
 import math
 import pathlib
+import shutil
+from collections.abc import Mapping, Sequence
 
 import ml_collections
 import numpy as np
 
-from qvae_jax.audio.files import fit_length, read_audio
+from qvae_jax.audio.files import fit_length
 from qvae_jax.audio.logmel import FrontEnd
-from qvae_jax.data import folds, layouts, reading, recipes, splits
-from qvae_jax.data.batches import Examples
-from qvae_jax.data.cache import CachedArray, cached_array
-from qvae_jax.data.index import Index, Pair
+from qvae_jax.audio.windows import Sound, read_sound
+from qvae_jax.data import reading, recipes
+from qvae_jax.data.batches import Examples, joined
+from qvae_jax.data.cache import CachedArray, Recipe, bytes_to_add, cached_array
+from qvae_jax.data.catalogue import Catalogue, cache_folder, read_catalogue
+from qvae_jax.data.index import Pair
+from qvae_jax.data.library import LibraryRow
+from qvae_jax.data.parts import divide
 from qvae_jax.data.split_record import SplitRecord
 from qvae_jax.models import decoders
 from qvae_jax.models.qvae import QVAEConfig
 from qvae_jax.models.variables import Variables
-from qvae_jax.system import files
 from qvae_jax.system.errors import UserError, counted, first_few
 
 
 @dataclasses.dataclass(frozen=True)
 class Prepared:
-    """A data set ready to train on.
+    """What a run learns from, ready to train on.
 
     Attributes:
-        index: what the data set holds.
-        parts: the examples of each part of its split that has any.
+        catalogue: what it is and where it lies.
+        parts: the examples of each part of the split that has any.
         left_out: why files that belong to the split could not be read, by their names.
         first_layer: the encoder layer whose input the examples' inputs are; 0 for log-mels.
     """
 
-    index: Index
+    catalogue: Catalogue
     parts: dict[str, Examples]
     left_out: dict[str, str]
     first_layer: int = 0
@@ -48,7 +52,7 @@ def prepare(
     layers: frozenset[int],
     recorded: SplitRecord | None = None,
 ) -> Prepared:
-    """Reads the index, splits it, and computes whatever the cache lacks.
+    """Reads what there is to learn from, divides it, and computes whatever the cache lacks.
 
     Args:
         config: of which the data settings are used, and those that say what learns.
@@ -60,44 +64,58 @@ def prepare(
         recorded: the split of a run that goes on, which is not worked out anew then; what has been
             added to the data set since takes no part, and is named.
 
-    Raises UserError for a data set that cannot be read (see read_index, read_audio), or that lacks
-    a file of the recorded split.
+    Raises UserError for a data set or library that cannot be read (see read_catalogue, read_audio),
+    or that lacks a file of the recorded split, and where the disk has no room.
     """
-    index = _index(config, workdir)
-    parts = pairs_by_part(config, index) if recorded is None else _recorded_pairs(recorded, index)
-    pairs = [pair for part in parts.values() for pair in part]
-    folder = cache_folder(config, index.directory, workdir)
+    catalogue = read_catalogue(config, workdir)
     cached = functools.partial(
         cached_array,
         stop_on_bad_file=config.data.on_bad_file == "stop",
         num_processes=config.data.num_processes or reading.default_num_processes(),
     )
-    references = {pair.reference: index.reference_path(pair) for pair in pairs}
-    targets = cached(folder / "targets.npy", references, recipes.targets())
-    first_layer = _first_layer(config, model_config, layers)
-    if is_frozen(config):
-        name, recipe = "features", recipes.features(model_config, model_variables)
-    elif first_layer:
-        name, recipe = "maps", recipes.maps(model_config, model_variables, first_layer)
+
+    def survey(directory: pathlib.Path, paths: Mapping, recipe: Recipe) -> CachedArray:
+        return cached(cache_folder(config, directory, workdir) / "survey.npy", paths, recipe)
+
+    if recorded is None:
+        parts, left_out = divide(config, catalogue, survey)
     else:
-        name, recipe = "logmels", recipes.logmels(model_config.front_end)
-    path = folder / f"{name}-{recipes.digest(recipe.parameters)}.npy"
-    imitations = {pair.imitation: index.imitation_path(pair) for pair in pairs}
-    inputs = cached(path, imitations, recipe)
-    _report(index, inputs, targets)
-    examples = {name: _examples(part, inputs, targets) for name, part in parts.items()}
-    left_out = inputs.bad | targets.bad
-    if recorded is not None:
-        recorded.require_all(examples)
-        _report_added(config, recorded, index)
+        parts = {part: recorded.rows(part, catalogue) for part in recorded.names}
         left_out = recorded.left_out
-    parts = {n: part for n, part in examples.items() if n == "train" or len(part)}
-    return Prepared(index, parts, left_out, first_layer)
+    first_layer = _first_layer(config, model_config, layers)
+    arrays = _arrays(config, model_config, model_variables, first_layer)
+    groups = _groups(config, catalogue, parts, workdir)
+    if catalogue.library is not None:
+        _require_room(groups, arrays)
+    examples: dict[str, list[Examples]] = {part: [] for part in parts}
+    bad: dict[str, str] = {}
+    for group in groups:
+        found = {
+            name: cached(group.folder / array.file, group.sources(array), array.recipe)
+            for name, array in arrays.items()
+        }
+        for part, rows in group.parts.items():
+            examples[part].append(_examples(rows, **found))
+        bad |= {name: why for array in found.values() for name, why in array.bad.items()}
+    _report(catalogue, bad)
+    parts = {part: joined(found) for part, found in examples.items() if found}
+    if recorded is None:
+        left_out = left_out | bad
+    else:
+        recorded.require_all(parts)
+        _report_added(config, recorded, catalogue)
+    parts = {n: part for n, part in parts.items() if n == "train" or len(part)}
+    return Prepared(catalogue, parts, left_out, first_layer)
 
 
 def is_frozen(config: ml_collections.ConfigDict) -> bool:
     """Whether training reads features instead of log-mels."""
     return config.training.encoder == "frozen"
+
+
+def needs_controls(model_config: QVAEConfig) -> bool:
+    """Whether training reads each target's control curves and length."""
+    return model_config.decoder_type == "steered"
 
 
 def _first_layer(
@@ -128,148 +146,150 @@ def _first_layer(
     return 0
 
 
-def dataset_folder(config: ml_collections.ConfigDict, workdir: pathlib.Path | None) -> pathlib.Path:
-    """Where the data set lies: data.dataset_dir, or inside the workdir."""
-    if config.data.dataset_dir:
-        return pathlib.Path(config.data.dataset_dir)
-    return _inside_workdir(workdir, "data.dataset_dir", "dataset")
-
-
-def cache_folder(
-    config: ml_collections.ConfigDict, dataset_dir: pathlib.Path, workdir: pathlib.Path | None
-) -> pathlib.Path:
-    """Where a data set's arrays lie: a folder below data.cache_dir for each data set."""
-    if not config.data.cache_dir:
-        return _inside_workdir(workdir, "data.cache_dir", "cache")
-    resolved = pathlib.Path(dataset_dir).resolve()
-    # Two data sets of one name must not share a folder.
-    digest = hashlib.sha256(str(resolved).encode()).hexdigest()[:8]
-    return pathlib.Path(config.data.cache_dir) / f"{resolved.name}-{digest}"
-
-
-def target_audio(path: pathlib.Path) -> np.ndarray:
+def target_audio(sound: Sound) -> np.ndarray:
     """A reference as the decoder's target: [59049] at 22,050 Hz, cut or padded at its end."""
     duration_s = decoders.NUM_SAMPLES / decoders.SAMPLE_RATE_HZ
-    samples = read_audio(path, decoders.SAMPLE_RATE_HZ, max_duration_s=duration_s)
+    samples = read_sound(sound, decoders.SAMPLE_RATE_HZ, max_duration_s=duration_s)
     return fit_length(samples, decoders.NUM_SAMPLES)
 
 
-def input_audio(path: pathlib.Path, front_end: FrontEnd) -> np.ndarray:
+def input_audio(sound: Sound, front_end: FrontEnd) -> np.ndarray:
     """An imitation as the encoder's input: [front_end.num_samples], cut or padded at its end."""
-    samples = read_audio(path, front_end.sample_rate_hz, max_duration_s=front_end.duration_s)
+    samples = read_sound(sound, front_end.sample_rate_hz, max_duration_s=front_end.duration_s)
     return fit_length(samples, front_end.num_samples)
 
 
-def _index(config: ml_collections.ConfigDict, workdir: pathlib.Path | None) -> Index:
-    directory = dataset_folder(config, workdir)
-    if config.data.synthesize:
-        # Imported here because SciPy's filters take a second that nothing else should wait for.
-        from qvae_jax.data import synthetic
+@dataclasses.dataclass(frozen=True)
+class _Array:
+    """One array to prepare: its file, how its rows are made, and whether of references."""
 
-        with files.explaining_write_errors(directory):
-            synthetic.write_synthetic_data_set(directory)
-    return layouts.read_index(directory)
+    file: str
+    recipe: Recipe
+    of_references: bool
 
 
-def _inside_workdir(workdir: pathlib.Path | None, setting: str, name: str) -> pathlib.Path:
-    if workdir is None:
-        raise UserError(
-            f"{setting} is empty, which means inside the workdir: give --workdir, or name a folder "
-            f"with --config.{setting}=FOLDER."
-        )
-    return workdir / name
+def _arrays(
+    config: ml_collections.ConfigDict,
+    model_config: QVAEConfig,
+    model_variables: Variables | None,
+    first_layer: int,
+) -> dict[str, _Array]:
+    """The arrays that training reads, by their names in Examples."""
+    if is_frozen(config):
+        name, recipe = "features", recipes.features(model_config, model_variables)
+    elif first_layer:
+        name, recipe = "maps", recipes.maps(model_config, model_variables, first_layer)
+    else:
+        name, recipe = "logmels", recipes.logmels(model_config.front_end)
+    inputs = f"{name}-{recipes.digest(recipe.parameters)}.npy"
+    arrays = {"targets": _Array("targets.npy", recipes.targets(), True)}
+    if needs_controls(model_config):
+        arrays["gestures"] = _Array("gestures.npy", recipes.gestures(), True)
+    return arrays | {"inputs": _Array(inputs, recipe, False)}
 
 
-def pairs_by_part(config: ml_collections.ConfigDict, index: Index) -> dict[str, tuple[Pair, ...]]:
-    """The pairs to train on, and those to validate on, as a run without a record splits them."""
-    if config.overfit.num_pairs:
-        pairs = splits.draw_pairs(index.pairs, config.overfit.num_pairs, config.data.split_seed)
-        if len(pairs) < config.overfit.num_pairs:
-            print(
-                f"overfit.num_pairs is {config.overfit.num_pairs}, but the data set has "
-                f"{counted(len(pairs), 'pair')}: training on all of them."
-            )
-        return {"train": pairs}
-    if config.data.split == "all":
-        return {"train": index.pairs}
-    split = _fold(config, index) if config.data.split == "folds" else _seeded(config, index)
-    parts = {
-        "train": split.train,
-        "interpolation": split.interpolation,
-        "extrapolation": split.extrapolation,
-    }
-    return {name: pairs for name, pairs in parts.items() if pairs}
+@dataclasses.dataclass(frozen=True)
+class _Group:
+    """The rows, by part, whose arrays lie in one folder: the data set's, or the library's."""
+
+    folder: pathlib.Path
+    parts: dict[str, tuple[Pair, ...]]
+    catalogue: Catalogue
+
+    def sources(self, array: _Array) -> dict[str, Sound]:
+        """What the rows of an array are made of, by their names."""
+        rows = [row for part in self.parts.values() for row in part]
+        if array.of_references:
+            return {row.reference: self.catalogue.reference_path(row) for row in rows}
+        return {row.imitation: self.catalogue.imitation_path(row) for row in rows}
 
 
-def _seeded(config: ml_collections.ConfigDict, index: Index) -> splits.Split:
-    split = splits.split_pairs(
-        index,
-        seed=config.data.split_seed,
-        train_sound_ratio=config.data.train_sound_ratio,
-        train_imitation_ratio=config.data.train_imitation_ratio,
+def _groups(
+    config: ml_collections.ConfigDict,
+    catalogue: Catalogue,
+    parts: Mapping[str, Sequence[Pair]],
+    workdir: pathlib.Path | None,
+) -> list[_Group]:
+    found = []
+    for source, is_library in ((catalogue.index, False), (catalogue.library, True)):
+        own = {
+            part: tuple(row for row in rows if isinstance(row, LibraryRow) == is_library)
+            for part, rows in parts.items()
+        }
+        if any(own.values()):
+            folder = cache_folder(config, source.directory, workdir)
+            found.append(_Group(folder, {n: rows for n, rows in own.items() if rows}, catalogue))
+    return found
+
+
+def _require_room(groups: Sequence[_Group], arrays: Mapping[str, _Array]) -> None:
+    """Tells how much will be written; UserError where the disk has less."""
+    needed = sum(
+        bytes_to_add(group.folder / array.file, group.sources(array), array.recipe)
+        for group in groups
+        for array in arrays.values()
     )
-    if not split.train:
-        raise UserError(
-            f"The split of {index.directory} leaves no pair to train on (it has "
-            f"{len(index.pairs)}): raise data.train_sound_ratio or data.train_imitation_ratio, or "
-            "use --config=overfit."
-        )
-    return split
-
-
-def _fold(config: ml_collections.ConfigDict, index: Index) -> splits.Split:
-    split, absent = folds.split_by_fold(
-        index, pathlib.Path(config.data.folds_dir), config.data.fold
+    if not needed:
+        return
+    folder = groups[-1].folder
+    present = next(place for place in (folder, *folder.absolute().parents) if place.is_dir())
+    free = shutil.disk_usage(present).free
+    num_rows = sum(len(rows) for group in groups for rows in group.parts.values())
+    told = (
+        f"preparing {counted(num_rows, 'row')} takes {needed / 1e9:.2f} GB more in "
+        f"{folder.parent}, where {free / 1e9:.2f} GB are free"
     )
-    if absent:
-        print(
-            f"left out of fold {config.data.fold}: {counted(len(absent), 'imitation')} without a "
-            f"pair in {index.directory} ({first_few(absent)})"
-        )
-    num_pairs = len(split.train) + len(split.interpolation) + len(split.extrapolation)
-    if num_pairs < len(index.pairs):
-        print(
-            f"left out of {index.directory}: {counted(len(index.pairs) - num_pairs, 'pair')} of "
-            f"{len(index.pairs)}, not named in fold {config.data.fold}"
-        )
-    if not split.train:
+    if needed > free:
         raise UserError(
-            f"fold {config.data.fold} of {config.data.folds_dir} names no training pair of "
-            f"{index.directory}: name the folds of this data set in data.folds_dir."
+            f"{told}: make room, name another folder in data.cache_dir, or lower "
+            "data.windows_per_file."
         )
-    return split
+    print(told)
 
 
-def _recorded_pairs(recorded: SplitRecord, index: Index) -> dict[str, tuple[Pair, ...]]:
-    return {part: recorded.pairs(part, index) for part in recorded.parts}
-
-
-def _report(index: Index, inputs: CachedArray, targets: CachedArray) -> None:
-    for note in index.notes():
+def _report(catalogue: Catalogue, bad: Mapping[str, str]) -> None:
+    for note in catalogue.notes():
         print(note)
-    for name, reason in {**inputs.bad, **targets.bad}.items():
+    for name, reason in bad.items():
         print(f"left out {name}: {reason}")
 
 
-def _report_added(config: ml_collections.ConfigDict, recorded: SplitRecord, index: Index) -> None:
-    if config.overfit.num_pairs or config.data.split == "folds":
-        return  # from the first, not all that the data set holds took part
-    added = recorded.added_since(index)
-    if added:
-        print(
-            f"added to {index.directory} after the run began, and taking no part: "
-            f"{first_few(added)} ({len(added)} in all)"
-        )
+def _report_added(
+    config: ml_collections.ConfigDict, recorded: SplitRecord, catalogue: Catalogue
+) -> None:
+    if config.overfit.num_pairs:
+        return  # from the first, not all that there is took part
+    index, library = catalogue.index, catalogue.library
+    added = {}
+    if index is not None and config.data.split != "folds":  # which name what takes part
+        added[index.directory] = recorded.added_since(index)
+    if library is not None:
+        added[library.directory] = recorded.files_added_since(library)
+    for directory, names in added.items():
+        if names:
+            print(
+                f"added to {directory} after the run began, and taking no part: "
+                f"{first_few(names)} ({len(names)} in all)"
+            )
 
 
-def _examples(pairs: tuple[Pair, ...], inputs: CachedArray, targets: CachedArray) -> Examples:
+def _examples(
+    pairs: tuple[Pair, ...],
+    inputs: CachedArray,
+    targets: CachedArray,
+    gestures: CachedArray | None = None,
+) -> Examples:
     readable = tuple(
         pair for pair in pairs if pair.imitation in inputs.rows and pair.reference in targets.rows
     )
-    return Examples(
+    examples = Examples(
         pairs=readable,
         inputs=inputs.array,
         targets=targets.array,
         input_rows=np.array([inputs.rows[pair.imitation] for pair in readable], int),
         target_rows=np.array([targets.rows[pair.reference] for pair in readable], int),
     )
+    if gestures is None:
+        return examples
+    rows = np.array([gestures.rows[pair.reference] for pair in readable], int)
+    return dataclasses.replace(examples, gestures=gestures.array, gesture_rows=rows)

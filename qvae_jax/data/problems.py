@@ -5,7 +5,9 @@ from collections.abc import Callable, Mapping
 
 from qvae_jax.audio import listing
 from qvae_jax.audio.levels import LOUDEST_PEAK, SILENT_PEAK, is_beyond_scale
+from qvae_jax.data import survey
 from qvae_jax.data.examine import Examination
+from qvae_jax.data.library import Library
 from qvae_jax.data.names import matching_name, pairing_key
 from qvae_jax.data.vimsketch import IMITATIONS_FOLDER, REFERENCES_FOLDER, Contents
 
@@ -48,6 +50,25 @@ PROBLEMS = {
     "duplicates": ("the same sound, sample for sample, as another file", USED),
 }
 
+# The same of a sound library, where there are no names to pair by.
+_SAME_NAME = ("files with the name of another but for its suffix or Unicode form", LEFT_OUT)
+_LINKED_FOLDERS = ("links to folders, which are not followed", LEFT_OUT)
+_TOO_SHORT = (f"shorter than {survey.SHORTEST_S * 1000:g} ms", LEFT_OUT)
+LIBRARY_PROBLEMS = {
+    **{name: PROBLEMS[name] for name in ("unreadable", "not_finite", "foreign", "other_files")},
+    "linked_folders": _LINKED_FOLDERS,
+    "no_files": PROBLEMS["no_files"],
+    "same_name": _SAME_NAME,
+    "silent": (PROBLEMS["silent"][0], LEFT_OUT),
+    "too_short": _TOO_SHORT,
+    **{
+        name: PROBLEMS[name]
+        for name in ("short", "beyond_scale", "cancelled", "goes_on", "clipped", "multichannel")
+    },
+    "odd_rate": PROBLEMS["odd_rate"],
+    "duplicates": (PROBLEMS["duplicates"][0], "used, and held out together if at all"),
+}
+
 _LEFT_OUT = (
     listing.UNLISTED, listing.FOREIGN, listing.OTHER_FILES, listing.FOLDERS, listing.NO_FILES,
 )  # fmt: skip
@@ -67,6 +88,21 @@ def find_problems(contents: Contents, examined: Mapping[str, Examination]) -> di
         | _pairing_problems(contents)
         | _sound_problems(examined)
     )
+
+
+def find_library_problems(
+    library: Library, examined: Mapping[str, Examination]
+) -> dict[str, list[str]]:
+    """The files of a library, by their names, that have each problem of LIBRARY_PROBLEMS."""
+    too_short = [
+        file
+        for file, each in examined.items()
+        if each.fault is None and each.duration_s < survey.SHORTEST_S
+    ]
+    found = {name: list(files) for name, files in library.left_out.items()}
+    found |= {"same_name": list(library.same_name), "too_short": too_short}
+    found |= _sound_problems(examined)
+    return {problem: found.get(problem, []) for problem in LIBRARY_PROBLEMS}
 
 
 def duplicate_groups(examined: Mapping[str, Examination]) -> list[list[str]]:

@@ -2,7 +2,6 @@
 
 import contextlib
 import os
-import pathlib
 import pickle
 import queue
 import signal
@@ -14,6 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
+from qvae_jax.audio.windows import Sound
 from qvae_jax.system import memory
 from qvae_jax.system.cores import num_usable_cores
 from qvae_jax.system.errors import UserError
@@ -22,7 +22,7 @@ FEW_FILES = 64  # reading these takes less time than starting processes
 FILES_AHEAD = 8  # that each process has read, but that are not yet taken
 MOST_PROCESSES = 8  # more would only wait for the transform, and each takes about 60 MB
 
-Load = Callable[[pathlib.Path], np.ndarray]
+Load = Callable[[Sound], np.ndarray]
 
 # Not by multiprocessing: its processes import the caller's main module, with JAX and whatever else
 # that imports, and run it where it has no guard.
@@ -38,7 +38,7 @@ def default_num_processes() -> int:
 
 
 def read_all(
-    load: Load, paths: Sequence[pathlib.Path], num_processes: int
+    load: Load, paths: Sequence[Sound], num_processes: int
 ) -> Iterator[np.ndarray | UserError]:
     """load(path) for each path in turn, or the UserError that it raised.
 
@@ -122,7 +122,7 @@ def _end_with_main_process() -> None:
     os._exit(1)
 
 
-def _loaded(load: Load, path: pathlib.Path) -> np.ndarray | UserError:
+def _loaded(load: Load, path: Sound) -> np.ndarray | UserError:
     try:
         return load(path)
     except UserError as error:

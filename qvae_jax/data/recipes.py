@@ -1,4 +1,4 @@
-"""How the rows of each prepared array are made: targets, log-mels, encoder maps and features."""
+"""How the rows of each prepared array are made: targets, their gestures, and encoder inputs."""
 
 import dataclasses
 import functools
@@ -9,8 +9,10 @@ from collections.abc import Callable
 import jax
 import numpy as np
 
-from qvae_jax.audio.files import fit_length, read_audio
+from qvae_jax.audio import controls
+from qvae_jax.audio.files import fit_length
 from qvae_jax.audio.logmel import FrontEnd, log_mel
+from qvae_jax.audio.windows import read_sound
 from qvae_jax.data.cache import Recipe
 from qvae_jax.data.loading import LOGMEL_DTYPE, load_logmel
 from qvae_jax.models import decoders, variables
@@ -19,6 +21,19 @@ from qvae_jax.models.qvae import QVAE, QVAEConfig
 from qvae_jax.models.variables import Variables
 
 ENCODER_BATCH_SIZE = 16
+
+# What a steered decoder is given of a target: its control curves (audio/controls.py), and its
+# length in samples at 22,050 Hz before it was padded.
+GESTURE = np.dtype(
+    [
+        (
+            "controls",
+            np.float32,
+            (controls.num_frames(decoders.NUM_SAMPLES), len(controls.NAMES)),
+        ),
+        ("length", np.int32),
+    ]
+)
 
 
 def targets() -> Recipe:
@@ -30,6 +45,24 @@ def targets() -> Recipe:
         row_shape=(decoders.NUM_SAMPLES,),
         dtype=np.float32,
         parameters={"sample_rate_hz": decoders.SAMPLE_RATE_HZ},
+    )
+
+
+def gestures() -> Recipe:
+    """References' control curves and lengths, a GESTURE each; padding does not count."""
+    of_target = targets()
+    compute = jax.jit(controls.controls)
+
+    def gesture(waveform: np.ndarray) -> tuple[np.ndarray, int]:
+        length = min(len(waveform), decoders.NUM_SAMPLES)
+        return np.asarray(compute(fit_length(waveform, decoders.NUM_SAMPLES), length)), length
+
+    return Recipe(
+        load=of_target.load,
+        transform=lambda waveforms: np.array(list(map(gesture, waveforms)), GESTURE),
+        row_shape=(),
+        dtype=GESTURE,
+        parameters={**of_target.parameters, "controls_version": controls.VERSION},
     )
 
 
@@ -116,7 +149,7 @@ def digest(parameters: dict) -> str:
 
 
 def _loader(sample_rate_hz: int, duration_s: float) -> Callable:
-    return functools.partial(read_audio, sample_rate_hz=sample_rate_hz, max_duration_s=duration_s)
+    return functools.partial(read_sound, sample_rate_hz=sample_rate_hz, max_duration_s=duration_s)
 
 
 def _stacked(waveforms: list[np.ndarray], num_samples: int) -> np.ndarray:

@@ -8,7 +8,7 @@ import numpy as np
 from qvae_jax.data.index import Index, Pair
 from qvae_jax.system.errors import UserError
 
-PARTS = ("train", "interpolation", "extrapolation")
+PARTS = ("train", "interpolation", "extrapolation", "library")
 
 
 @dataclass(frozen=True)

@@ -126,11 +126,11 @@ def parts_of(names: Iterable[str]) -> list[str]:
 def part_of(name: str) -> str:
     """The part that an array belongs to: `decoder.stages.3.conv.kernel` -> `decoder.stages.3`.
 
-    It is two modules deep, or what stands at that place in a list of modules.
+    It is two modules deep, or as deep as the first list of modules, of which it is one.
     """
     *modules, _ = name.split(".")
-    depth = 3 if len(modules) > 2 and modules[2].isdigit() else 2
-    return ".".join(modules[:depth])
+    in_list = next((i for i, module in enumerate(modules) if module.isdigit()), 1)
+    return ".".join(modules[: max(2, in_list + 1)])
 
 
 def _mel_levels_db(audio: jax.Array) -> jax.Array:

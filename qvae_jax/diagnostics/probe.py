@@ -139,13 +139,8 @@ def _gradient_step(loss: QVAELoss, options: StepOptions) -> Callable:
 
 def _spaced(examples: Examples, count: int) -> Examples:
     """At most so many examples, evenly spaced, because those of one sound lie beside each other."""
-    positions = np.linspace(0, len(examples) - 1, min(count, len(examples))).round().astype(int)
-    return Examples(
-        tuple(examples.pairs[i] for i in positions),
-        examples.inputs,
-        examples.targets,
-        examples.input_rows[positions],
-        examples.target_rows[positions],
+    return examples.at(
+        np.linspace(0, len(examples) - 1, min(count, len(examples))).round().astype(int)
     )
 
 

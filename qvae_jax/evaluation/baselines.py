@@ -1,11 +1,11 @@
 """What a model's sounds are compared with: outputs that need no learning, and the best possible."""
 
 import functools
-import pathlib
 from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from qvae_jax.audio import windows
 from qvae_jax.audio.pitch import HOP_LENGTH as CONTROL_HOP
 from qvae_jax.evaluation.hearing import Hearing
 from qvae_jax.evaluation.metrics import cosine_similarity
@@ -40,7 +40,7 @@ def mean_spectrum(references: Sequence[np.ndarray], seed: int = 0) -> np.ndarray
 
 
 def nearest_reference(
-    model: Model, references: Sequence[pathlib.Path], hearing: Hearing
+    model: Model, references: Sequence[windows.Sound], hearing: Hearing
 ) -> Callable[[np.ndarray], np.ndarray]:
     """A function from features of imitations [batch, feature_dim] to the nearest references' sound.
 

@@ -1,13 +1,13 @@
 """How what is measured is heard: as it is, or without the silence around it and at one peak."""
 
 import dataclasses
-import pathlib
 
 import numpy as np
 
-from qvae_jax.audio.files import fit_length, read_audio
+from qvae_jax.audio.files import fit_length
 from qvae_jax.audio.levels import SILENT_PEAK
 from qvae_jax.audio.logmel import FrontEnd
+from qvae_jax.audio.windows import Sound, read_sound
 from qvae_jax.data.prepared import input_audio, target_audio
 from qvae_jax.models.decoders import NUM_SAMPLES, SAMPLE_RATE_HZ
 
@@ -20,31 +20,31 @@ class Hearing:
     """The sounds in files, and those of systems, as they are measured.
 
     Attributes:
-        front_end: of the model, which decides what it hears of a file.
+        front_end: of the model, which decides what it hears.
         trimmed: whether the silence at both ends is cut, and the peak brought to 0.7.
     """
 
     front_end: FrontEnd
     trimmed: bool = False
 
-    def target(self, path: pathlib.Path) -> np.ndarray:
+    def target(self, sound: Sound) -> np.ndarray:
         """A reference as a target, [59049] at 22,050 Hz."""
         if not self.trimmed:
-            return target_audio(path)
-        return fit_length(as_trimmed(read_audio(path, SAMPLE_RATE_HZ)), NUM_SAMPLES)
+            return target_audio(sound)
+        return fit_length(as_trimmed(read_sound(sound, SAMPLE_RATE_HZ)), NUM_SAMPLES)
 
-    def model_input(self, path: pathlib.Path) -> np.ndarray:
-        """What the model hears of a file, [front_end.num_samples] at front_end.sample_rate_hz."""
+    def model_input(self, sound: Sound) -> np.ndarray:
+        """What the model hears of a sound, [front_end.num_samples] at front_end.sample_rate_hz."""
         if not self.trimmed:
-            return input_audio(path, self.front_end)
-        samples = as_trimmed(read_audio(path, self.front_end.sample_rate_hz))
+            return input_audio(sound, self.front_end)
+        samples = as_trimmed(read_sound(sound, self.front_end.sample_rate_hz))
         return fit_length(samples, self.front_end.num_samples)
 
-    def imitation(self, path: pathlib.Path) -> np.ndarray:
+    def imitation(self, sound: Sound) -> np.ndarray:
         """An imitation as far as the model hears it, [samples] at 22,050 Hz."""
         if not self.trimmed:
-            return read_audio(path, SAMPLE_RATE_HZ, max_duration_s=self.front_end.duration_s)
-        samples = as_trimmed(read_audio(path, SAMPLE_RATE_HZ))
+            return read_sound(sound, SAMPLE_RATE_HZ, max_duration_s=self.front_end.duration_s)
+        samples = as_trimmed(read_sound(sound, SAMPLE_RATE_HZ))
         return samples[: round(self.front_end.duration_s * SAMPLE_RATE_HZ)]
 
     def output(self, samples: np.ndarray) -> np.ndarray:

@@ -1,7 +1,6 @@
 """Measuring a model on pairs: its sounds and those of the baselines, by every measure."""
 
 import functools
-import pathlib
 import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
@@ -10,6 +9,8 @@ import jax
 import numpy as np
 
 from qvae_jax import losses
+from qvae_jax.audio import windows
+from qvae_jax.data.catalogue import Catalogue
 from qvae_jax.data.index import Index, Pair
 from qvae_jax.evaluation import adherence, metrics, report, statistics
 from qvae_jax.evaluation.adherence import Heard, Pooled
@@ -49,7 +50,7 @@ class Statistic(NamedTuple):
     estimate: Callable[[statistics.Measure, int, int], Estimate]
 
 
-def examples_of(index: Index, pairs: Sequence[Pair]) -> list[Example]:
+def examples_of(index: Index | Catalogue, pairs: Sequence[Pair]) -> list[Example]:
     """The files of some pairs of a data set."""
     return [
         Example(index.imitation_path(pair), index.reference_path(pair), pair.key) for pair in pairs
@@ -60,7 +61,7 @@ def measure(
     model: Model,
     embedder: Embedder,
     examples: Sequence[Example],
-    training: Sequence[pathlib.Path],
+    training: Sequence[windows.Sound],
     weights: LossWeights = LossWeights(),
     name: str = "pairs",
     trimmed: bool = False,
@@ -149,7 +150,7 @@ def _append(kept: dict[str, list], found: Mapping[str, Sequence]) -> None:
 
 
 def _embedded(
-    embedder: Embedder, references: Sequence[pathlib.Path], hearing: Hearing
+    embedder: Embedder, references: Sequence[windows.Sound], hearing: Hearing
 ) -> np.ndarray:
     """The references' embeddings, [references, d]."""
     found = [
@@ -177,7 +178,11 @@ def _scores(
         "onset_error": lambda p, t: metrics.onset_error_s(p, t, SAMPLE_RATE_HZ),
     }
     both = np.stack([_stacked(sounds), _stacked(targets)], axis=1)
-    terms = in_batches(_loss_terms(weights), both, BATCH_SIZE)
+    original = in_batches(_loss_terms(LossWeights()), both, BATCH_SIZE)
+    trained = original
+    if weights != LossWeights():
+        trained = in_batches(_loss_terms(weights), both, BATCH_SIZE)
+    terms = {"original_loss": original["audio_loss"], **original, **trained}
     return {name: values.astype(np.float64).tolist() for name, values in terms.items()} | {
         name: [metric(sound, target) for sound, target in zip(sounds, targets)]
         for name, metric in pair_metrics.items()
@@ -215,7 +220,7 @@ def _statistics(
     measured: Measured,
     gallery: np.ndarray,
     examples: Sequence[Example],
-    references: Sequence[pathlib.Path],
+    references: Sequence[windows.Sound],
 ) -> dict[str, Statistic]:
     """Every measure but those of the latent."""
     embeddings = np.stack(measured.embeddings)

@@ -24,6 +24,7 @@ class Measure(NamedTuple):
 
 
 AGAINST_REFERENCE = {
+    "original_loss": Measure("audio loss of the original, unmasked", -1),
     "audio_loss": Measure("audio loss, weighted as in training", -1),
     **{
         t.name: Measure(t.heading, -1 if t.name in losses.WEIGHTED else 0, t.digits)
@@ -117,6 +118,7 @@ def tables(found: dict) -> list[Table]:
 
 
 def _table(found: dict, title: str, measures: dict[str, Measure]) -> Table:
+    """Of the measures that any system has."""
     systems = list(found["systems"])
     rows = [
         [
@@ -124,6 +126,7 @@ def _table(found: dict, title: str, measures: dict[str, Measure]) -> Table:
             *(_cell(found["systems"][s].get(name), measure.digits) for s in systems),
         ]
         for name, measure in measures.items()
+        if any(name in found["systems"][s] for s in systems)
     ]
     return Table(title, systems, rows)
 

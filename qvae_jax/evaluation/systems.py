@@ -1,14 +1,13 @@
 """The sounds that are compared for one imitation: the model's, those of baselines, the reference."""
 
 import functools
-import pathlib
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
 import soxr
 
-from qvae_jax.audio import controls
+from qvae_jax.audio import controls, windows
 from qvae_jax.audio.files import fit_length
 from qvae_jax.evaluation import adherence, baselines
 from qvae_jax.evaluation.adherence import Heard
@@ -23,10 +22,10 @@ SEED = 0  # of the mean spectrum's phases
 
 
 class Example(NamedTuple):
-    """One imitation and the reference it imitates; key tells the sound."""
+    """One imitation and the reference it imitates, files or parts of them; key tells the sound."""
 
-    imitation: pathlib.Path
-    reference: pathlib.Path
+    imitation: windows.Sound
+    reference: windows.Sound
     key: str
 
 
@@ -60,8 +59,8 @@ class Systems:
         self,
         model: Model,
         hearing: Hearing,
-        training: Sequence[pathlib.Path],
-        references: Sequence[pathlib.Path],
+        training: Sequence[windows.Sound],
+        references: Sequence[windows.Sound],
     ):
         """The baselines are made of training's references, or of references where it has none."""
         self._model, self._hearing = model, hearing
@@ -73,7 +72,7 @@ class Systems:
         # Imitations of one sound often follow each other. Each takes 20 MB with all its spectra.
         self._target = functools.lru_cache(maxsize=BATCH_SIZE)(self._read_target)
 
-    def _read_target(self, path: pathlib.Path) -> Sound:
+    def _read_target(self, path: windows.Sound) -> Sound:
         return Sound(self._hearing.target(path))
 
     def of(self, examples: Sequence[Example]) -> Iterator[Batch]:
@@ -107,7 +106,7 @@ class Systems:
     ) -> Iterator[tuple[str, list[Made]]]:
         how = {"batch_size": BATCH_SIZE, "names": [str(e.imitation) for e in examples]}
         yield "model", [self._output(audio) for audio in self._model.decode(mu, **how)]
-        if getattr(self._model, "steered", False):
+        if self._model.is_steered:
             yield from self._steered(examples, mu, imitations, targets)
         yield "silence", [self._silence] * len(examples)
         yield "mean spectrum", [self._mean] * len(examples)
@@ -132,21 +131,21 @@ class Systems:
         targets: list[Sound],
     ) -> Iterator[tuple[str, list[Made]]]:
         """What a steered model makes of given curves, and of the reference's own latent."""
+        names_of_voices = [str(example.imitation) for example in examples]
         of_voices = [adherence.control_curves(imitation.samples) for imitation in imitations]
-        yield "steered", self._rendered(mu, of_voices)
+        yield "steered", self._rendered(mu, of_voices, names_of_voices)
         curves = [adherence.control_curves(target.samples) for target in targets]
-        yield "reference_curves", self._rendered(mu, curves)
+        yield "reference_curves", self._rendered(mu, curves, names_of_voices)
         waveforms = np.stack([self._hearing.model_input(e.reference) for e in examples])
         names = [str(example.reference) for example in examples]
         own_mu, _ = self._model.posterior(waveforms, batch_size=BATCH_SIZE, names=names)
-        yield "own_embedding", self._rendered(own_mu, curves)
+        yield "own_embedding", self._rendered(own_mu, curves, names)
 
-    def _rendered(self, z: np.ndarray, curves: Sequence[np.ndarray]) -> list[Made]:
-        """One by one, for each has a length of its own."""
-        return [
-            self._output(self._model.render(row[None], curve[None])[0])
-            for row, curve in zip(z, curves)
-        ]
+    def _rendered(
+        self, z: np.ndarray, curves: Sequence[np.ndarray], names: Sequence[str]
+    ) -> list[Made]:
+        sounds = self._model.render(z, curves, batch_size=BATCH_SIZE, names=names)
+        return list(map(self._output, sounds))
 
     def _output(self, audio: np.ndarray) -> Made:
         if self._model.sample_rate_hz != SAMPLE_RATE_HZ:

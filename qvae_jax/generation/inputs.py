@@ -13,10 +13,11 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from qvae_jax.audio import kinds, listing, windows
-from qvae_jax.audio.files import read_audio
 from qvae_jax.audio.levels import SILENT_PEAK
 from qvae_jax.audio.logmel import FrontEnd
+from qvae_jax.audio.windows import Sound, Window, read_sound
 from qvae_jax.data import layouts, names
+from qvae_jax.data.catalogue import Catalogue
 from qvae_jax.data.index import Index, Pair
 from qvae_jax.generation import manifest
 from qvae_jax.system import files
@@ -37,12 +38,19 @@ class Source:
         name: how the user named it, for messages and the manifest.
         stem: what its outputs are named after.
         reference: the sound it imitates, None where no data set says so.
+        window: the part of the file that is read, None for the whole.
     """
 
     path: pathlib.Path
     name: str
     stem: str
-    reference: pathlib.Path | None = None
+    reference: Sound | None = None
+    window: Window | None = None
+
+    @property
+    def sound(self) -> Sound:
+        """What is read: the file, or the part of it."""
+        return self.window or self.path
 
 
 @dataclasses.dataclass(frozen=True)
@@ -106,12 +114,18 @@ def sources(
     ]
 
 
-def pair_sources(index: Index, pairs: Sequence[Pair]) -> list[Source]:
-    """The imitations of some pairs of a data set, each with its reference."""
+def pair_sources(index: Index | Catalogue, pairs: Sequence[Pair]) -> list[Source]:
+    """The imitations of some pairs, or windows of a library, each with its reference."""
     return [
-        Source(path, str(path), path.stem, index.reference_path(pair))
+        Source(
+            path=windows.file_of(heard),
+            name=str(heard),
+            stem=pathlib.PurePath(pair.imitation).stem,
+            reference=index.reference_path(pair),
+            window=heard if isinstance(heard, Window) else None,
+        )
         for pair in pairs
-        for path in [index.imitation_path(pair)]
+        for heard in [index.imitation_path(pair)]
     ]
 
 
@@ -120,15 +134,20 @@ def probe(source: Source, front_end_rate_hz: int) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", Notice)  # they come when all that is heard is read
         with _named(source):
-            read_audio(source.path, front_end_rate_hz, max_duration_s=PROBE_S)
+            read_sound(source.sound, front_end_rate_hz, max_duration_s=PROBE_S)
         if source.reference is not None:
-            read_audio(source.reference, front_end_rate_hz, max_duration_s=PROBE_S)
+            read_sound(source.reference, front_end_rate_hz, max_duration_s=PROBE_S)
 
 
 def hear(source: Source, front_end: FrontEnd, window: str = "first") -> Heard:
     """What the model hears of an imitation: its first, or its loudest, front_end.duration_s."""
     with _named(source):
         file_duration_s = windows.duration_s(source.path)
+        if source.window is not None:
+            samples = read_sound(
+                source.window, front_end.sample_rate_hz, max_duration_s=front_end.duration_s
+            )
+            return Heard(samples, source.window.start_s, file_duration_s)
         start_s = 0.0
         if window == "loudest" and file_duration_s > front_end.duration_s:
             start_s = windows.loudest_start_s(source.path, front_end.duration_s)

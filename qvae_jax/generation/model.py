@@ -15,13 +15,15 @@ from flax import nnx
 from qvae_jax import configuration, runs
 from qvae_jax.audio.files import fit_length
 from qvae_jax.audio.logmel import FrontEnd, log_mel
-from qvae_jax.generation import arrays, latents
+from qvae_jax.generation import arrays, latents, steering
 from qvae_jax.models import decoders, stored, variables
 from qvae_jax.models.batching import in_batches
+from qvae_jax.models.frame_decoder import HOP_LENGTH
 from qvae_jax.models.qvae import QVAE, QVAEConfig
+from qvae_jax.models.steered import within_range
 from qvae_jax.models.variables import Variables
 from qvae_jax.system import files, platforms
-from qvae_jax.system.errors import UserError
+from qvae_jax.system.errors import UserError, counted
 
 BATCH_SIZE = 8  # rows that are computed at once, at most
 
@@ -49,6 +51,7 @@ class Model:
         self.variables = jax.device_put(model_variables)
         graphdef, _ = variables.split(QVAE(config, rng=None))
         self._features, self._heads, self._decode = _programs(graphdef, config.front_end)
+        self._gesture, self._render = _steered_programs(graphdef)
 
     @property
     def front_end(self) -> FrontEnd:
@@ -102,24 +105,86 @@ class Model:
         self,
         z: np.ndarray,
         *,
+        seeds: np.ndarray | None = None,
         batch_size: int | None = None,
         names: Sequence[str] | None = None,
     ) -> np.ndarray:
         """Audio [rows, 59049] in (-1, 1) at 22,050 Hz of latents [rows, latent].
 
-        Raises UserError as features does.
+        seeds, two whole numbers for each row, are those of its noise, if the decoder has any; by
+        default zeros for all. A steered model's gesture head steers. Raises UserError as features
+        does.
         """
         z = arrays.as_rows(z, self.config.latent_dim, "The latents")
-        return self._computed(self._decode, z, batch_size, names)
+        rows = (z, _as_seeds(seeds, len(z)))
+        return self._computed(self._decode, rows, batch_size, names)
+
+    @property
+    def is_steered(self) -> bool:
+        """Whether the model has a gesture head, and a renderer that takes any curves."""
+        return self.config.is_steered
+
+    def gesture(
+        self, z: np.ndarray, *, batch_size: int | None = None, names: Sequence[str] | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Curves [rows, 243, 4] and durations in seconds [rows] of latents, of a steered model.
+
+        The curves are those of audio.controls. Raises UserError as features does, and for a model
+        that is not steered.
+        """
+        self._require_steered()
+        z = arrays.as_rows(z, self.config.latent_dim, "The latents")
+        return self._computed(self._gesture, z, batch_size, names)
+
+    def render(
+        self,
+        z: np.ndarray,
+        curves: Sequence[np.ndarray],
+        *,
+        seeds: np.ndarray | None = None,
+        batch_size: int | None = None,
+        names: Sequence[str] | None = None,
+    ) -> list[np.ndarray]:
+        """The sounds of latents [rows, latent] and curves, of a steered model.
+
+        curves are, for each row, [frames, 4] as audio.controls gives them, of up to LONGEST_FRAMES
+        frames of 243 samples; its sound has frames·243 samples in (-1, 1) at 22,050 Hz. How long the
+        others are changes nothing: frames are filled up to the next of BUCKETS, for each of which a
+        program is compiled. seeds as for decode. Raises UserError as gesture does, and for curves of
+        another shape or with values that are not finite.
+        """
+        self._require_steered()
+        z = arrays.as_rows(z, self.config.latent_dim, "The latents")
+        curves = [steering.checked(of_one) for of_one in curves]
+        if len(curves) != len(z):
+            raise UserError(
+                f"There are curves of {counted(len(curves), 'sound')}, but {len(z)} latents: give "
+                "each latent its own."
+            )
+        longest = max((len(of_one) for of_one in curves), default=1)
+        num_frames = steering.bucket(longest)
+        filled = np.stack([steering.filled_up(of_one, num_frames) for of_one in curves])
+        lengths = np.array([len(of_one) for of_one in curves], np.int32)
+        rows = (z, filled, lengths, _as_seeds(seeds, len(z)))
+        sounds = self._computed(self._render, rows, batch_size, names)
+        return [sound[: n * HOP_LENGTH] for sound, n in zip(sounds, lengths)]
+
+    def _require_steered(self) -> None:
+        if not self.is_steered:
+            raise UserError(
+                f"The model's decoder is {self.config.decoder_type!r}, which no curves steer: use a "
+                "model of type 'steered'."
+            )
 
     def _computed(
         self,
         program: Callable,
-        rows: np.ndarray,
+        rows: np.ndarray | tuple[np.ndarray, ...],
         batch_size: int | None,
         names: Sequence[str] | None,
     ):
-        batch_size = batch_size or max(1, min(BATCH_SIZE, len(rows)))
+        num_rows = len(rows[0] if isinstance(rows, tuple) else rows)
+        batch_size = batch_size or max(1, min(BATCH_SIZE, num_rows))
         found = in_batches(functools.partial(program, self.variables), rows, batch_size)
         _require_finite(found, names)
         return found
@@ -127,7 +192,8 @@ class Model:
     def compile_decoder(self, batch_size: int) -> None:
         """Compiles what decode runs for batches of this size; for a thread beside other work."""
         z = jax.ShapeDtypeStruct((batch_size, self.config.latent_dim), np.float32)
-        self._decode.lower(self.variables, z).compile()
+        seeds = jax.ShapeDtypeStruct((batch_size, 2), np.uint32)
+        self._decode.lower(self.variables, (z, seeds)).compile()
 
     def generate(
         self,
@@ -212,10 +278,35 @@ def _programs(graphdef: nnx.GraphDef, front_end: FrontEnd) -> tuple[Callable, Ca
     def heads(given, features):
         return variables.merge(graphdef, given).posterior(features)
 
-    def decode(given, z):
-        return variables.merge(graphdef, given).decode(z)
+    def decode(given, rows):
+        z, seeds = rows
+        return variables.merge(graphdef, given).decode(z, seeds=seeds)
 
     return jax.jit(features), jax.jit(heads), jax.jit(decode)
+
+
+@functools.cache
+def _steered_programs(graphdef: nnx.GraphDef) -> tuple[Callable, Callable]:
+    """Latents to curves and durations, and latents with curves to sounds, of a steered model."""
+
+    def gesture(given, z):
+        curves, durations_s = variables.merge(graphdef, given).decoder.gesture(z)
+        return within_range(curves), durations_s
+
+    def render(given, rows):
+        z, curves, lengths, seeds = rows
+        valid = np.arange(curves.shape[1]) < lengths[:, None]
+        renderer = variables.merge(graphdef, given).decoder.renderer
+        return renderer(z, within_range(curves), seeds, valid)
+
+    return jax.jit(gesture), jax.jit(render)
+
+
+def _as_seeds(seeds: npt.ArrayLike | None, num_rows: int) -> np.ndarray:
+    """uint32 [rows, 2]; zeros where none are given."""
+    if seeds is None:
+        return np.zeros((num_rows, 2), np.uint32)
+    return np.asarray(seeds, np.uint32).reshape(num_rows, 2)
 
 
 def _require_finite(

@@ -10,18 +10,25 @@ import numpy as np
 Item = TypeVar("Item")
 
 
-def in_batches(compute: Callable, rows: np.ndarray, batch_size: int):
+def in_batches(compute: Callable, rows: np.ndarray | tuple[np.ndarray, ...], batch_size: int):
     """compute(rows) for rows [n, ...] of any n, by a compute that takes batch_size at a time.
 
-    The last batch is filled up with zeros. What compute gives, an array [batch_size, ...] or a tuple
-    of them, comes back as NumPy arrays [n, ...].
+    rows may be several such arrays. The last batch is filled up with zeros. What compute gives, an
+    array [batch_size, ...] or a tuple of them, comes back as NumPy arrays [n, ...].
     """
     found = []
-    for first in range(0, max(1, len(rows)), batch_size):  # of no rows, one batch tells the shapes
-        batch = rows[first : first + batch_size]
-        filled = np.zeros((batch_size, *rows.shape[1:]), rows.dtype)
-        filled[: len(batch)] = batch
-        found.append(jax.tree.map(lambda out, n=len(batch): np.asarray(out)[:n], compute(filled)))
+    num_rows = len(jax.tree.leaves(rows)[0])
+
+    def filled(array: np.ndarray, first: int) -> np.ndarray:
+        batch = array[first : first + batch_size]
+        return np.concatenate(
+            [batch, np.zeros((batch_size - len(batch), *array.shape[1:]), array.dtype)]
+        )
+
+    for first in range(0, max(1, num_rows), batch_size):  # of no rows, one batch tells the shapes
+        made = compute(jax.tree.map(lambda array, first=first: filled(array, first), rows))
+        count = min(batch_size, num_rows - first)
+        found.append(jax.tree.map(lambda out, n=count: np.asarray(out)[:n], made))
     return jax.tree.map(lambda *parts: np.concatenate(parts), *found)
 
 

@@ -1,7 +1,8 @@
 """Decoders: latent [batch, latent] -> audio [batch, 59049] in (-1, 1) at 22,050 Hz.
 
-Each takes the latent as one time step and upsamples it by three, ten times: 3^10 = 59,049.
-SampleCNN (Lee et al., 2017) run backwards. DECODERS says what distinguishes the six.
+The original's six take the latent as one time step and upsample it by three, ten times: 3^10 =
+59,049. SampleCNN (Lee et al., 2017) run backwards. DECODERS says what distinguishes them; the two
+that end in an inverse STFT lie in frame_decoder.py and steered.py.
 """
 
 import functools
@@ -13,10 +14,13 @@ from flax import nnx
 
 from qvae_jax.models import forms, layers
 from qvae_jax.models.activations import LEAKY_SLOPE, leaky_relu
+from qvae_jax.models.frame_decoder import FrameDecoder
 from qvae_jax.models.plain import Step
+from qvae_jax.models.steered import Steered
 
 NUM_SAMPLES = 3**10
 SAMPLE_RATE_HZ = 22_050
+STEERED = "steered"
 STAGE_WIDTHS = (512, 256, 256, 256, 256, 256, 256, 128, 128, 128)
 FINAL_WIDTHS = (32, 8)
 # The stages whose input is added: those that the original numbers 8, 7, 6, 5 and 2.
@@ -45,6 +49,8 @@ class Stage(nnx.Module):
 
 class Decoder(nnx.Module):
     """What the decoders share: steps that lead, one after the other, from latent to audio."""
+
+    uses_noise = False  # beside the latent
 
     def steps(self, *, train: bool, key) -> list[Step]:
         """The layers by name, the audio last; the first is given [batch, 1, latent]."""
@@ -255,6 +261,8 @@ DECODERS = {
     ),
     "improved": Improved,
     "light_improved": LightImproved,
+    "frame": FrameDecoder,
+    STEERED: Steered,
 }
 
 

@@ -43,6 +43,7 @@ def he_uniform(rng: np.random.Generator | None, shape: tuple[int, ...]) -> np.nd
 
 
 xavier_normal = normal(lambda shape: np.sqrt(2.0 / (fan_in(shape) + fan_out(shape))))
+lecun_normal = normal(lambda shape: np.sqrt(1.0 / fan_in(shape)))
 kaiming_fan_out = normal(lambda shape: np.sqrt(2.0 / fan_out(shape)))
 kaiming_scaled = normal(lambda shape: np.sqrt(2.0 / fan_in(shape)) / 8.0)
 small_normal = normal(lambda shape: 0.01)

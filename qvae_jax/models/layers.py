@@ -90,6 +90,22 @@ class Linear(nnx.Module):
         return x @ self.kernel[...].astype(x.dtype) + self.bias[...].astype(x.dtype)
 
 
+class Standardise(nnx.Module):
+    """Subtracts a kept mean and divides by a kept spread: [..., in] -> [..., in].
+
+    Both [in], the spread above 0. They start as 0 and 1, are set from data once, and no step moves
+    them.
+    """
+
+    def __init__(self, num_in: int):
+        self.mean = nnx.BatchStat(np.zeros(num_in, np.float32))
+        self.spread = nnx.BatchStat(np.ones(num_in, np.float32))
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Applies the map."""
+        return (x - self.mean[...].astype(x.dtype)) / self.spread[...].astype(x.dtype)
+
+
 class Conv1d(nnx.Module):
     """Same-length convolution [batch, time, in] -> [batch, time, out], taps odd.
 

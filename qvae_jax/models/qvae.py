@@ -9,7 +9,7 @@ from flax import nnx
 
 from qvae_jax.audio.logmel import FrontEnd
 from qvae_jax.models import global_batch, initializers, layers
-from qvae_jax.models.decoders import DECODERS
+from qvae_jax.models.decoders import DECODERS, STEERED
 from qvae_jax.models.mobilenet import (
     HEADS,
     LAST_LAYER,
@@ -33,6 +33,7 @@ class QVAEConfig:
     encoder_strides: tuple[int, ...] = STRIDES
     encoder_classes: int = NUM_CLASSES  # of that head
     feature_space: str = "final"  # "final", or a layer number "0" to "16"
+    standardise_features: bool = False  # before the heads, by statistics kept with the weights
     latent_dim: int = 64
     decoder_type: str = "original-plus"
     decoder_init: str = "he_uniform"  # or "kaiming_scaled", "fixed_std"
@@ -86,6 +87,11 @@ class QVAEConfig:
                 raise UserError(f"model.{name} is {value}: set it to at least 1.")
 
     @property
+    def is_steered(self) -> bool:
+        """Whether the decoder is a gesture head and a renderer."""
+        return self.decoder_type == STEERED
+
+    @property
     def last_layer(self) -> int:
         """The last encoder layer that the features depend on."""
         return LAST_LAYER if self.feature_space == "final" else int(self.feature_space)
@@ -124,6 +130,7 @@ class QVAE(nnx.Module):
     def __init__(self, config: QVAEConfig, *, rng):
         self.encoder = encoder_network(config, rng=rng)
         feature_dim = config.feature_dim()
+        self.standardise = layers.Standardise(feature_dim) if config.standardise_features else None
         head = lambda: layers.Linear(
             feature_dim, config.latent_dim, kernel_init=initializers.xavier_normal, rng=rng
         )
@@ -168,17 +175,32 @@ class QVAE(nnx.Module):
         return features / jnp.maximum(norm, 1e-12)
 
     def posterior(self, features: jax.Array) -> tuple[jax.Array, jax.Array]:
-        """Mean and log-variance of the latent: [batch, feature_dim] -> two [batch, latent]."""
+        """Mean and log-variance of the latent: [batch, feature_dim] -> two [batch, latent].
+
+        features are those of `features`; they are standardised here, where the model does so.
+        """
+        if self.standardise is not None:
+            features = self.standardise(features)
         return self.mu_head(features), self.logvar_head(features)
 
     def decode(
-        self, z: jax.Array, *, train: bool = False, key: jax.Array | None = None
+        self,
+        z: jax.Array,
+        *,
+        train: bool = False,
+        key: jax.Array | None = None,
+        seeds: jax.Array | None = None,
     ) -> jax.Array:
         """Audio of latents: [batch, latent] -> [batch, 59049] in (-1, 1) at 22,050 Hz.
 
-        key draws the dropout, which only the improved decoders have, and only in training.
+        key draws the dropout, which only the improved decoders have, and only in training. seeds,
+        uint32 [batch, 2], are those of the noise that frame and steered decoders filter (see
+        noise.white); by default the same for all.
         """
-        return self.decoder(z, train=train, key=key)
+        if not self.decoder.uses_noise:
+            return self.decoder(z, train=train, key=key)
+        seeds = jnp.zeros((len(z), 2), jnp.uint32) if seeds is None else seeds
+        return self.decoder(z, seeds=seeds, train=train, key=key)
 
 
 def sample_latent(
@@ -201,11 +223,12 @@ def sample_latent(
 
 def _check_types(described: type, values: dict) -> None:
     """Raises TypeError where a number or a name is of another type than its field's."""
-    allowed = {int: int, float: (int, float), str: str}
+    allowed = {bool: bool, int: int, float: (int, float), str: str}
     for field in dataclasses.fields(described):
         value = values.get(field.name, field.default)
         wanted = allowed.get(field.type)
-        if wanted and (isinstance(value, bool) or not isinstance(value, wanted)):
+        is_bool = isinstance(value, bool)  # which Python also takes for an int
+        if wanted and (is_bool != (wanted is bool) or not isinstance(value, wanted)):
             raise TypeError(f"{field.name} is {value!r} and not of type {field.type.__name__}")
 
 

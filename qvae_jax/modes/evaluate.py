@@ -38,7 +38,7 @@ def evaluate(request: EvaluateRequest) -> None:
     embedder = load_embedder(request.embedder, model)
     training, weights = [], LossWeights()
     if run is not None:
-        learnt_from = examples_of(run.index, run.pairs("train"))
+        learnt_from = examples_of(run.catalogue, run.pairs("train"))
         training = list(dict.fromkeys(example.reference for example in learnt_from))
         weights = configuration.loss_weights(run.config)
     for name, examples in parts.items():
@@ -88,4 +88,4 @@ def _parts(request: EvaluateRequest, run: RunFolder | None) -> dict[str, list[Ex
     else:
         # A run on all pairs, or on a few, holds none out.
         names = [part for part in splits.PARTS[1:] if part in run.parts] or ["train"]
-    return {name: examples_of(run.index, run.pairs(name)) for name in names}
+    return {name: examples_of(run.catalogue, run.pairs(name)) for name in names}

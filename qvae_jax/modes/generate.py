@@ -124,7 +124,7 @@ def _sources(
     """The imitations that are asked for; standard input is kept until the stack is left."""
     run = None if request.workdir is None else open_run(request.workdir)
     if request.from_split is not None:
-        return pair_sources(run.index, run.pairs(request.from_split))
+        return pair_sources(run.catalogue, run.pairs(request.from_split))
     if inputs is None:
         return []
     dataset_dir = None if run is None else run.dataset_dir

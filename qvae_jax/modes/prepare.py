@@ -6,6 +6,7 @@ import ml_collections
 
 from qvae_jax import configuration
 from qvae_jax.data import prepared
+from qvae_jax.data.catalogue import cache_folder
 from qvae_jax.modes.requests import PrepareRequest
 from qvae_jax.system import platforms
 
@@ -25,5 +26,7 @@ def prepare(config: ml_collections.ConfigDict, request: PrepareRequest) -> None:
     layers = configuration.trained_layers(config, model_config)
     found = prepared.prepare(config, model_config, initial, workdir, layers)
     parts = ", ".join(f"{len(examples)} {name}" for name, examples in found.parts.items())
-    folder = prepared.cache_folder(config, found.index.directory, workdir)
-    print(f"pairs: {parts}; prepared in {folder}")
+    sources = filter(None, (found.catalogue.index, found.catalogue.library))
+    folders = [str(cache_folder(config, source.directory, workdir)) for source in sources]
+    what = "pairs" if found.catalogue.library is None else "rows"
+    print(f"{what}: {parts}; prepared in {' and '.join(folders)}")

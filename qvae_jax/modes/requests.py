@@ -81,7 +81,7 @@ class GenerateRequest:
         instead=("from_split", "walk_dimension", "prior_samples"),
     )
     from_split: str | None = asked(
-        "Instead of --inputs: a part of the run's split: train, interpolation or extrapolation."
+        "Instead of --inputs: a part of the run's split: train, interpolation, extrapolation, library."
     )
     output_dir: str | None = asked(
         "Where to write the sounds and manifest.json.", required=True, path=True
@@ -104,7 +104,7 @@ class EvaluateRequest:
     workdir: str | None = asked("A training run, whose best checkpoint is measured.", path=True)
     checkpoint: str | None = asked("Instead of --workdir: a ported QVAE's folder.", path=True)
     from_split: str | None = asked(
-        "The part of the run's split to measure; by default the two held-out ones."
+        "The part of the run's split to measure; by default the held-out ones."
     )
     pairs: str | None = asked(
         "Instead of a split: a folder with references/ and vocal_imitations/.",

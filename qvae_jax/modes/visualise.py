@@ -20,9 +20,10 @@ from qvae_jax.visualisation.samples import samples, spread
 PAGE_FILE, LOSSES_FILE = "index.html", "losses.png"
 LIST_FILE = "visualise.json"  # the names of the mode's files, which a later call replaces
 ABOUT = {
-    "train": "Imitations that the model learnt from: how well it remembers.",
+    "train": "What the model learnt from: how well it remembers.",
     "interpolation": "Imitations that the model never heard, of sounds that it learnt.",
     "extrapolation": "Imitations of sounds that the model never met, neither in voice nor itself.",
+    "library": "Sounds of the library that the model never learnt from; it hears each itself.",
 }
 ABOUT_LOSSES = "Curves of each loss over the steps of training, and of its schedules."
 
@@ -44,7 +45,7 @@ def visualise(request: VisualiseRequest) -> None:
     run = open_run(request.workdir)
     output_dir = pathlib.Path(request.output_dir or run.folder / runs.VISUALISE)
     names = run.parts if request.from_split is None else [request.from_split]
-    sources = {name: pair_sources(run.index, run.pairs(name)) for name in names}
+    sources = {name: pair_sources(run.catalogue, run.pairs(name)) for name in names}
     chosen = {name: spread(found, request.num_samples) for name, found in sources.items()}
     logged = read_metrics(run.folder)
     evaluated = measures.read_evaluations(run.folder / runs.EVALUATION)

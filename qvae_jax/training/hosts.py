@@ -165,6 +165,16 @@ def writer_says(answer: bool) -> bool:
     return bool(multihost_utils.broadcast_one_to_all(np.array(answer)))
 
 
+def writers_arrays(
+    compute: Callable[[], dict[str, np.ndarray]], like: dict[str, np.ndarray]
+) -> dict[str, np.ndarray]:
+    """What compute() gives the writer, in every process; of the names, shapes and types of `like`."""
+    if jax.process_count() == 1:
+        return compute()
+    found = compute() if is_writer() else like
+    return jax.tree.map(np.asarray, multihost_utils.broadcast_one_to_all(found))
+
+
 def _in_cluster() -> bool:
     """Whether the environment says that this is one of several processes."""
     environment = os.environ

@@ -6,11 +6,12 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 import jax
+import numpy as np
 from tqdm import tqdm
 
 from qvae_jax.data import batches
 from qvae_jax.system.errors import counted, first_line
-from qvae_jax.training import devices, hosts, validation
+from qvae_jax.training import devices, hosts, steering, validation
 from qvae_jax.training import state as training_state
 from qvae_jax.training.checkpoints import RunCheckpoints
 from qvae_jax.training.metrics_log import Logs
@@ -93,10 +94,14 @@ def _batch_of(setup: Setup) -> Callable[[int], dict]:
     """The function (steps taken before) -> batch, on the devices."""
     examples, seed = setup.prepared.parts["train"], setup.config.training.seed
     own = devices.own_rows(setup.batch_size, setup.placement)
+    rows = np.arange(setup.batch_size)[own]
 
     def batch_of(step: int) -> dict:
         indices = batches.training_indices(len(examples), setup.batch_size, seed, step)
-        return devices.put_batch(examples.batch(indices[own]), setup.placement)
+        batch = examples.batch(indices[own])
+        if setup.variation is not None:
+            batch |= steering.told(batch["controls"], setup.variation, seed, step, rows)
+        return devices.put_batch(batch, setup.placement)
 
     return batch_of
 

@@ -1,7 +1,7 @@
 """The QVAE's loss in training and in evaluation, as pure functions of (variables, batch)."""
 
 import dataclasses
-from typing import Any, ClassVar
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -9,7 +9,7 @@ import optax
 from flax import nnx
 
 from qvae_jax import losses
-from qvae_jax.models import layers, variables
+from qvae_jax.models import layers, noise, variables
 from qvae_jax.models.qvae import QVAE, sample_latent
 from qvae_jax.models.variables import Arrays, Variables
 from qvae_jax.training.step import Metrics
@@ -28,6 +28,7 @@ class QVAELoss:
         precomputed_features: whether a batch's inputs are features rather than log-mels.
         train_layers: encoder layers whose BatchNorm runs in training mode.
         temperature: of the latent's noise; 0 trains on z = μ.
+        free_bits: nats that each dimension's KL divergence may have for nothing.
         first_layer: encoder layer whose input a batch's inputs are, 0 where they are log-mels.
         compute_dtype: of the encoder's trunk and the decoder, None for that of what they are
             given. Heads, losses, parameters and statistics keep their own.
@@ -35,18 +36,22 @@ class QVAELoss:
         batch_norm_per_device: there, whether each device normalises by its own part of the batch.
     """
 
-    terms: ClassVar[tuple[str, ...]] = losses.TERMS
-
     graphdef: nnx.GraphDef
     weights: losses.LossWeights
     beta: optax.Schedule
     precomputed_features: bool
     train_layers: frozenset[int]
     temperature: float
+    free_bits: float = 0.0
     first_layer: int = 0
     compute_dtype: Any = None
     axis_name: str | None = None
     batch_norm_per_device: bool = False
+
+    @property
+    def terms(self) -> tuple[str, ...]:
+        """The names of the terms that are computed."""
+        return losses.terms_of(self.weights)
 
     def __call__(
         self, model_variables: Variables, batch: dict, key: jax.Array, step: jax.Array
@@ -54,9 +59,10 @@ class QVAELoss:
         """In training mode: the total, its terms and β, and the running statistics afterwards."""
         model = self._merged(model_variables)
         mu, logvar = model.posterior(self._features(model, batch["inputs"]))
-        noise_key, dropout_key = jax.random.split(key)
+        noise_key, decoder_key = jax.random.split(key)
         z = sample_latent(mu, logvar, noise_key, self.temperature, self.axis_name)
-        audio = self._decoded(model, z, train=True, key=dropout_key)
+        seeds = noise.of_rows(decoder_key, len(z), self.axis_name)
+        audio = self._decoded(model, z, train=True, key=decoder_key, seeds=seeds)
         beta = self.beta(step)
         total, terms = self._compared(audio, batch, mu, logvar, beta)
         return total, (terms | {"beta": jnp.asarray(beta)}, variables.batch_stats(model))
@@ -124,9 +130,16 @@ class QVAELoss:
         )
 
     def _decoded(
-        self, model: QVAE, z: jax.Array, *, train: bool, key: jax.Array | None = None
+        self,
+        model: QVAE,
+        z: jax.Array,
+        *,
+        train: bool,
+        key: jax.Array | None = None,
+        seeds: jax.Array | None = None,
     ) -> jax.Array:
-        return model.decode(self._as_computed(z), train=train, key=key).astype(z.dtype)
+        audio = model.decode(self._as_computed(z), train=train, key=key, seeds=seeds)
+        return audio.astype(z.dtype)
 
     def _as_computed(self, x: jax.Array) -> jax.Array:
         return x if self.compute_dtype is None else x.astype(self.compute_dtype)
@@ -147,5 +160,7 @@ class QVAELoss:
             beta=beta,
             weights=self.weights,
             valid=batch.get("valid"),
+            lengths=batch.get("lengths"),
+            free_bits=self.free_bits,
             axis_name=self.axis_name,
         )

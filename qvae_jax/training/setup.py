@@ -18,10 +18,12 @@ from qvae_jax.system.errors import UserError, counted
 from qvae_jax.training import devices, optimizer
 from qvae_jax.training.qvae_loss import QVAELoss
 from qvae_jax.training.state import Progress
+from qvae_jax.training.steered_loss import SteeredLoss
+from qvae_jax.training.steering import Variation
 from qvae_jax.training.step import StepOptions, make_train_step
 
 # The first of these parts that there is chooses the best checkpoint and stops the run early.
-MONITORED = ("interpolation", "extrapolation", "train")
+MONITORED = ("interpolation", "extrapolation", "library", "train")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,6 +36,7 @@ class Setup:
         placement: of state and batches on the devices.
         batch_size, steps_per_epoch, num_steps: of all devices and epochs together.
         loss: of which the steps are made.
+        variation: how the curves vary that a steered model is told; None of another.
         step_options: how they are taken.
         train_step: (state, batch) -> (state, metrics), compiled.
         eval_step: (variables, batch, step) -> (metrics, audio), compiled.
@@ -48,6 +51,7 @@ class Setup:
     steps_per_epoch: int
     num_steps: int
     loss: QVAELoss
+    variation: Variation | None
     step_options: StepOptions
     train_step: Callable
     eval_step: Callable
@@ -98,13 +102,14 @@ def set_up(
         "axis_name": placement.axis_name,
         "batch_norm_per_device": config.batch_norm == "per_device",
     }
-    loss = QVAELoss(
+    loss = (SteeredLoss if model.config.is_steered else QVAELoss)(
         graphdef=variables.split(model)[0],
         weights=configuration.loss_weights(config),
         beta=_beta(config, steps_per_epoch),
         precomputed_features=config.training.encoder == "frozen",
         train_layers=_batch_norm_layers(config, layers),
         temperature=config.training.temperature,
+        free_bits=config.beta.free_bits,
         first_layer=prepared.first_layer,
         compute_dtype=jnp.bfloat16 if config.training.dtype == "bfloat16" else None,
         **cut,
@@ -114,6 +119,7 @@ def set_up(
         seed=config.training.seed,
         accumulation_steps=config.training.accumulation_steps,
         average_decay=config.ema.decay,
+        average_warms_up=config.ema.warm_up,
         **cut,
     )
     evaluate = functools.partial(loss.evaluate, batch_statistics=config.validation.batch_statistics)
@@ -129,6 +135,7 @@ def set_up(
         steps_per_epoch=steps_per_epoch,
         num_steps=config.training.num_epochs * steps_per_epoch,
         loss=loss,
+        variation=Variation(**config.steering) if model.config.is_steered else None,
         step_options=options,
         train_step=devices.compile_train_step(
             make_train_step(loss, update_rule, options), placement
@@ -145,7 +152,7 @@ def _batch_size(config, num_examples: int, placement: devices.Placement) -> int:
         raise UserError(
             f"a batch holds {counted(batch_size, 'example')} of "
             f"{counted(num_examples, 'training pair')}, too few for BatchNorm to train on: set "
-            "training.batch_size to 2 or more, or give more pairs."
+            "training.batch_size to 2 or more, or give more pairs or sounds."
         )
     num_parts = config.training.accumulation_steps
     devices.check_batch_size(batch_size, placement.mesh.size, num_parts)

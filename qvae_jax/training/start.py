@@ -17,13 +17,13 @@ import optax
 
 from qvae_jax import configuration, runs
 from qvae_jax.data import split_record
-from qvae_jax.data.prepared import Prepared, prepare
+from qvae_jax.data.prepared import Prepared, is_frozen, prepare
 from qvae_jax.models import stored, variables
 from qvae_jax.models.qvae import QVAE, QVAEConfig
 from qvae_jax.models.variables import Arrays, Variables
 from qvae_jax.system import files, locks, output_folders
 from qvae_jax.system.errors import UserError, counted
-from qvae_jax.training import devices, environment, hosts, loop
+from qvae_jax.training import devices, environment, feature_statistics, hosts, loop
 from qvae_jax.training import state as training_state
 from qvae_jax.training.checkpoints import RunCheckpoints
 from qvae_jax.training.loop import EpochAction
@@ -121,7 +121,7 @@ def _train_on(
     configuration.resolve_encoder(config, workdir if begun else None)
     model_config = configuration.model_config(config)
     model = QVAE(model_config, rng=None)
-    _, expected = variables.split(model)
+    graphdef, expected = variables.split(model)
     layers = configuration.trained_layers(config, model_config)
     saved = _saved(config, workdir, kept) if first_step else {}
     if saved:
@@ -129,8 +129,15 @@ def _train_on(
     else:
         _tell_of_lost_checkpoints(workdir)
         first = start_weights(workdir, expected)
-        first = configuration.initial_variables(config, model_config) if first is None else first
+    # Weights that have learnt with some statistics of the features keep them.
+    new_heads = first is None and not config.model.checkpoint
+    if first is None:
+        first = configuration.initial_variables(config, model_config)
     prepared = _prepared(config, workdir, model_config, first, layers, resumed=bool(saved))
+    if new_heads and model_config.standardise_features:
+        first = feature_statistics.with_statistics(
+            first, graphdef, prepared, precomputed=is_frozen(config)
+        )
     setup, update_rule = set_up(config, workdir, model, layers, prepared)
     state, progress = _first_state(setup, kept, saved, first, layers, update_rule)
     _describe(setup, state)

@@ -28,6 +28,8 @@ class StepOptions:
             gradient are the parts' mean; what the loss takes over the batch, it takes over one part
             at a time, and the running statistics move once for each.
         average_decay: of the exponential moving average of the trained parameters.
+        average_warms_up: whether it is (1 + step) / (10 + step) where that is less, so that a short
+            run does not average what it began with.
         axis_name: inside jax.pmap or jax.shard_map, the axis along which the batch is cut.
         batch_norm_per_device: there, whether each device normalises by its own part of the batch.
     """
@@ -36,6 +38,7 @@ class StepOptions:
     seed: int
     accumulation_steps: int = 1
     average_decay: float = 0.0
+    average_warms_up: bool = False
     axis_name: str | None = None
     batch_norm_per_device: bool = False
 
@@ -78,13 +81,21 @@ def make_train_step(
         trainable = optax.apply_updates(state.trainable, updates)
         average = state.average
         if average is not None:
-            average = optax.incremental_update(trainable, average, 1.0 - options.average_decay)
+            average = optax.incremental_update(
+                trainable, average, 1.0 - _average_decay(options, state.step)
+            )
         new_state = TrainState(
             state.step + 1, trainable, state.frozen, stats, optimizer_state, average
         )
         return new_state, metrics
 
     return train_step
+
+
+def _average_decay(options: StepOptions, step: jax.Array) -> jax.Array | float:
+    if not options.average_warms_up:
+        return options.average_decay
+    return jnp.minimum(options.average_decay, (1 + step) / (10 + step))
 
 
 def _accumulated(gradient_of: Callable, state: TrainState, batch: dict, num_parts: int):

@@ -1,16 +1,16 @@
 """What a model makes of examples at z = μ, without learning from them: losses, and samples."""
 
-import dataclasses
 import pathlib
 from collections.abc import Iterator
 
 import jax
 import numpy as np
 
-from qvae_jax.audio.files import read_audio, write_wav
+from qvae_jax.audio.files import write_wav
+from qvae_jax.audio.windows import read_sound
 from qvae_jax.data import batches
 from qvae_jax.data.batches import Examples
-from qvae_jax.data.index import Index
+from qvae_jax.data.catalogue import Catalogue
 from qvae_jax.models.decoders import SAMPLE_RATE_HZ
 from qvae_jax.models.variables import Variables
 from qvae_jax.runs import SAMPLES
@@ -77,7 +77,7 @@ def write_samples(setup: Setup, state: TrainState, log: Logs, epoch: int, step: 
         title = f"{part}, epoch {epoch}: loss {total:.2f}"
         examples = setup.prepared.parts[part]
         folder = samples_folder(setup, epoch)
-        _write_part(folder, part, setup.prepared.index, examples, audio, title)
+        _write_part(folder, part, setup.prepared.catalogue, examples, audio, title)
         for i, waveform in enumerate(audio):
             log.write_audio(step, f"{part}_{i + 1:02d}", waveform, SAMPLE_RATE_HZ)
 
@@ -101,12 +101,7 @@ def _first_samples(
     """Mean loss and audio [samples, 59049] of the first samples of a part."""
     count = min(setup.config.logging.num_samples, len(examples))
     audio, totals = [], []
-    few = dataclasses.replace(
-        examples,
-        pairs=examples.pairs[:count],
-        input_rows=examples.input_rows[:count],
-        target_rows=examples.target_rows[:count],
-    )
+    few = examples.at(np.arange(count))
     for metrics, generated, num_valid in _evaluate(setup, model_variables, few, step):
         audio.append(devices.get_rows(generated, setup.placement)[:num_valid])
         totals += [metrics["total"]] * num_valid
@@ -116,7 +111,7 @@ def _first_samples(
 def _write_part(
     folder: pathlib.Path,
     part: str,
-    index: Index,
+    catalogue: Catalogue,
     examples: Examples,
     generated: np.ndarray,
     title: str,
@@ -135,10 +130,11 @@ def _write_part(
         pair = examples.pairs[i]
         stem = f"{part}_{i + 1:02d}_{pathlib.Path(pair.imitation).stem}"
         write_wav(folder / f"{stem}_generated.wav", audio, SAMPLE_RATE_HZ)
-        target = np.asarray(examples.targets[examples.target_rows[i]])
+        target = examples.batch(np.array([i]))["targets"][0]
         if not (references / f"{stem}_reference.wav").exists():
             write_wav(references / f"{stem}_reference.wav", target, SAMPLE_RATE_HZ)
-        imitation = read_audio(index.imitation_path(pair), SAMPLE_RATE_HZ, max_duration_s=10.0)
+        heard = catalogue.imitation_path(pair)
+        imitation = read_sound(heard, SAMPLE_RATE_HZ, max_duration_s=10.0)
         rows.append(
             [
                 figures.Sound(imitation, SAMPLE_RATE_HZ, f"imitation {_short(pair.imitation)}"),

@@ -26,7 +26,7 @@ def draw_part(name: str, samples: Iterable[Sample], folder: pathlib.Path, step: 
     """
     cards, rows = [], []
     for number, sample in enumerate(samples, start=1):
-        title = f"{name} {number}: {sample.source.path.name}"
+        title = f"{name} {number}: {sample.source.sound.name}"
         path = folder / _picture_name(name, number)
         players = _players(sample)
         figures.save_sample(path, _drawn(sample, players), title)
@@ -66,11 +66,16 @@ def _drawn(sample: Sample, players: Sequence[Player]) -> list[figures.Sound]:
 def _players(sample: Sample) -> list[Player]:
     source, heard = sample.source, sample.heard
     heard_s = len(sample.imitation) / SAMPLE_RATE_HZ
-    cut = [f"the first {heard_s:.1f} s of {heard.file_duration_s:.1f} s, as the model heard it"]
+    part = (
+        f"{heard_s:.1f} s from {heard.start_s:.1f} s on"
+        if heard.start_s
+        else f"the first {heard_s:.1f} s"
+    )
+    cut = [f"{part} of {heard.file_duration_s:.1f} s, as the model heard it"]
     return [
         _player(
             "imitation",
-            source.path.name,
+            source.sound.name,
             sample.imitation,
             cut if heard.file_duration_s > heard_s + 0.01 else [],
         ),

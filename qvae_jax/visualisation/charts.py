@@ -18,13 +18,14 @@ LOSSES = (("total", "loss", "total"), *((t.name, t.title, t.axis) for t in losse
 
 @canvas.drawing()
 def save_losses(path: pathlib.Path, metrics: Sequence[dict]) -> None:
-    """A PNG of a run's losses, its learning rate and its weight of the KL term at each step."""
-    figure, axes = page(math.ceil((len(LOSSES) + 1) / 3), 3)
-    for axis, (name, title, unit) in zip(axes.flat, LOSSES):
+    """A PNG of a run's losses at each step, those it has, its learning rate and its weight of KL."""
+    curves = [curve for curve in LOSSES if any(curve[0] in entry for entry in metrics)]
+    figure, axes = page(math.ceil((len(curves) + 1) / 3), 3)
+    for axis, (name, title, unit) in zip(axes.flat, curves):
         draw_losses(axis, metrics, name)
         label(axis, title, "step", unit)
-    _draw_schedules(axes.flat[len(LOSSES)], metrics)
-    for unused in axes.flat[len(LOSSES) + 1 :]:
+    _draw_schedules(axes.flat[len(curves)], metrics)
+    for unused in axes.flat[len(curves) + 1 :]:
         unused.axis("off")
     save(figure, path)
 

@@ -77,6 +77,7 @@ def _validation_tables(logged: Sequence[dict], step: int) -> list[Table]:
     rows = [
         [title, *(_number(entry.get(name)) for entry in entries.values())]
         for name, title in LOSS_TITLES.items()
+        if any(name in entry for entry in entries.values())
     ]
     return [Table(f"losses at step {last}", list(entries), rows)]
 

@@ -13,6 +13,7 @@ from qvae_jax.audio.files import (
     fit_length,
     open_audio,
     read_audio,
+    read_native,
     write_wav,
 )
 from qvae_jax.system.errors import UserError
@@ -548,3 +549,13 @@ def test_write_wav_leaves_the_old_file_and_no_remains_when_the_disk_is_full(tmp_
         write_wav(path, np.zeros(3), 22_050)
     assert path.read_bytes() == before
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_files_beginning_at_its_own_rate(tmp_path):
+    samples = np.random.default_rng(0).uniform(-0.5, 0.5, (3_000, 2)).astype(np.float32)
+    soundfile.write(tmp_path / "x.wav", samples, 1_234, subtype="FLOAT")
+    found, rate_hz, goes_on = read_native(tmp_path / "x.wav", 2.0)
+    np.testing.assert_array_equal(found, samples[:2_468].mean(axis=1))
+    assert (rate_hz, goes_on) == (1_234, True)
+    whole, _, goes_on = read_native(tmp_path / "x.wav", 5.0)
+    assert (len(whole), goes_on) == (3_000, False)

@@ -128,3 +128,17 @@ def test_what_is_no_sound_is_refused(tmp_path, content):
     for look in (windows.duration_s, lambda path: windows.loudest_start_s(path, 1.0)):
         with pytest.raises(UserError, match="x.wav (is a text|is empty|does not exist)"):
             look(tmp_path / "x.wav")
+
+
+def test_a_sound_is_a_file_or_a_part_of_one(tmp_path):
+    samples = np.random.default_rng(0).uniform(-0.5, 0.5, 32_000)
+    path = tmp_path / "x.wav"
+    soundfile.write(path, samples, 16_000, subtype="FLOAT")
+    np.testing.assert_array_equal(windows.read_sound(path, 8_000), read_audio(path, 8_000))
+    part = windows.Window(path, start_s=1.5, duration_s=1.0)
+    np.testing.assert_array_equal(windows.read_sound(part, 16_000), samples[24_000:].astype("f4"))
+    assert len(windows.read_sound(part, 16_000, max_duration_s=0.25)) == 4_000
+    first = windows.Window(path, start_s=0.0, duration_s=0.5)
+    assert len(windows.read_sound(first, 16_000, max_duration_s=10.0)) == 8_000
+    assert (windows.file_of(part), windows.file_of(path)) == (path, path)
+    assert (part.name, str(part)) == ("x.wav from 1.50 s", f"{path} from 1.50 s")

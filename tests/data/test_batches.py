@@ -1,5 +1,6 @@
 """Batches: a pure function of (seed, step), fetched ahead without changing anything."""
 
+import dataclasses
 import pathlib
 import threading
 import time
@@ -10,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import waiting
-from qvae_jax.data import batches
+from qvae_jax.data import batches, recipes
 from qvae_jax.data.batches import Examples, evaluation_batches, prefetch, timed, training_indices
 from qvae_jax.data.vimsketch import Pair
 
@@ -36,6 +37,42 @@ def test_a_batch_joins_inputs_and_targets_by_their_rows(examples):
     np.testing.assert_array_equal(batch["targets"], [[-2, -2, -2], [-3, -3, -3]])
     assert batch["inputs"].dtype == batch["targets"].dtype == np.float32
     assert len(examples) == 7
+
+
+def test_every_input_comes_once_however_many_pairs_use_it(examples):
+    shared = dataclasses.replace(examples, input_rows=np.array([3, 1, 3, 3, 5, 1, 2]))
+    found = list(shared.distinct_inputs(3))
+    assert [batch[:, 0].tolist() for batch in found] == [[1, 2, 3], [5]]
+    assert all(batch.dtype == np.float32 for batch in found)
+
+
+@pytest.fixture
+def steered(examples) -> Examples:
+    """The same with a gesture of each target; row r has the length 100 + r and curves of r."""
+    gestures = np.zeros(10, recipes.GESTURE)
+    gestures["length"] = 100 + np.arange(10)
+    gestures["controls"] = np.arange(10)[:, None, None]
+    rows = np.array([9, 8, 7, 6, 5, 4, 3])
+    return dataclasses.replace(examples, gestures=gestures, gesture_rows=rows)
+
+
+def test_a_steered_batch_has_each_targets_curves_and_length(examples, steered):
+    assert examples.batch(np.array([0])).keys() == {"inputs", "targets"}
+    batch = steered.batch(np.array([0, 6]))
+    assert (batch["controls"].shape, batch["controls"].dtype) == ((2, 243, 4), np.float32)
+    assert batch["controls"].flags.c_contiguous and batch["lengths"].flags.c_contiguous
+    np.testing.assert_array_equal(batch["controls"][:, 0, 0], [9, 3])
+    np.testing.assert_array_equal(batch["lengths"], np.array([109, 103], np.int32))
+    last = list(evaluation_batches(steered, 4))[-1]
+    np.testing.assert_array_equal(last["lengths"], [105, 104, 103, 109])  # padded by the first
+    np.testing.assert_array_equal(last["valid"], [True, True, True, False])
+
+
+def test_some_of_the_examples(steered):
+    few = steered.at(np.array([5, 1]))
+    assert [pair.imitation for pair in few.pairs] == ["5_x", "1_x"]
+    for name, values in few.batch(np.arange(2)).items():
+        np.testing.assert_array_equal(values, steered.batch(np.array([5, 1]))[name])
 
 
 @pytest.mark.skipif(not pathlib.Path("/proc").is_dir(), reason="looks into /proc")
@@ -171,3 +208,18 @@ def test_waiting_is_timed(monkeypatch):
         now_s += 8.0  # what is done with an item is no wait
     assert found == [(0, 0.0), (1, 0.0), (2, 0.5), (3, 0.0)]
     assert list(timed(iter(()))) == []
+
+
+def test_examples_of_several_folders_are_one(examples):
+    other = dataclasses.replace(examples.at(np.array([2, 5])), inputs=-examples.inputs)
+    both = batches.joined([examples, other])
+    assert len(both) == 9 and both.pairs == examples.pairs + other.pairs
+    order = np.array([8, 0, 7, 6])
+    batch = both.batch(order)
+    for name in ("inputs", "targets"):
+        apart = [part.batch(np.arange(len(part)))[name] for part in (examples, other)]
+        np.testing.assert_array_equal(batch[name], np.concatenate(apart)[order])
+    few = both.at(order).batch(np.arange(4))
+    np.testing.assert_array_equal(few["inputs"], batch["inputs"])
+    assert batches.joined([examples]) is examples
+    assert len(both.inputs) == 20 and batch["inputs"].dtype == np.float32

@@ -9,12 +9,14 @@ import numpy as np
 import pytest
 import soundfile
 
+import qvae_jax.data.prepared
 import small_run
 from qvae_jax import configuration
 from qvae_jax.audio.files import read_audio
 from qvae_jax.audio.logmel import log_mel
-from qvae_jax.data import folds
-from qvae_jax.data.prepared import cache_folder, prepare
+from qvae_jax.data import folds, recipes
+from qvae_jax.data.catalogue import cache_folder
+from qvae_jax.data.prepared import prepare
 from qvae_jax.models import variables
 from qvae_jax.models.qvae import QVAE
 from qvae_jax.system.errors import UserError
@@ -47,11 +49,11 @@ def test_log_mels_and_targets_are_those_of_the_files(own_data_set):
     for part in result.parts.values():
         batch = part.batch(np.arange(len(part)))
         for i, pair in enumerate(part.pairs):
-            heard = read_audio(result.index.imitation_path(pair), 32_000)
+            heard = read_audio(result.catalogue.imitation_path(pair), 32_000)
             assert heard.shape == (32_000,)
             expected = log_mel(jnp.asarray(heard)[None], front_end)[0]
             np.testing.assert_allclose(batch["inputs"][i], expected, atol=2e-3)
-            target = read_audio(result.index.reference_path(pair), 22_050)
+            target = read_audio(result.catalogue.reference_path(pair), 22_050)
             np.testing.assert_array_equal(batch["targets"][i, : len(target)], target)
             assert not batch["targets"][i, len(target) :].any()
             assert batch["targets"].shape[1] == 59_049
@@ -64,7 +66,7 @@ def test_features_are_the_encoders(own_data_set):
     model_config = configuration.model_config(config)
     graphdef, _ = variables.split(QVAE(model_config, rng=None))
     train = result.parts["train"]
-    heard = read_audio(result.index.imitation_path(train.pairs[0]), 32_000)
+    heard = read_audio(result.catalogue.imitation_path(train.pairs[0]), 32_000)
     mels = log_mel(jnp.asarray(heard)[None], model_config.front_end)
     features = jax.jit(lambda given, mels: variables.merge(graphdef, given).features(mels))
     expected = features(configuration.initial_variables(config, model_config), mels)[0]
@@ -85,6 +87,23 @@ def test_the_parts_are_the_splits(own_data_set):
     trained = {pair.key for pair in result.parts["train"].pairs}
     assert {pair.key for pair in result.parts["interpolation"].pairs} == trained
     assert not trained & {pair.key for pair in result.parts["extrapolation"].pairs}
+
+
+def test_a_steered_decoder_gets_the_curves_and_lengths_of_its_targets(
+    own_data_set, reads, monkeypatch
+):
+    assert prepared(own_data_set).parts["train"].gestures is None
+    monkeypatch.setattr(qvae_jax.data.prepared, "needs_controls", lambda model_config: True)
+    result = prepared(own_data_set)
+    for part in result.parts.values():
+        batch = part.batch(np.arange(len(part)))
+        assert batch["controls"].shape == (len(part), 243, 4)
+        np.testing.assert_array_equal(batch["lengths"], 22_050)
+        loudness_db = batch["controls"][:, :, 0]
+        assert (loudness_db[:, 95:] == -80).all() and (loudness_db[:, :80].max(axis=1) > -20).all()
+    reads.clear()
+    assert prepared(own_data_set).parts["train"].gestures.dtype == recipes.GESTURE
+    assert reads == []
 
 
 TRUNK = {"data.cache_trunk": True, "fine_tuning.layers": (15, 16)}

@@ -5,11 +5,12 @@ import dataclasses
 import jax
 import numpy as np
 
+from qvae_jax.audio import controls
 from qvae_jax.audio.files import write_wav
 from qvae_jax.audio.host_logmel import host_log_mel
 from qvae_jax.audio.logmel import FrontEnd, log_mel
 from qvae_jax.data import recipes
-from qvae_jax.models import variables
+from qvae_jax.models import decoders, variables
 from qvae_jax.models.qvae import QVAE, QVAEConfig
 
 SHORT = FrontEnd(duration_s=1.0)
@@ -24,6 +25,28 @@ def test_a_row_is_the_log_mel_of_the_files_beginning(tmp_path):
     assert rows.shape == (1, *recipe.row_shape) and rows.dtype == recipe.dtype
     expected = log_mel(sound[None, : SHORT.num_samples], SHORT)
     np.testing.assert_allclose(rows, expected, rtol=0, atol=1.1e-3)  # of float16 below 4
+
+
+def test_a_gesture_is_of_the_sound_without_its_padding(tmp_path):
+    """Curves and length of a short, a long and an all but empty sound."""
+    rng = np.random.default_rng(0)
+    recipe = recipes.gestures()
+    for num_samples, length in ((10_000, 10_000), (70_000, 59_049), (1, 1)):
+        sound = rng.uniform(-1, 1, num_samples).astype(np.float32)
+        write_wav(tmp_path / "sound.wav", sound, decoders.SAMPLE_RATE_HZ)
+        (row,) = recipe.transform([recipe.load(tmp_path / "sound.wav")])
+        assert row["length"] == length and row.dtype == recipe.dtype
+        alone = jax.jit(controls.controls)(np.pad(sound, (0, 70_000))[:59_049], length)
+        np.testing.assert_array_equal(row["controls"], alone)
+        beyond = row["controls"][controls.num_frames(length) :, controls.LOUDNESS]
+        assert (beyond == controls.LOUDNESS_FLOOR_DB).all()
+
+
+def test_gestures_depend_on_what_the_curves_mean(monkeypatch):
+    before = recipes.gestures().parameters
+    monkeypatch.setattr(controls, "VERSION", controls.VERSION + 1)
+    assert recipes.gestures().parameters != before
+    assert recipes.targets().parameters.items() < before.items()
 
 
 def test_an_encoders_map_goes_on_where_it_was_cut():

@@ -63,6 +63,19 @@ def test_the_loss_of_a_pair_is_that_of_a_batch_of_one():
             assert found[name][i] == pytest.approx(float(terms[name]), rel=1e-5)
 
 
+def test_the_originals_loss_is_told_whatever_was_minimised():
+    rng = np.random.default_rng(0)
+    sounds, targets = (0.1 * rng.standard_normal((2, 1, 59_049))).astype(np.float32)
+    pair = (list(map(metrics.Sound, sounds)), list(map(metrics.Sound, targets)))
+    as_original = measuring._scores(*pair, losses.LossWeights())
+    assert as_original["original_loss"] == as_original["audio_loss"]
+    weights = losses.LossWeights(spectral=0, mel=0, waveform=0, magnitude=2.0)
+    found = measuring._scores(*pair, weights)
+    assert found["original_loss"] == as_original["original_loss"]
+    assert found["mel"] == as_original["mel"]
+    assert found["audio_loss"] == pytest.approx([2 * found["magnitude"][0]])
+
+
 def test_without_a_run_there_is_no_nearest_training_reference(frozen_run, tmp_path):
     for part in ("references", "vocal_imitations"):
         (tmp_path / part).mkdir()

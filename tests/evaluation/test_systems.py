@@ -1,5 +1,7 @@
 """The systems: what each is made from, and how long its sounds are."""
 
+import inspect
+
 import numpy as np
 import pytest
 
@@ -11,7 +13,7 @@ from qvae_jax.evaluation.hearing import Hearing
 from qvae_jax.evaluation.measuring import examples_of
 from qvae_jax.evaluation.metrics import multi_resolution_stft
 from qvae_jax.evaluation.systems import Systems
-from qvae_jax.generation.model import load_model
+from qvae_jax.generation.model import Model, load_model
 from qvae_jax.runs import open_run
 
 HOP_LENGTH = 243
@@ -20,7 +22,7 @@ HOP_LENGTH = 243
 class Singer:
     """A steered model in little: a run's model, but for a renderer that sings a sine."""
 
-    steered = True
+    is_steered = True
 
     def __init__(self, model, sample_rate_hz=22_050):
         self._model, self.sample_rate_hz = model, sample_rate_hz
@@ -29,13 +31,16 @@ class Singer:
     def __getattr__(self, name):
         return getattr(self._model, name)
 
-    def render(self, z, curves, *, noise=None):
-        self.asked.append((z[0], curves[0]))
-        hop = HOP_LENGTH * self.sample_rate_hz // 22_050
-        curve = np.repeat(curves[0], hop, axis=0)
+    def render(self, z, curves, **how):
+        inspect.signature(Model.render).bind(self, z, curves, **how)
+        self.asked.extend(zip(z, curves))
+        return [self._sung(of_one) for of_one in curves]
+
+    def _sung(self, curves):
+        curve = np.repeat(curves, HOP_LENGTH * self.sample_rate_hz // 22_050, axis=0)
         hz = controls.hertz(curve[:, controls.PITCH])
         level = np.sqrt(10 ** (curve[:, controls.LOUDNESS] / 10))
-        return (level * np.sin(2 * np.pi * np.cumsum(hz) / self.sample_rate_hz))[None]
+        return level * np.sin(2 * np.pi * np.cumsum(hz) / self.sample_rate_hz)
 
 
 @pytest.fixture(scope="module")

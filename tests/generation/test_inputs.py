@@ -9,8 +9,13 @@ import soundfile
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import sound_folder
+from qvae_jax.audio.files import read_audio
 from qvae_jax.audio.logmel import FrontEnd
 from qvae_jax.data import layouts
+from qvae_jax.data.catalogue import Catalogue
+from qvae_jax.data.library import read_library
+from qvae_jax.data.prepared import target_audio
 from qvae_jax.generation import inputs
 from qvae_jax.generation.inputs import Heard, Source, split_inputs
 from qvae_jax.system.errors import Notice, UserError
@@ -243,3 +248,21 @@ def test_a_sound_on_another_scale_is_warned_of_once_it_is_heard(tmp_path):
         inputs.probe(source(path), 22_050)
     with pytest.warns(Notice, match="x.wav goes beyond 10, where 1 is full scale"):
         inputs.hear(source(path), FRONT_END)
+
+
+def test_a_window_of_a_library_is_heard_alone_and_named(tmp_path):
+    sounds = sound_folder.write(tmp_path / "s", **{"drums/kick": 6.0})
+    catalogue = Catalogue(None, read_library(sounds))
+    rows = catalogue.library.rows({"drums/kick.wav": (1, 2)})
+    first, second = inputs.pair_sources(catalogue, rows)
+    path = sounds / "drums" / "kick.wav"
+    assert (second.path, second.stem) == (path, "kick (2)")
+    assert second.name == f"{path} from 2.68 s" and first.name == f"{path} from 0.00 s"
+    inputs.probe(second, 32_000)
+    for window in ("first", "loudest"):
+        heard = inputs.hear(second, FrontEnd(duration_s=10.0), window)
+        assert heard.start_s == pytest.approx(59_049 / 22_050) and len(heard.samples) == 85_695
+    assert len(inputs.hear(second, FrontEnd(duration_s=1.0)).samples) == 32_000
+    np.testing.assert_array_equal(
+        target_audio(second.reference), read_audio(path, 22_050)[59_049 : 2 * 59_049]
+    )

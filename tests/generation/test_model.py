@@ -69,7 +69,9 @@ def test_no_rows_give_none(model):
 def test_rows_are_computed_in_batches_of_one_size(model, monkeypatch, num_rows, batch_size, sizes):
     seen = []
 
-    def decode(given, z):
+    def decode(given, rows):
+        z, seeds = rows
+        assert seeds.shape == (len(z), 2)
         seen.append(len(z))
         return np.repeat(z[:, :1], 5, axis=1)
 
@@ -92,7 +94,7 @@ def test_results_that_are_not_finite_are_refused(model, waveforms, spoilt):
 
 
 def test_the_row_that_is_not_finite_is_named(model, monkeypatch):
-    monkeypatch.setattr(model, "_decode", lambda given, z: np.where(z == 9, np.nan, z))
+    monkeypatch.setattr(model, "_decode", lambda _, rows: np.where(rows[0] == 9, np.nan, rows[0]))
     z = np.zeros((11, 4), np.float32)
     z[9, 2] = 9
     with pytest.raises(UserError, match="not finite of sound 9:"):

@@ -30,9 +30,9 @@ TESTED = {
 ILL_CONDITIONED = {"improved", "light_improved"}
 
 
-def test_every_decoder_is_tested_here_and_can_be_ported():
-    assert set(decoders.DECODERS) == set(TESTED)
-    assert set(decoders.DECODERS) == set(names.DECODERS)
+def test_every_decoder_of_the_original_is_tested_here_and_can_be_ported():
+    beyond = {"frame", "steered"}  # tested in files of their own
+    assert set(decoders.DECODERS) - beyond == set(TESTED) == set(names.DECODERS)
 
 
 @pytest.fixture(scope="module", params=TESTED)

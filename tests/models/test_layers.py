@@ -1,4 +1,4 @@
-"""BatchNorm, Linear and Conv1d against torch's."""
+"""BatchNorm, Linear and Conv1d against torch's; what standardises."""
 
 import importlib
 
@@ -189,3 +189,14 @@ def test_learned_upsampling_starts_zero_biased_and_drawn_by_its_outputs(num_out)
     assert shapes == [(3, num_out or 4, 4)]
     assert upsample.kernel[...].shape == (3, 4, num_out or 4)
     np.testing.assert_array_equal(upsample(jnp.ones((1, 5, 4))), np.full((1, 15, num_out or 4), 4))
+
+
+def test_standardising_starts_as_the_identity_and_takes_what_is_kept():
+    graphdef, start = variables.split(layers.Standardise(3))
+    assert start.params == {} and start.batch_stats.keys() == {"mean", "spread"}
+    x = _noise(4, 2, 3)
+    np.testing.assert_array_equal(variables.merge(graphdef, start)(x), x)
+    stats = {"mean": np.float32([1, 2, 3]), "spread": np.float32([0.5, 1, 4])}
+    found = variables.merge(graphdef, variables.Variables({}, stats))(x)
+    np.testing.assert_allclose(found, (x - [1, 2, 3]) / [0.5, 1, 4], rtol=1e-6, atol=1e-7)
+    assert found.dtype == np.float32

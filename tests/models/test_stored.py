@@ -221,6 +221,7 @@ def test_a_whole_checkpoint_replaces_everything(data_set, qvae_folder):
         ({"model.latent_dim": 5}, "latent_dim is 5 in the config and 4 in the checkpoint"),
         ({"data.input_duration_s": 2.0}, "front_end is .* in the config"),
         ({"model.feature_space": "3"}, "feature_space is '3' in the config and 'final'"),
+        ({"model.standardise_features": True}, "standardise_features is True in the config and F"),
     ],
 )
 def test_a_whole_checkpoint_that_does_not_fit_is_refused(data_set, qvae_folder, change, message):

@@ -12,6 +12,7 @@ import pytest
 import soundfile
 
 import small_run
+import sound_folder
 from qvae_jax.data import problems
 from qvae_jax.data.vimsketch import read_index
 from qvae_jax.modes.doctor import doctor
@@ -250,3 +251,40 @@ def test_a_report_is_rewritten_and_no_other_file(tmp_path):
     with pytest.raises(UserError, match="report.json is there already.*name another --output_dir"):
         doctor(config, DoctorRequest(str(out)))
     assert (out / "report.json").read_text() == '{"sales": 7}'
+
+
+def test_a_library_is_examined_too(own_data_set, tmp_path, capsys):
+    sounds = sound_folder.write(tmp_path / "sounds", **{"a": 1.0, "drums/b": 1.0, "click": 0.0005})
+    shutil.copy(sounds / "a.wav", sounds / "again.wav")
+    shutil.copy(sounds / "a.wav", sounds / "a.flac")
+    sound_folder.write_samples(sounds / "nothing.wav", np.zeros(9_000))
+    config = config_for(own_data_set)
+    config.data.sounds_dir = str(sounds)
+    before = state_of(sounds)
+    both = doctor(config, DoctorRequest())
+    config.data.dataset_dir = ""
+    alone = doctor(config, DoctorRequest())
+    assert state_of(sounds) == before and both["library"] == alone
+    assert both["verdict"].startswith("prepare can begin: 12 pairs")
+    assert found_in(alone) == {
+        "same_name": ["a.wav"],
+        "silent": ["nothing.wav"],
+        "too_short": ["click.wav"],
+        "short": ["click.wav"],
+        "duplicates": ["again.wav"],
+    }
+    assert alone["verdict"] == "prepare can begin: 3 files to learn from."
+    assert "library: 5 readable files" in capsys.readouterr().out
+    (sounds / "drums" / "b.wav").write_bytes(b"")
+    assert doctor(config, DoctorRequest())["verdict"].startswith("prepare stops at 1 file")
+    with pytest.raises(UserError, match="inside the data set"):
+        doctor(config, DoctorRequest(output_dir=str(sounds / "report")))
+
+
+def test_a_library_of_silence_stops_prepare(tmp_path):
+    sound_folder.write_samples(tmp_path / "s" / "a.wav", np.zeros(9_000))
+    config = config_for("")
+    config.data.dataset_dir, config.data.sounds_dir = "", str(tmp_path / "s")
+    assert doctor(config, DoctorRequest())["verdict"] == (
+        "prepare stops: there is nothing to learn from."
+    )

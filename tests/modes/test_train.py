@@ -135,7 +135,7 @@ def test_a_cached_trunk_trains_as_log_mels_do(data_set, fine_tuned_run, tmp_path
     workdir = small_run.trained(data_set, tmp_path / "run", encoder="fine_tuned", **changes)
     found, expected = small_run.measured(workdir)[0], small_run.measured(fine_tuned_run)[0]
     assert found.keys() == expected.keys() and found["step"] == expected["step"] == 1
-    for term in {*losses.TERMS, "total"}:
+    for term in {*losses.ORIGINAL, "kl", "total"}:
         assert found[term] == pytest.approx(expected[term], rel=1e-6, abs=1e-6), term
 
 
@@ -174,13 +174,20 @@ def test_every_step_and_both_splits_are_measured(fine_tuned_run):
     assert [entry["step"] for entry in train_steps] == [1, 2, 3, 4, 5, 6]
     assert [entry["epoch"] for entry in train_steps] == [1, 1, 2, 2, 3, 3]
     for entry in train_steps:
-        assert {*losses.TERMS, "total", "beta", "learning_rate", "gradient_norm"} <= entry.keys()
+        assert {
+            *losses.ORIGINAL,
+            "kl",
+            "total",
+            "beta",
+            "learning_rate",
+            "gradient_norm",
+        } <= entry.keys()
     assert train_steps[0]["learning_rate"] == pytest.approx(8e-5, rel=1e-5)  # warming up
     assert train_steps[2]["learning_rate"] == pytest.approx(8e-4, rel=1e-5)
     for part in ("interpolation", "extrapolation"):
         found = [entry for entry in entries if entry["part"] == part]
         assert [(entry["step"], entry["epoch"]) for entry in found] == [(2, 1), (4, 2), (6, 3)]
-        assert all({*losses.TERMS, "total"} <= entry.keys() for entry in found)
+        assert all({*losses.ORIGINAL, "kl", "total"} <= entry.keys() for entry in found)
 
 
 def test_the_wait_for_data_is_measured(fine_tuned_run):
@@ -412,6 +419,48 @@ def test_an_average_of_the_weights_is_kept_and_used(data_set, tmp_path, monkeypa
         np.testing.assert_allclose(third["average"][name], expected, rtol=1e-5, atol=1e-7)
     small_run.trained(data_set, workdir, **longer | {"ema.decay": 0.0, "training.num_epochs": 4})
     assert "average" not in saved(workdir, 4)
+
+
+def test_features_are_standardised_by_what_a_new_run_began_with(data_set, tmp_path, monkeypatch):
+    killed_run.shrink(monkeypatch.setattr)
+    standardised = {
+        "data.cache_dir": "",
+        "ema.decay": 0.5,
+        "model.feature_space": "1",  # two layers compile sooner than seventeen
+        "model.standardise_features": True,
+        "training.num_epochs": 1,
+        "training.steps_per_epoch": 1,
+    }
+    workdir = small_run.trained(data_set, tmp_path / "run", **standardised)
+    run = runs.open_run(workdir)
+    rows = [small_run.waveform(data_set, pair.imitation) for pair in run.pairs("train")]
+    model = load_model(workdir=str(workdir))
+    features = model.features(np.stack(rows))
+    mean, spread = features.mean(0), features.std(0)
+    statistics = saved(workdir)["batch_stats"]
+    floor = 0.1 * np.sqrt(np.mean(np.square(spread)))
+    for name, expected in (("mean", mean), ("spread", np.maximum(spread, floor))):
+        found = statistics[f"standardise.{name}"]
+        np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-6, err_msg=name)
+    # What comes in later, and other pairs to begin anew with, change nothing.
+    longer = standardised | {"training.num_epochs": 2}
+    small_run.trained(data_set, workdir, **longer)
+    other_pairs = longer | {"training.num_epochs": 1, "data.split_seed": 1}
+    train(small_run.config(data_set, **other_pairs), asked(workdir, reset_epoch=True))
+    for folder, step in ((workdir / "before_reset_1", 2), (workdir, 1)):
+        kept = saved(folder, step)["batch_stats"]
+        for name in ("standardise.mean", "standardise.spread"):
+            np.testing.assert_array_equal(kept[name], statistics[name])
+    made = load_model(workdir=str(workdir))
+    assert made.config.standardise_features
+    mu, _ = made.heads(features)
+    by_hand = (features - statistics["standardise.mean"]) / statistics["standardise.spread"]
+    heads = made.variables.params
+    expected = by_hand @ heads["mu_head.kernel"] + heads["mu_head.bias"]
+    np.testing.assert_allclose(mu, expected, rtol=1e-3, atol=1e-3)
+    assert np.isfinite(made.generate(rows[0], 32_000)).all()
+    with pytest.raises(UserError, match="standardise_features is False but was True"):
+        small_run.trained(data_set, workdir, **longer | {"model.standardise_features": False})
 
 
 @pytest.mark.slow

@@ -6,7 +6,7 @@ import ml_collections
 import numpy as np
 
 from configs import vimsketch
-from qvae_jax.audio.files import write_wav
+from qvae_jax.audio.files import fit_length, read_audio, write_wav
 from qvae_jax.modes import train
 from qvae_jax.modes.requests import TrainRequest
 from qvae_jax.runs import read_metrics
@@ -59,6 +59,11 @@ def config(
     with config.unlocked():
         config.update_from_flattened_dict(changes)
     return config
+
+
+def waveform(data_set: pathlib.Path, imitation: str) -> np.ndarray:
+    """An imitation as a model of `config` hears it: one second at 32 kHz."""
+    return fit_length(read_audio(data_set / "vocal_imitations" / imitation, 32_000), 32_000)
 
 
 def trained(data_set: pathlib.Path, workdir: pathlib.Path, **changes: object) -> pathlib.Path:

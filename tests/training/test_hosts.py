@@ -141,6 +141,7 @@ def test_diagnostics_of_two_processes_are_those_of_one(data_set, tmp_path):
         "optimizer.learning_rate": 1e-9,  # so that rounding does not grow from step to step
         "diagnostics.every_epochs": 1,
         "diagnostics.num_examples": 3,  # two batches, the second one half filled
+        "model.standardise_features": True,  # by what the first process has computed
         "logging.num_samples": 0,
     }
     results = together(data_set, tmp_path / "two", **few)

@@ -15,7 +15,7 @@ from qvae_jax.models.qvae import QVAE, QVAEConfig
 from qvae_jax.training.qvae_loss import QVAELoss
 from reduced_batches import BATCH, FEATURE_BATCH, SHALLOW
 
-NAMES = ("total", *losses.TERMS)
+NAMES = ("total", *losses.ORIGINAL, "kl")
 
 
 def reduced_qvae(**changes) -> QVAE:

@@ -26,7 +26,7 @@ from reduced_batches import BATCH, FEATURE_BATCH, SHALLOW, TARGETS
 
 LATENT_DIM = 16
 LEARNING_RATE = 8e-4
-NAMES = ("total", *losses.TERMS)
+NAMES = ("total", *losses.ORIGINAL, "kl")
 
 
 def _adamw(learning_rate: float = LEARNING_RATE, weight_decay: float = 1e-4):

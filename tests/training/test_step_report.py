@@ -31,11 +31,11 @@ def test_metrics_are_fetched_a_step_late(monkeypatch):
         monkeypatch.setattr(step_report.tqdm, name, lambda *arguments, **options: None)
     monkeypatch.setattr(jax, "device_get", lambda metrics: fetched.append(metrics) or metrics)
     config = types.SimpleNamespace(logging=types.SimpleNamespace(every_steps=1))
-    loss = types.SimpleNamespace(terms=losses.TERMS)
+    loss = types.SimpleNamespace(terms=(*losses.ORIGINAL, "kl"))
     setup = types.SimpleNamespace(num_steps=3, steps_per_epoch=2, config=config, loss=loss)
     log = types.SimpleNamespace(write=lambda step, *values, epoch: written.append((step, epoch)))
     report = step_report.StepReport(setup, log, 0, None)
-    names = (*losses.TERMS, "total", "gradient_norm")
+    names = (*losses.ORIGINAL, "kl", "total", "gradient_norm")
     of_step = [dict.fromkeys(names, np.float32(step)) for step in range(4)]
     for step in (1, 2, 3):
         report.after_step(step, of_step[step])

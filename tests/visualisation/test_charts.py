@@ -46,10 +46,18 @@ def test_every_term_of_the_table_has_a_curve(tmp_path, monkeypatch):
         charts, "LOSSES", (*charts.LOSSES, *((t.name, t.title, t.axis) for t in more))
     )
     monkeypatch.setattr(charts, "save", lambda figure, path: drawn.append(figure))
-    charts.save_losses(tmp_path / "losses.png", [{"step": 1, "part": "train", "extra": 3.0}])
+    whole = dict.fromkeys(["total", *losses.TERMS, "extra", "another"], 3.0)
+    charts.save_losses(tmp_path / "losses.png", [{"step": 1, "part": "train"} | whole])
     titles = [axis.get_title() for axis in drawn[0].axes]
-    assert titles[: len(losses.TABLE) + 1] == ["loss", *(term.title for term in losses.TABLE)]
-    assert titles[5:] == ["extra loss", "a", "schedules", ""]
+    of_table = [term.title for term in losses.TABLE]
+    assert titles == ["loss", *of_table, "extra loss", "a", "schedules", "", ""]
+
+
+def test_a_term_that_a_run_has_not_has_no_curve(tmp_path, monkeypatch):
+    drawn = []
+    monkeypatch.setattr(charts, "save", lambda figure, path: drawn.append(figure))
+    charts.save_losses(tmp_path / "losses.png", [{"step": 1, "part": "train", "mel": 3.0}])
+    assert [axis.get_title() for axis in drawn[0].axes] == ["mel loss", "schedules", ""]
 
 
 def test_settings_of_matplotlib_change_nothing(tmp_path):

@@ -4,6 +4,7 @@ import dataclasses
 import importlib
 import pathlib
 
+import jax
 import numpy as np
 import pytest
 
@@ -15,6 +16,8 @@ from weight_port import names
 
 pytest.importorskip("torch", reason="weight_port writes PyTorch files")
 torch = importlib.import_module("torch")
+
+HEADS = ("mu_head", "logvar_head")
 
 
 def _equal(one, other) -> bool:
@@ -122,6 +125,40 @@ def test_a_decoder_that_the_original_lacks_is_refused(run_main, tmp_path, monkey
     finished = run_main("--to_torch", tmp_path / "model", tmp_path / "out.pt")
     assert finished.status == 1 and finished.err.count("\n") == 1
     assert "decoder of type 'other', which the original does not have" in finished.err
+
+
+def test_heads_of_standardised_features_are_folded(run_main, tmp_path, monkeypatch):
+    narrow_decoders(monkeypatch, 0.125)
+    config = QVAEConfig(encoder_width=0.1, latent_dim=4, standardise_features=True)
+    rng = np.random.default_rng(0)
+    graphdef, arrays = variables.split(QVAE(config, rng=rng))
+    # As a trained encoder's: means of many times the spread among them.
+    spread = rng.uniform(0.002, 0.05, 96).astype(np.float32)
+    mean = (spread * rng.uniform(-10, 10, 96)).astype(np.float32)
+    kept = {"standardise.mean": mean, "standardise.spread": spread}
+    biases = {f"{head}.bias": np.float32(rng.standard_normal(4)) for head in HEADS}
+    arrays = arrays._replace(params=arrays.params | biases, batch_stats=arrays.batch_stats | kept)
+    description = {"kind": "qvae", "model": dataclasses.asdict(config)}
+    stored.save_model(tmp_path / "model", description, arrays)
+    assert run_main("--to_torch", tmp_path / "model", tmp_path / "back.pt").status == 0
+    assert run_main(tmp_path / "back.pt", tmp_path / "again").status == 0
+    found, again = stored.load_qvae(tmp_path / "again")
+    assert found == dataclasses.replace(config, standardise_features=False)
+    features = mean + spread * rng.standard_normal((50, 96))
+    back = torch.load(tmp_path / "back.pt", weights_only=True)["state_dict"]
+    with jax.enable_x64(True):
+        double = jax.tree.map(lambda array: np.asarray(array, np.float64), arrays)
+        ours = variables.merge(graphdef, double).posterior(features)
+    for head, expected in zip(HEADS, ours, strict=True):
+        weight, bias = (
+            back[f"encoder.{head}.{leaf}"].numpy().astype(np.float64) for leaf in ("weight", "bias")
+        )
+        theirs = features @ weight.T + bias
+        # Half a rounding of each number of the kernel and of the bias.
+        rounding = (np.abs(features - mean) @ np.abs(weight.T) + np.abs(bias)) * 2.0**-24
+        assert (np.abs(theirs - expected) <= 1.001 * rounding).all()
+        np.testing.assert_array_equal(again.params[f"{head}.kernel"], weight.T)
+        np.testing.assert_array_equal(again.params[f"{head}.bias"], bias)
 
 
 def test_a_convolutional_head_goes_back_to_torch_bit_for_bit(convolutional_arrays):

@@ -4,11 +4,10 @@ import pytest
 
 import golden_rules
 from filled import decoder_state_dict, golden_layout
-from qvae_jax.models.decoders import DECODERS
 
 torch = pytest.importorskip("torch", reason="runs in torch")
 
-from weight_port import torch_forward
+from weight_port import names, torch_forward
 
 
 def tensors(arrays: dict) -> dict:
@@ -80,7 +79,7 @@ def test_one_head_is_two_heads_stacked():
         torch.testing.assert_close(ours, theirs)
 
 
-@pytest.mark.parametrize("decoder_type", DECODERS)
+@pytest.mark.parametrize("decoder_type", names.DECODERS)
 def test_every_decoder_ends_in_audio(decoder_type):
     weights = tensors(decoder_state_dict(decoder_type))
     z = torch.ones(1, golden_layout("decoder_state_dict_shapes")["latent_dim"])

@@ -58,3 +58,27 @@ def _backward(of_sample: Callable, gradient: jax.Array, cotangents):
 
 
 mean_of_samples.defvjp(_forward, _backward)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
+def of_each_sample(of_sample: Callable, prediction: jax.Array, target: Any) -> jax.Array:
+    """of_sample(prediction, target) of each sample, which gives (a scalar, None): [batch].
+
+    It has a gradient by the prediction [batch, …] alone; target is an array or several of them.
+    """
+    return jax.lax.map(lambda pair: of_sample(*pair)[0], (prediction, target))
+
+
+def _each_forward(of_sample: Callable, prediction: jax.Array, target: Any):
+    """As _forward."""
+    (values, _), gradients = jax.lax.map(
+        lambda pair: jax.value_and_grad(of_sample, has_aux=True)(*pair), (prediction, target)
+    )
+    return values, gradients
+
+
+def _each_backward(of_sample: Callable, gradients: jax.Array, cotangents: jax.Array):
+    return cotangents[:, None] * gradients, None
+
+
+of_each_sample.defvjp(_each_forward, _each_backward)

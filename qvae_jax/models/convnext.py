@@ -1,0 +1,67 @@
+"""ConvNeXt blocks over time (Liu et al., 2022; Siuzdak, 2023), which a latent may move."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from jax import lax
+
+from qvae_jax.models import initializers, layers
+
+TAPS = 7
+EXPANSION = 3  # of channels between the two pointwise layers
+EPSILON = 1e-6
+
+
+class ConvNeXtBlock(nnx.Module):
+    """A convolution of each channel over time, LayerNorm, two pointwise layers, and the input added.
+
+    With a latent, its linear maps scale and shift what is normalised (FiLM: Perez et al., 2018).
+    """
+
+    def __init__(self, num_channels: int, *, dilation: int = 1, latent_dim: int = 0, rng):
+        parts = {"kernel_init": initializers.lecun_normal, "rng": rng}
+        self.taps = nnx.Param(initializers.lecun_normal(rng, (TAPS, 1, num_channels)))
+        self.bias = nnx.Param(np.zeros(num_channels, np.float32))
+        self.norm = LayerNorm(num_channels)
+        self.film = layers.Linear(latent_dim, 2 * num_channels, **parts) if latent_dim else None
+        self.up = layers.Linear(num_channels, EXPANSION * num_channels, **parts)
+        self.down = layers.Linear(EXPANSION * num_channels, num_channels, **parts)
+        self.dilation = dilation
+
+    def __call__(
+        self, x: jax.Array, z: jax.Array | None = None, valid: jax.Array | None = None
+    ) -> jax.Array:
+        """[batch, time, channels] -> the same shape; z [batch, latent] where the block has a latent.
+
+        valid, bool [batch, time], is false beyond a sound's end: the others are as if it ended there.
+        """
+        y = self.norm(self._convolved(x if valid is None else jnp.where(valid[..., None], x, 0.0)))
+        if self.film is not None:
+            scale, shift = jnp.split(self.film(z)[:, None, :], 2, axis=-1)
+            y = y * (1 + scale) + shift
+        return x + self.down(jax.nn.gelu(self.up(y)))
+
+    def _convolved(self, x: jax.Array) -> jax.Array:
+        """Each channel by its own taps: a sum of shifted products, which every backend fuses."""
+        taps, bias = self.taps[...].astype(x.dtype), self.bias[...].astype(x.dtype)
+        reach, length = self.dilation * (TAPS // 2), x.shape[1]
+        padded = jnp.pad(x, ((0, 0), (reach, reach), (0, 0)))
+        shifted = (padded[:, i * self.dilation :][:, :length] * taps[i] for i in range(TAPS))
+        return sum(shifted) + bias
+
+
+class LayerNorm(nnx.Module):
+    """Mean 0 and variance 1 over the channels of each frame, then scale and bias."""
+
+    def __init__(self, num_channels: int):
+        self.scale = nnx.Param(np.ones(num_channels, np.float32))
+        self.bias = nnx.Param(np.zeros(num_channels, np.float32))
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """[..., channels] -> the same shape and type; computed in float32 at least."""
+        wide = x.astype(jnp.promote_types(x.dtype, jnp.float32))
+        centred = wide - jnp.mean(wide, axis=-1, keepdims=True)
+        variance = jnp.mean(jnp.square(centred), axis=-1, keepdims=True)
+        y = centred * lax.rsqrt(variance + EPSILON) * self.scale[...] + self.bias[...]
+        return y.astype(x.dtype)
