@@ -12,6 +12,7 @@ import numpy as np
 from qvae_jax.audio import controls
 from qvae_jax.audio.files import fit_length
 from qvae_jax.audio.pitch import HOP_LENGTH, SAMPLE_RATE_HZ
+from qvae_jax.evaluation.metrics import correlation
 from qvae_jax.models.decoders import NUM_SAMPLES
 
 ACTIVE_DB = -40.0  # of an imitation's frames, relative to its loudest
@@ -93,10 +94,8 @@ def differences(sound: Heard, imitation: Heard) -> dict[str, Pooled]:
     is compared as far as it goes, and at least over the 2.7 s that a target has: where it ends
     sooner it is silent.
     """
-    count = min(len(imitation.pitch), max(len(sound.pitch), LEAST_FRAMES))
     threshold_db = max(imitation.loudness_db.max() + ACTIVE_DB, AUDIBLE_DB)
-    imitation = Heard(*(curve[:count] for curve in imitation))
-    sound = _continued(sound, count)
+    sound, imitation = _side_by_side(sound, imitation)
     active = imitation.loudness_db > threshold_db
     found = {
         "loudness_difference": _pooled(sound.loudness_db - imitation.loudness_db, active),
@@ -114,6 +113,22 @@ def differences(sound: Heard, imitation: Heard) -> dict[str, Pooled]:
         found[f"chroma_difference{ending}"] = _pooled(chroma, counting)
         found[f"voiced_share{ending}"] = _pooled(is_voiced, counting)
     return found
+
+
+def loudness_correlation(sound: Heard, imitation: Heard) -> float:
+    """Pearson's correlation of the two loudness curves, -1 to 1; 0 where one of them is constant.
+
+    Over the frames that are compared, whatever their level; see differences.
+    """
+    sound, imitation = _side_by_side(sound, imitation)
+    both = (each.loudness_db.astype(np.float64) for each in (sound, imitation))
+    return correlation(*both)
+
+
+def _side_by_side(sound: Heard, imitation: Heard) -> tuple[Heard, Heard]:
+    """Both over the frames that are compared."""
+    count = min(len(imitation.pitch), max(len(sound.pitch), LEAST_FRAMES))
+    return _continued(sound, count), Heard(*(curve[:count] for curve in imitation))
 
 
 def _pooled(differences: np.ndarray, counting: np.ndarray) -> Pooled:

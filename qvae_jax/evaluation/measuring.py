@@ -83,8 +83,10 @@ def measure(
             fitted = [sound.fitted for sound in made]
             measured.embeddings.extend(embedder.embed(_stacked(fitted)))
             _append(measured.scores, _scores(fitted, batch.targets, weights))
-            wholes = [sound.whole for sound in made]
-            _append(measured.adherence, _adherence(wholes, batch.imitations))
+            heard = [sound.whole.known(adherence.heard) for sound in made]
+            _append(measured.adherence, _adherence(heard, batch.imitations))
+            followed = list(map(adherence.loudness_correlation, heard, batch.imitations))
+            _append(measured.scores, {"loudness_correlation": followed})
     mu, logvar = (np.concatenate(arrays) for arrays in zip(*posteriors))
     gallery = _embedded(embedder, references, hearing)
     found = {
@@ -190,13 +192,10 @@ def _scores(
 
 
 def _adherence(
-    sounds: Sequence[Sound], imitations: Sequence[Heard]
+    sounds: Sequence[Heard], imitations: Sequence[Heard]
 ) -> dict[str, tuple[Pooled, ...]]:
-    """Every measure of how sounds follow the imitations, of each of n."""
-    found = [
-        adherence.differences(sound.known(adherence.heard), imitation)
-        for sound, imitation in zip(sounds, imitations)
-    ]
+    """Every measure of how sounds follow the imitations over frames, of each of n."""
+    found = list(map(adherence.differences, sounds, imitations))
     return {name: tuple(each[name] for each in found) for name in found[0]}
 
 

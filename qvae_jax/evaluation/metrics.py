@@ -100,7 +100,7 @@ def envelope_correlation(prediction: np.ndarray | Sound, target: np.ndarray | So
 
     An envelope is the RMS of frames of 1024 samples, hop 256, in dB re full scale, at least -80.
     """
-    return _correlation(*of_each(_envelope_db, (prediction, target)))
+    return correlation(*of_each(_envelope_db, (prediction, target)))
 
 
 def centroid_correlation(
@@ -116,7 +116,7 @@ def centroid_correlation(
     if audible.sum() < 2:
         return 0.0
     centroids = of_each(spectral_centroid_hz, (prediction, target), sample_rate_hz)
-    return _correlation(*(centroid[audible] for centroid in centroids))
+    return correlation(*(centroid[audible] for centroid in centroids))
 
 
 def spectral_centroid_hz(samples: np.ndarray, sample_rate_hz: int) -> np.ndarray:
@@ -336,7 +336,8 @@ def _audible(levels: np.ndarray) -> np.ndarray:
     return levels >= max(levels.max() + AUDIBLE_DB, ENVELOPE_FLOOR_DB + 1e-9)
 
 
-def _correlation(first: np.ndarray, second: np.ndarray) -> float:
+def correlation(first: np.ndarray, second: np.ndarray) -> float:
+    """Pearson's correlation of two curves [frames], -1 to 1; 0 where one of them is constant."""
     a, b = first - first.mean(), second - second.mean()
     norms = np.linalg.norm(a) * np.linalg.norm(b)
     return float(a @ b / norms) if norms > 1e-9 else 0.0

@@ -47,6 +47,7 @@ AGAINST_REFERENCE = {
 }
 ADHERENCE = {
     "loudness_difference": Measure("loudness, dB", -1, 2),
+    "loudness_correlation": Measure("loudness, correlation", 1),
     "centroid_difference": Measure("centroid, semitones", -1, 2),
     **{
         f"{name}{ending}": Measure(f"{title}{judge}{unit}", better, 2)
@@ -59,6 +60,8 @@ ADHERENCE = {
     },
 }
 MEASURES = AGAINST_REFERENCE | ADHERENCE
+VOICES = "voices"  # the part of imitations without references
+OF_REFERENCES = ("reference_curves", "own_embedding", "oracle")  # systems
 LARGEST_COUNT = 2**53  # whole numbers beyond it are not those of any evaluation
 ARROWS = {-1: " ↓", 0: "", 1: " ↑"}
 
@@ -76,7 +79,11 @@ def result(
     estimates: dict[str, dict[str, Estimate]],
     silence_wins: Sequence[str],
 ) -> dict:
-    """Everything that an evaluation found, as JSON values; what is undefined is null."""
+    """Everything that an evaluation found, as JSON values; what is undefined is null.
+
+    Of imitations without references only what compares with the imitation.
+    """
+    shown = ADHERENCE if part == VOICES else MEASURES
     return {
         "part": part,
         "trimmed": trimmed,
@@ -86,14 +93,15 @@ def result(
         "latent_dim": latent_dim,
         "embedder": {"name": embedder.name, "independent": embedder.independent},
         "baselines_from": baselines_from,
-        "silence_beats_the_model": list(silence_wins),
+        "silence_beats_the_model": [name for name in silence_wins if name in shown],
         "systems": {
             system: {
                 name: dict(zip(Estimate._fields, map(_finite, found[name])))
-                for name in MEASURES
+                for name in shown
                 if name in found
             }
             for system, found in estimates.items()
+            if part != VOICES or system not in OF_REFERENCES
         },
     }
 
@@ -109,12 +117,13 @@ class Table(NamedTuple):
 def tables(found: dict) -> list[Table]:
     """A result to read: the measures against the reference, and those against the imitation.
 
-    The second is left out where a result has none of them, as earlier ones do.
+    Either is left out where a result has none of them: earlier ones lack the second.
     """
-    shown = [_table(found, "Against the reference", AGAINST_REFERENCE)]
-    if any(name in measures for measures in found["systems"].values() for name in ADHERENCE):
-        shown.append(_table(found, "Against the imitation", ADHERENCE))
-    return shown
+    both = (
+        _table(found, "Against the reference", AGAINST_REFERENCE),
+        _table(found, "Against the imitation", ADHERENCE),
+    )
+    return [table for table in both if table.rows]
 
 
 def _table(found: dict, title: str, measures: dict[str, Measure]) -> Table:
@@ -201,8 +210,10 @@ def write_markdown(path: pathlib.Path, found: dict) -> None:
 
 def counts(found: dict) -> str:
     """On how much a result was measured."""
-    pairs = counted(found["num_pairs"], "pair")
     trimmed = ", trimmed" if found.get("trimmed") else ""
+    if found["part"] == VOICES:
+        return f"{counted(found['num_pairs'], 'imitation')} without a reference{trimmed}"
+    pairs = counted(found["num_pairs"], "pair")
     return f"{pairs}, {counted(found['num_references'], 'reference')}{trimmed}"
 
 
@@ -226,13 +237,7 @@ def _notes(found: dict) -> list[str]:
         "the reference. Reference_curves: z of the imitation and the reference's curves. "
         "Own_embedding: z and curves of the reference."
     )
-    return [
-        "- Intervals are 95 %: of means by the bootstrap over pairs "
-        f"({NUM_RESAMPLES} resamples, seed 0), of set measures (Fréchet and kernel distance, "
-        f"diversity) by the jackknife over {pairs} of pairs. Pairs count as independent, though "
-        "imitations of one sound are not. That a silent output wins is said where the interval of "
-        "its difference from the model's lies on its side.",
-        *([heard] if found.get("trimmed") else []),
+    of_references = [
         "- Loss terms are of each pair by itself, as in a batch of one; the audio loss is without "
         "KL.",
         "- The best alignment in time is that of dynamic time warping, by at most a quarter of the "
@@ -244,19 +249,29 @@ def _notes(found: dict) -> list[str]:
         "kernel distance is below 0, because it is of sounds to themselves.",
         f"- Retrieval: a system's sound asks for the right one of {references}. Classes are the "
         "groups that VimSketch's names tell.",
+        f"- Active dimensions are of {found['latent_dim']}.",
+    ]
+    return [
+        "- Intervals are 95 %: of means by the bootstrap over pairs "
+        f"({NUM_RESAMPLES} resamples, seed 0), of set measures (Fréchet and kernel distance, "
+        f"diversity) by the jackknife over {pairs} of pairs. Pairs count as independent, though "
+        "imitations of one sound are not. That a silent output wins is said where the interval of "
+        "its difference from the model's lies on its side.",
+        *([heard] if found.get("trimmed") else []),
+        *([] if found["part"] == VOICES else of_references),
         "- Against the imitation: mean absolute differences over its frames within "
         f"{-ACTIVE_DB:.0f} dB of its loudest, pooled over all pairs; of pitch and chroma over those "
         f"of them that are voiced, where an unvoiced frame of the sound counts as "
         f"{UNVOICED_PITCH:.0f} and {UNVOICED_CHROMA:.0f} semitones. Pitch is judged twice: by the "
-        "tracker that steers, and by pYIN. A sound that ends before the imitation, or before 2.7 s "
-        "of it, is silent there; of a longer imitation only as much counts as the sound has.",
+        "tracker that steers, and by pYIN. The correlation is a mean over pairs. A sound that ends "
+        "before the imitation, or before 2.7 s of it, is silent there; of a longer imitation only "
+        "as much counts as the sound has.",
         *([steered] if "steered" in found["systems"] else []),
         "- Silence: zeros. Mean spectrum: the mean magnitude spectrogram of "
         f"{found['baselines_from']}, made audible with Griffin and Lim's algorithm. Nearest: the "
         "training reference whose features are nearest to the imitation's; with the imitation's "
         f"loudness, by a gain in time of at most {MOST_GAIN_DB:.0f} dB. Imitation itself: its own "
         "sound. Oracle: the reference itself.",
-        f"- Active dimensions are of {found['latent_dim']}.",
     ]
 
 

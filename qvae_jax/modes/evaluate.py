@@ -4,6 +4,7 @@ import pathlib
 from collections.abc import Iterable
 
 from qvae_jax import configuration, runs
+from qvae_jax.audio import listing
 from qvae_jax.data import layouts, splits
 from qvae_jax.evaluation import report
 from qvae_jax.evaluation.embedding import load_embedder
@@ -42,14 +43,15 @@ def evaluate(request: EvaluateRequest) -> None:
         training = list(dict.fromkeys(example.reference for example in learnt_from))
         weights = configuration.loss_weights(run.config)
     for name, examples in parts.items():
-        of = "" if request.pairs else f" of {name}"
+        of = "" if request.pairs or request.voices else f" of {name}"
+        what = counted(len(examples), "imitation" if request.voices else "pair")
         for trimmed, file in _names(name, request).items():
             result = measure(model, embedder, examples, training, weights, name, trimmed)
             files.write_json(output_dir / f"{file}.json", result)
             report.write_markdown(output_dir / f"{file}.md", result)
             how = ", trimmed" if trimmed else ""
             written = f"{output_dir / file}.md and .json"
-            print(f"{counted(len(examples), 'pair')}{of} measured{how}: {written}")
+            print(f"{what}{of} measured{how}: {written}")
 
 
 def _names(part: str, request: EvaluateRequest) -> dict[bool, str]:
@@ -66,14 +68,19 @@ def _require_own(output_dir: pathlib.Path, files_of_parts: Iterable[str]) -> Non
 
 
 def _check(request: EvaluateRequest) -> None:
-    if request.pairs is None:
+    named = {
+        f"--{name}": getattr(request, name)
+        for name in ("pairs", "voices", "from_split")
+        if getattr(request, name) is not None
+    }
+    if len(named) > 1:
+        raise UserError(f"{' and '.join(named)} both name what to measure: give one of them.")
+    if request.pairs is None and request.voices is None:
         if request.workdir is None:
             raise UserError(
                 "--checkpoint alone does not say what to measure: give --pairs, a folder of pairs."
             )
         check_part(request.from_split)
-    elif request.from_split is not None:
-        raise UserError("--pairs and --from_split both name what to measure: give one of them.")
 
 
 def _parts(request: EvaluateRequest, run: RunFolder | None) -> dict[str, list[Example]]:
@@ -83,6 +90,11 @@ def _parts(request: EvaluateRequest, run: RunFolder | None) -> dict[str, list[Ex
         for note in index.notes():
             print(note)
         return {"pairs": examples_of(index, index.pairs)}
+    if request.voices is not None:
+        paths, left_out = listing.list_audio_files(request.voices)
+        for note in listing.notes(request.voices, left_out):
+            print(note)
+        return {report.VOICES: [Example(path, path, path.stem) for path in paths]}
     if request.from_split is not None:
         names = [request.from_split]
     else:

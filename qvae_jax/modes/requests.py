@@ -110,6 +110,11 @@ class EvaluateRequest:
         "Instead of a split: a folder with references/ and vocal_imitations/.",
         path=True,
     )
+    voices: str | None = asked(
+        "Instead of a split: a folder of imitations that have no references, to measure how closely "
+        "sounds follow them.",
+        path=True,
+    )
     embedder: str | None = asked(
         "A ported encoder's folder, for retrieval and distances of sets; by default the model's own "
         "encoder.",

@@ -64,7 +64,8 @@ def _evaluation_tables(found: dict) -> list[Table]:
         )
         for table in report.tables(found)
     ]
-    return [*tables[:-1], dataclasses.replace(tables[-1], note=report.about_silence(found))]
+    last = [dataclasses.replace(table, note=report.about_silence(found)) for table in tables[-1:]]
+    return [*tables[:-1], *last]
 
 
 def _validation_tables(logged: Sequence[dict], step: int) -> list[Table]:

@@ -50,6 +50,20 @@ def test_a_known_difference_is_found_by_both_trackers(heard, semitones, level_db
         assert found["centroid_difference"] == pytest.approx(0, abs=0.01)
 
 
+def test_the_loudness_curves_correlate_over_the_frames_that_are_compared():
+    rising = curves([60] * 300, np.linspace(-60, -10, 300))
+    softer = curves([60] * 300, np.linspace(-70, -20, 300).astype(np.float32))
+    falling = curves([60] * 300, np.linspace(-10, -60, 300))
+    correlation = adherence.loudness_correlation
+    assert correlation(softer, rising) == pytest.approx(1)
+    assert correlation(falling, rising) == pytest.approx(-1)
+    short = Heard(*(curve[:100] for curve in rising))
+    assert correlation(rising, short) == pytest.approx(1)
+    assert correlation(short, rising) < 0, "it is silent where the imitation is loudest"
+    silent = adherence.heard(np.zeros(NUM_SAMPLES, np.float32))
+    assert correlation(silent, rising) == correlation(rising, silent) == 0
+
+
 def test_silence_and_noise_have_no_pitch(heard):
     noise = 0.1 * np.random.default_rng(0).standard_normal(NUM_SAMPLES)
     for samples in (np.zeros(NUM_SAMPLES), 1e-6 * hum(), noise):

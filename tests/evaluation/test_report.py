@@ -72,6 +72,7 @@ def test_a_result_without_adherence_is_one_table():
     systems = {name: {"mel": found["mel"]} for name, found in RESULT["systems"].items()}
     [table] = report.tables({**RESULT, "systems": systems})
     assert table.title == "Against the reference"
+    assert report.tables({**RESULT, "systems": {"model": {}}}) == []
 
 
 @pytest.mark.parametrize(

@@ -85,7 +85,7 @@ def test_the_oracle_is_perfect_and_silence_is_not(interpolation):
 def test_only_the_imitation_itself_follows_it_in_all(interpolation):
     for name, measure in ADHERENCE.items():
         best = 1 if measure.better > 0 else 0
-        assert value(interpolation, "imitation itself", name) == best, name
+        assert value(interpolation, "imitation itself", name) == pytest.approx(best), name
         assert value(interpolation, "silence", name) != best, name
     following = value(interpolation, "nearest with the imitation's loudness", "loudness_difference")
     assert following < value(interpolation, "nearest", "loudness_difference")
@@ -165,6 +165,27 @@ def test_a_folder_of_pairs_and_an_independent_embedder(frozen_run, data_set, tmp
     assert found["systems"]["model"]["diversity"]["value"] is None, "both imitate one sound"
 
 
+def test_voices_without_references_are_followed_or_not(frozen_run, data_set, tmp_path, capsys):
+    (tmp_path / "voices").mkdir()
+    for path in sorted((data_set / "vocal_imitations").iterdir())[:2]:
+        shutil.copy(path, tmp_path / "voices")
+    (tmp_path / "voices" / "notes.txt").write_text("")
+    request = EvaluateRequest(
+        workdir=str(frozen_run), voices=str(tmp_path / "voices"), output_dir=tmp_path / "out"
+    )
+    evaluate(request)
+    printed = capsys.readouterr().out
+    assert "1 file not named as sounds are ('notes.txt')" in printed
+    assert "2 imitations measured: " in printed
+    found = json.loads((tmp_path / "out" / "voices.json").read_text("utf-8"))
+    assert list(found["systems"]) == SYSTEMS[:-1]
+    assert all(set(measures) == set(ADHERENCE) for measures in found["systems"].values())
+    text = (tmp_path / "out" / "voices.md").read_text("utf-8")
+    assert text.startswith("# voices: 2 imitations without a reference\n")
+    assert "## Against the imitation" in text and "## Against the reference" not in text
+    assert "Retrieval" not in text
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -172,7 +193,9 @@ def test_a_folder_of_pairs_and_an_independent_embedder(frozen_run, data_set, tmp
         (dict(checkpoint="x", from_split="train"), "give --pairs"),
         (dict(workdir="absent"), "absent is not a run's folder"),
         (dict(workdir="RUN", from_split="test"), "--from_split is 'test'"),
-        (dict(workdir="RUN", from_split="train", pairs="x"), "give one of them"),
+        (dict(workdir="RUN", from_split="train", pairs="x"), "--pairs and --from_split both name"),
+        (dict(workdir="RUN", voices="x", pairs="x"), "--pairs and --voices both name"),
+        (dict(workdir="RUN", voices="absent"), "absent does not exist"),
         (dict(checkpoint="x", pairs="DATA"), "give --output_dir"),
         (dict(workdir="RUN", pairs="absent"), "data folder absent does not exist"),
         (dict(workdir="RUN", embedder="absent"), "absent holds no config.json"),

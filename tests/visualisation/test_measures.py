@@ -46,6 +46,11 @@ def test_the_evaluations_of_a_folder_are_read_in_the_splits_order(tmp_path):
     assert measures.read_evaluations(tmp_path / "absent") == []
 
 
+def test_a_result_without_measures_has_no_table():
+    empty = result("train", 4) | {"systems": {"model": {}}}
+    assert measures.tables([empty], LOGGED, 4, pathlib.Path("run"))[0] == []
+
+
 @pytest.mark.parametrize(("steps", "stale"), [((4, 4), False), ((4, 2), True)])
 def test_an_evaluation_comes_before_the_losses(steps, stale):
     evaluated = [result(part, step) for part, step in zip(("train", "extrapolation"), steps)]
