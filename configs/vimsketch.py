@@ -46,7 +46,9 @@ def get_config() -> ml_collections.ConfigDict:
     # Before the heads, each dimension of the features less its mean and divided by its spread over
     # the training inputs, both taken before the first step. The original does not: features of unit
     # norm then give means of about 0.05 beside noise of 1, and hundreds of steps pass before sounds
-    # part. Not with training.encoder "from_scratch"
+    # part. Not where features move far (training.encoder "from_scratch", or "fine_tuned" without a
+    # checkpoint); and of an early layer's thousands of dimensions, all of spread 1, each step of
+    # the optimiser moves the latent too far
     config.model.standardise_features = False
     config.model.latent_dim = 64
     config.model.decoder = ml_collections.ConfigDict()
@@ -106,6 +108,9 @@ def get_config() -> ml_collections.ConfigDict:
     config.training.num_epochs = 300
     config.training.steps_per_epoch = 0  # 0: one pass over the training pairs
     config.training.temperature = 1.0  # of the latent's noise; 0 trains on z = μ
+
+    # Noise on standardised features, as a share of their spread: sounds beside the heard one
+    config.training.feature_noise = 0.0
 
     config.ema = ml_collections.ConfigDict()  # moving average of the weights
     config.ema.decay = 0.0  # 0: none; 0.999 averages over 1000 steps. Used to validate and generate

@@ -13,7 +13,7 @@ from flax import nnx
 
 from qvae_jax.audio import controls, inverse_stft
 from qvae_jax.audio.controls import LOUDNESS, PERIODICITY, PITCH
-from qvae_jax.audio.excitation import harmonics, voiced_share
+from qvae_jax.audio.excitation import harmonics, per_sample, voiced_share
 from qvae_jax.models import layers
 from qvae_jax.models.convnext import ConvNeXtBlock, LayerNorm
 from qvae_jax.models.frame_decoder import HOP_LENGTH, NUM_FRAMES, Trunk
@@ -31,9 +31,10 @@ SCALES = np.array([20.0, 12.0, 12.0, 0.25], np.float32)
 LOWEST = np.array([controls.LOUDNESS_FLOOR_DB, 16.7, 34.0, 0.0], np.float32)
 HIGHEST = np.array([6.0, 124.8, 98.0, 1.0], np.float32)
 PITCH_OCTAVES = (2.0, 4.0, 8.0)  # periods of the waves by which the renderer is told the pitch
-# How far the renderer may leave the loudness curve, in dB: an attack is shorter than the curve's
-# window. No more, so that no frame bursts.
-LOUDNESS_ROOM_DB = 6.0
+# By how much a frame is made louder or softer where the frames' sum is not as loud as its curve:
+# those whose phases do not meet cancel each other. No more, so that no frame bursts.
+LARGEST_CORRECTION = 4.0
+FLOOR_POWER = 10 ** (controls.LOUDNESS_FLOOR_DB / 10)
 SILENT_WITHIN_DB = 1e-3  # above the loudness curve's floor
 AUDIBLE_DB = 40.0  # below its loudest frame a sound's centroid and pitch count for nothing
 DURATION_SCALE_S = 1.0
@@ -74,7 +75,7 @@ class Renderer(nnx.Module):
             ConvNeXtBlock(channels, dilation=dilation, latent_dim=latent_dim, rng=rng)
             for dilation in DILATIONS
         )
-        self.output = SpectralHead(channels, HOP_LENGTH, excited=True, num_rest=1, rng=rng)
+        self.output = SpectralHead(channels, HOP_LENGTH, excited=True, rng=rng)
 
     def __call__(
         self, z: jax.Array, curves: jax.Array, seeds: jax.Array, valid: jax.Array | None = None
@@ -92,9 +93,12 @@ class Renderer(nnx.Module):
         parts = self.output(x)
         excitation = harmonics(_with_margins(curves), HOP_LENGTH, SAMPLE_RATE_HZ)
         complex_frames, power = spectrum(parts, seeds, HOP_LENGTH, excitation)
-        gain = _gain(curves[..., LOUDNESS], power, parts.rest[..., 0])
+        gain = _gain(curves[..., LOUDNESS], power)
         sound = inverse_stft.inverse(complex_frames * gain[..., None], HOP_LENGTH, valid)
-        return limited(sound)
+        correction = _correction(curves[..., LOUDNESS], sound)
+        if valid is not None:
+            correction = held_beyond(correction[..., None], valid)[..., 0]
+        return limited(sound * per_sample(correction, HOP_LENGTH))
 
 
 class Steered(nnx.Module):
@@ -151,7 +155,7 @@ def gesture_distance(
 
 
 def held_beyond(curves: jax.Array, valid: jax.Array) -> jax.Array:
-    """Curves [batch, frames, 4] that stay at their last valid values where valid is false."""
+    """Curves [batch, frames, …] that stay at their last valid values where valid is false."""
     last = jnp.sum(valid, axis=-1, dtype=jnp.int32) - 1
     final = jnp.take_along_axis(curves, jnp.maximum(last, 0)[:, None, None], axis=1)
     return jnp.where(valid[..., None], curves, final)
@@ -179,16 +183,19 @@ def _with_margins(curves: jax.Array) -> jax.Array:
     return jnp.pad(curves, edges, mode="edge")
 
 
-def _gain(loudness_db: jax.Array, power: jax.Array, room: jax.Array) -> jax.Array:
+def _gain(loudness_db: jax.Array, power: jax.Array) -> jax.Array:
     """The factor [batch, frames] that gives frames of this power [batch, frames, bins] a loudness.
 
-    room, of any value, moves it by at most LOUDNESS_ROOM_DB. At the loudness curve's floor it is 0:
-    a silent frame is silent.
+    At the loudness curve's floor it is 0: a silent frame is silent.
     """
-    floor = 10 ** (controls.LOUDNESS_FLOOR_DB / 10)
     silent = loudness_db <= controls.LOUDNESS_FLOOR_DB + SILENT_WITHIN_DB
     # A root has no slope at 0, so that of silent frames is of something else, and not taken.
-    wanted = jnp.where(silent, 1.0, 10 ** (loudness_db / 10) - floor)
+    wanted = jnp.where(silent, 1.0, 10 ** (loudness_db / 10) - FLOOR_POWER)
     weights = controls.loudness_weights(inverse_stft.HOPS_PER_WINDOW * HOP_LENGTH, SAMPLE_RATE_HZ)
-    moved = 10 ** (LOUDNESS_ROOM_DB / 20 * jnp.tanh(room))
-    return jnp.where(silent, 0.0, jnp.sqrt(wanted / (power @ weights + LEAST_POWER)) * moved)
+    return jnp.where(silent, 0.0, jnp.sqrt(wanted / (power @ weights + LEAST_POWER)))
+
+
+def _correction(loudness_db: jax.Array, sound: jax.Array) -> jax.Array:
+    """The factor [batch, frames] by which a sound is as loud as its curve, within bounds."""
+    ratio = 10 ** (loudness_db / 10) / (controls.loudness_power(sound) + FLOOR_POWER)
+    return jnp.sqrt(jnp.clip(ratio, LARGEST_CORRECTION**-2, LARGEST_CORRECTION**2))

@@ -9,10 +9,12 @@ import optax
 from flax import nnx
 
 from qvae_jax import losses
-from qvae_jax.models import layers, noise, variables
+from qvae_jax.models import global_batch, layers, noise, variables
 from qvae_jax.models.qvae import QVAE, sample_latent
 from qvae_jax.models.variables import Arrays, Variables
 from qvae_jax.training.step import Metrics
+
+FEATURE_NOISE = 1  # what its key is folded with, so that it is another than those split off
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,6 +30,7 @@ class QVAELoss:
         precomputed_features: whether a batch's inputs are features rather than log-mels.
         train_layers: encoder layers whose BatchNorm runs in training mode.
         temperature: of the latent's noise; 0 trains on z = μ.
+        feature_noise: spread of the noise on the features, as a share of their own.
         free_bits: nats that each dimension's KL divergence may have for nothing.
         first_layer: encoder layer whose input a batch's inputs are, 0 where they are log-mels.
         compute_dtype: of the encoder's trunk and the decoder, None for that of what they are
@@ -42,6 +45,7 @@ class QVAELoss:
     precomputed_features: bool
     train_layers: frozenset[int]
     temperature: float
+    feature_noise: float = 0.0
     free_bits: float = 0.0
     first_layer: int = 0
     compute_dtype: Any = None
@@ -58,7 +62,7 @@ class QVAELoss:
     ) -> tuple[jax.Array, tuple[Metrics, Arrays]]:
         """In training mode: the total, its terms and β, and the running statistics afterwards."""
         model = self._merged(model_variables)
-        mu, logvar = model.posterior(self._features(model, batch["inputs"]))
+        mu, logvar = self._posterior_in_training(model, batch["inputs"], key)
         noise_key, decoder_key = jax.random.split(key)
         z = sample_latent(mu, logvar, noise_key, self.temperature, self.axis_name)
         seeds = noise.of_rows(decoder_key, len(z), self.axis_name)
@@ -128,6 +132,18 @@ class QVAELoss:
             first_layer=self.first_layer,
             train_layers=self.train_layers if train else frozenset(),
         )
+
+    def _posterior_in_training(
+        self, model: QVAE, inputs: jax.Array, key: jax.Array
+    ) -> tuple[jax.Array, jax.Array]:
+        """Mean and log-variance of the latent of features that are blurred by noise."""
+        features = self._features(model, inputs)
+        if self.feature_noise:
+            key = jax.random.fold_in(key, FEATURE_NOISE)
+            normal = lambda shape: jax.random.normal(key, shape, features.dtype)
+            drawn = global_batch.draw(normal, features.shape, self.axis_name)
+            features += self.feature_noise * model.standardise.spread[...] * drawn
+        return model.posterior(features)
 
     def _decoded(
         self,

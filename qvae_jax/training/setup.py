@@ -109,6 +109,7 @@ def set_up(
         precomputed_features=config.training.encoder == "frozen",
         train_layers=_batch_norm_layers(config, layers),
         temperature=config.training.temperature,
+        feature_noise=config.training.feature_noise,
         free_bits=config.beta.free_bits,
         first_layer=prepared.first_layer,
         compute_dtype=jnp.bfloat16 if config.training.dtype == "bfloat16" else None,

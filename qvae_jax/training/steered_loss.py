@@ -18,7 +18,7 @@ class SteeredLoss(QVAELoss):
     """The loss of a steered model, fixed when its step is compiled.
 
     A batch holds, besides inputs and targets, the targets' curves as controls [batch, 243, 4] and
-    their lengths in samples, int [batch]; in training also told, bool [batch, 4]: where a curve is
+    their lengths in samples, int [batch]; in training maybe told, bool [batch, 4]: where a curve is
     not, the gesture head's takes its place.
     """
 
@@ -27,14 +27,16 @@ class SteeredLoss(QVAELoss):
     ) -> tuple[jax.Array, tuple[Metrics, Arrays]]:
         """In training mode: the total, its terms and β, and the running statistics afterwards."""
         model = self._merged(model_variables)
-        mu, logvar = model.posterior(self._features(model, batch["inputs"]))
+        mu, logvar = self._posterior_in_training(model, batch["inputs"], key)
         latent_key, noise_key = jax.random.split(key)
         z = sample_latent(mu, logvar, latent_key, self.temperature, self.axis_name)
         seeds = noise.of_rows(noise_key, len(z), self.axis_name)
         gestured, durations_s = self._gesture(model.decoder, z)
         # What the renderer makes of the gesture is no reason for the head to gesture otherwise.
         instead = jax.lax.stop_gradient(within_range(gestured))
-        curves = jnp.where(batch["told"][:, None, :], batch["controls"], instead)
+        curves = batch["controls"]
+        if "told" in batch:
+            curves = jnp.where(batch["told"][:, None, :], curves, instead)
         audio = self._rendered(model.decoder, z, curves, seeds)
         beta = self.beta(step)
         total, terms = self._compared(audio, batch, mu, logvar, beta)
