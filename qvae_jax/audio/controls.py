@@ -8,12 +8,7 @@ import numpy as np
 from jax import lax
 
 from qvae_jax.audio import stft
-from qvae_jax.audio.pitch import (
-    HOP_LENGTH,
-    SAMPLE_RATE_HZ,
-    VOICED_LIKENESS,
-    track_pitch,
-)
+from qvae_jax.audio.pitch import HOP_LENGTH, SAMPLE_RATE_HZ, VOICED_LIKENESS, track_pitch
 
 VERSION = 1  # of what the curves mean; when it is raised, prepared ones are computed again
 NAMES = ("loudness", "centroid", "pitch", "periodicity")
@@ -115,7 +110,12 @@ def loudness_weights(window_length: int, sample_rate_hz: int) -> np.ndarray:
 
 def loudness_power(samples: jax.Array) -> jax.Array:
     """What the loudness curve is the decibels of, the floor's power aside: [..., n] -> [..., frames]."""
-    return _power(samples) @ loudness_weights(WINDOW_LENGTH, SAMPLE_RATE_HZ)
+    return _summed(_power(samples), loudness_weights(WINDOW_LENGTH, SAMPLE_RATE_HZ))
+
+
+def _summed(frames: jax.Array, weights: np.ndarray) -> jax.Array:
+    """Weighted sums over the last axis, in full precision on accelerators too."""
+    return jnp.matmul(frames, weights, precision=lax.Precision.HIGHEST)
 
 
 def _power(samples: jax.Array) -> jax.Array:
@@ -129,20 +129,19 @@ def _power(samples: jax.Array) -> jax.Array:
 
 
 def _loudness_and_centroid(samples: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """dB and semitones of each frame, of one spectrum; controls says which."""
     window = stft.hann_window(WINDOW_LENGTH, periodic=True)
     power = _power(samples)
     floor = 10 ** (LOUDNESS_FLOOR_DB / 10)
     weights = loudness_weights(WINDOW_LENGTH, SAMPLE_RATE_HZ)
-    loudness_db = 10 * jnp.log10(power @ weights + floor)
+    loudness_db = 10 * jnp.log10(_summed(power, weights) + floor)
     magnitude = jnp.sqrt(power[:, 1:])  # without DC
     hz = np.arange(1, WINDOW_LENGTH // 2 + 1) * SAMPLE_RATE_HZ / WINDOW_LENGTH
     # The magnitude of a sine of full scale, spread over the bins of its main lobe, is the window's
     # sum.
     rest = 10 ** (LOUDNESS_FLOOR_DB / 20) * float(np.sum(window))
-    mean_hz = (magnitude @ hz.astype(np.float32) + rest * REST_CENTROID_HZ) / (
-        jnp.sum(magnitude, axis=-1) + rest
-    )
-    return loudness_db, semitones(mean_hz)
+    total_hz = _summed(magnitude, hz.astype(np.float32)) + rest * REST_CENTROID_HZ
+    return loudness_db, semitones(total_hz / (jnp.sum(magnitude, axis=-1) + rest))
 
 
 def _periodicity(likeness: jax.Array, voiced: jax.Array) -> jax.Array:
