@@ -180,7 +180,7 @@ def heard(model, monkeypatch):
         return np.zeros((1, 4)), np.zeros((1, 4))
 
     monkeypatch.setattr(model, "posterior", posterior)
-    monkeypatch.setattr(model, "decode", lambda z: z)
+    monkeypatch.setattr(model, "decode", lambda z, **_: z)
 
     def hear(imitation, rate_hz=RATE_HZ) -> np.ndarray:
         model.generate(imitation, rate_hz)
