@@ -101,9 +101,9 @@ def test_each_input_is_read_once(tmp_path, monkeypatch):
     sources = hums(tmp_path, 0.1, 0.2, 0.3)
     heard = []
 
-    def hear(source, *arguments):
+    def hear(source, *arguments, **options):
         heard.append(source.name)
-        return generation_inputs.hear(source, *arguments)
+        return generation_inputs.hear(source, *arguments, **options)
 
     monkeypatch.setattr(sounds, "hear", hear)
     written(sources, tmp_path, variations=4, temperature=1.0)

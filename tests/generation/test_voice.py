@@ -6,7 +6,7 @@ import pytest
 from qvae_jax.audio import controls
 from qvae_jax.audio.controls import HOP_LENGTH, LOUDNESS
 from qvae_jax.generation import voice
-from qvae_jax.generation.steering import LONGEST_FRAMES
+from qvae_jax.generation.steering import BUCKETS, LONGEST_FRAMES
 
 HUM = (0.3 * np.sin(2 * np.pi * 220 * np.arange(22_050) / 22_050)).astype(np.float32)
 
@@ -35,14 +35,22 @@ def test_all_of_a_silent_recording_stays(samples):
     np.testing.assert_allclose(found.curves[:, LOUDNESS], -80, atol=1e-3)
 
 
-def test_filling_up_changes_nothing(monkeypatch):
-    part = HUM[:5_000]
-    expected = voice.curves_of(part)
-    monkeypatch.setattr(voice, "bucket", lambda num_frames: 486)
-    np.testing.assert_allclose(voice.curves_of(part), expected, atol=1e-4)
+@pytest.mark.parametrize("num_samples", [1, 5_000, 59_049, 59_050, 1_000_000, 2_000_000])
+def test_recordings_are_filled_up_to_few_lengths(monkeypatch, num_samples):
+    """That this changes nothing, the controls promise."""
+    told = []
+
+    def program(filled, count):
+        told.append((len(filled), count))
+        return np.zeros((len(filled) // HOP_LENGTH, 4))
+
+    monkeypatch.setattr(voice, "_program", lambda: program)
+    found = voice.curves_of(np.zeros(num_samples, np.float32))
+    [(length, count)] = told
+    assert length in [size * HOP_LENGTH for size in BUCKETS]
+    assert count == min(num_samples, voice.LONGEST_SAMPLES)
+    assert len(found) == controls.num_frames(count)
 
 
-def test_no_more_than_a_minute_steers(monkeypatch):
-    monkeypatch.setattr(voice, "LONGEST_SAMPLES", 10 * HOP_LENGTH)
-    assert len(voice.curves_of(HUM)) == 10
+def test_no_more_than_a_minute_steers():
     assert LONGEST_FRAMES * HOP_LENGTH <= 60 * 22_050 < (LONGEST_FRAMES + 1) * HOP_LENGTH
