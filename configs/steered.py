@@ -32,8 +32,9 @@ def get_config():
 
     # As told to the renderer. Curves as they are give sounds that tremble like a voice
     config.steering.longest_filter_frames = 25  # 0.28 s
-    config.steering.curve_dropout = 0.1
-    config.steering.all_curves_dropout = 0.1
+    # None is left to the gesture head: a sound as loud as another's curve says nothing of its colour
+    config.steering.curve_dropout = 0.0
+    config.steering.all_curves_dropout = 0.0
 
     config.optimizer.learning_rate = 1e-3
     config.optimizer.final_learning_rate = 1e-5

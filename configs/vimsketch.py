@@ -46,7 +46,9 @@ def get_config() -> ml_collections.ConfigDict:
     # Before the heads, each dimension of the features less its mean and divided by its spread over
     # the training inputs, both taken before the first step. The original does not: features of unit
     # norm then give means of about 0.05 beside noise of 1, and hundreds of steps pass before sounds
-    # part. Not with training.encoder "from_scratch"
+    # part. Not where features move far (training.encoder "from_scratch", or "fine_tuned" without a
+    # checkpoint); and of an early layer's thousands of dimensions, all of spread 1, each step of
+    # the optimiser moves the latent too far
     config.model.standardise_features = False
     config.model.latent_dim = 64
     config.model.decoder = ml_collections.ConfigDict()

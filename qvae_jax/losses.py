@@ -240,10 +240,12 @@ def magnitude_distance(
 ) -> jax.Array:
     """How far the magnitudes of sounds are from those of others, for each alone: [batch].
 
-    The mean over MAGNITUDE_WINDOWS of the spectral convergence ‖|T| − |P|‖_F / ‖|T|‖_F and of
-    mean |ln|P| − ln|T||, after Yamamoto et al. (2020), whose phases do not count. Magnitudes count
-    as no less than MAGNITUDE_FLOOR_DB below the target's largest; after the target's end, where
-    lengths [batch] in samples tell it, as no less than AFTER_END_FLOOR_DB.
+    The mean over MAGNITUDE_WINDOWS of the spectral convergence and of mean |ln|P| − ln|T||, after
+    Yamamoto et al. (2020); phases do not count. The convergence is ‖|T| − |P|‖_F / ‖|T|‖_F, or over
+    ‖|P|‖_F where that is larger and then a constant, so that a sound that is far too loud does not
+    outweigh all the others. Logarithms are of magnitudes no less than MAGNITUDE_FLOOR_DB below the
+    target's largest; after the target's end, where lengths [batch] in samples tell it, than
+    AFTER_END_FLOOR_DB.
 
     prediction, target: audio [batch, samples] at 22,050 Hz.
     """
@@ -268,9 +270,10 @@ def _magnitude_distance(
         floor_db = jnp.where(ended, AFTER_END_FLOOR_DB, MAGNITUDE_FLOOR_DB)[:, None]
         floor = jnp.max(t) * 10 ** (floor_db / 20) + LOG_FLOOR
         logarithms = jnp.log(jnp.maximum(p, floor)) - jnp.log(jnp.maximum(t, floor))
-        norm = stft.safe_sqrt(jnp.sum(jnp.square(t)))
+        norms = jnp.sum(jnp.square(t)), jax.lax.stop_gradient(jnp.sum(jnp.square(p)))
         distance = stft.safe_sqrt(jnp.sum(jnp.square(t - p)))
-        total += jnp.mean(_absolute(logarithms)) + distance / (norm + LOUD_ENOUGH)
+        convergence = distance / (jnp.sqrt(jnp.maximum(*norms)) + LOUD_ENOUGH)
+        total += jnp.mean(_absolute(logarithms)) + convergence
     return total / len(MAGNITUDE_WINDOWS), None
 
 

@@ -109,7 +109,10 @@ def assert_refused(message: str, process: subprocess.Popen) -> None:
         (["--mode=generate", "--temperature=hot"], "--temperature=hot: it takes a number"),
         (["--mode=generate", "--seed=1.5"], "--seed=1.5: it takes a whole number"),
         (["--config=configs/absent.py", "--workdir=x"], "'configs/absent.py' does not exist"),
-        (["--config=absent", "--workdir=x"], "does not exist: .* overfit, quickstart, vimsketch"),
+        (
+            ["--config=absent", "--workdir=x"],
+            "does not exist: .* library, overfit, quickstart, steered, vimsketch",
+        ),
         (["--config=configs/absent.py", "--config.training.seed=1"], "configs/absent.py"),
         (["--config=", "--workdir=x"], "'' does not exist"),
         (["--config.training.seed=1", QUICKSTART], "before a value for --config"),

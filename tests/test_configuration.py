@@ -64,12 +64,17 @@ def test_two_models_to_start_from_are_one_too_many():
 
 
 def test_features_that_move_are_not_standardised():
-    standardised = {"model.standardise_features": True}
-    for encoder in ("frozen", "fine_tuned"):
-        configuration.check(changed(**standardised, **{"training.encoder": encoder}))
+    check = lambda **encoder: configuration.check(
+        changed(**{"model.standardise_features": True, **encoder})
+    )
+    check(**{"training.encoder": "frozen"})
+    ported = {"model.encoder_checkpoint": "weights/mn10_as"}
+    check(**{"training.encoder": "fine_tuned"}, **ported)
     refused = "model.standardise_features is True and training.encoder 'from_scratch'"
     with pytest.raises(UserError, match=refused):
-        configuration.check(changed(**standardised, **{"training.encoder": "from_scratch"}))
+        check(**{"training.encoder": "from_scratch"}, **ported)
+    with pytest.raises(UserError, match="'fine_tuned' without model.encoder_checkpoint"):
+        check(**{"training.encoder": "fine_tuned"})
 
 
 def test_folds_need_their_folder():

@@ -8,12 +8,7 @@ import numpy as np
 from jax import lax
 
 from qvae_jax.audio import stft
-from qvae_jax.audio.pitch import (
-    HOP_LENGTH,
-    SAMPLE_RATE_HZ,
-    VOICED_LIKENESS,
-    track_pitch,
-)
+from qvae_jax.audio.pitch import HOP_LENGTH, SAMPLE_RATE_HZ, VOICED_LIKENESS, track_pitch
 
 VERSION = 1  # of what the curves mean; when it is raised, prepared ones are computed again
 NAMES = ("loudness", "centroid", "pitch", "periodicity")
@@ -63,7 +58,7 @@ def _controls(samples: jax.Array, num_samples: jax.Array) -> jax.Array:
     samples = jnp.where(jnp.arange(len(samples)) < num_samples, samples, 0.0)
     num_valid = jnp.maximum(1, -(-num_samples // HOP_LENGTH))
     valid = jnp.arange(count) < num_valid
-    loudness_db, centroid = _loudness_and_centroid(samples, count)
+    loudness_db, centroid = _loudness_and_centroid(samples)
     hz, likeness, voiced = track_pitch(samples, count, num_valid)
     voiced &= valid
     periodicity = _periodicity(likeness, voiced)
@@ -113,25 +108,40 @@ def loudness_weights(window_length: int, sample_rate_hz: int) -> np.ndarray:
     return (scale * sides * weighting).astype(np.float32)
 
 
-def _loudness_and_centroid(samples: jax.Array, count: int) -> tuple[jax.Array, jax.Array]:
+def loudness_power(samples: jax.Array) -> jax.Array:
+    """What the loudness curve is the decibels of, the floor's power aside: [..., n] -> [..., frames]."""
+    return _summed(_power(samples), loudness_weights(WINDOW_LENGTH, SAMPLE_RATE_HZ))
+
+
+def _summed(frames: jax.Array, weights: np.ndarray) -> jax.Array:
+    """Weighted sums over the last axis, in full precision on accelerators too."""
+    return jnp.matmul(frames, weights, precision=lax.Precision.HIGHEST)
+
+
+def _power(samples: jax.Array) -> jax.Array:
+    """The power spectra of 46 ms around each frame's centre: [..., n] -> [..., frames, bins]."""
     before = WINDOW_LENGTH // 2 - HOP_LENGTH // 2
-    after = count * HOP_LENGTH + WINDOW_LENGTH - HOP_LENGTH - before - len(samples)
+    reach = num_frames(samples.shape[-1]) * HOP_LENGTH + WINDOW_LENGTH - HOP_LENGTH
+    edges = (before, reach - before - samples.shape[-1])
     window = stft.hann_window(WINDOW_LENGTH, periodic=True)
-    padded = jnp.pad(samples, (before, after))
-    spectrum = jnp.fft.rfft(stft.frame(padded, WINDOW_LENGTH, HOP_LENGTH, window))
-    power = stft.power(spectrum)
+    padded = jnp.pad(samples, [(0, 0)] * (samples.ndim - 1) + [edges])
+    return stft.power(jnp.fft.rfft(stft.frame(padded, WINDOW_LENGTH, HOP_LENGTH, window)))
+
+
+def _loudness_and_centroid(samples: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """dB and semitones of each frame, of one spectrum; controls says which."""
+    window = stft.hann_window(WINDOW_LENGTH, periodic=True)
+    power = _power(samples)
     floor = 10 ** (LOUDNESS_FLOOR_DB / 10)
     weights = loudness_weights(WINDOW_LENGTH, SAMPLE_RATE_HZ)
-    loudness_db = 10 * jnp.log10(power @ weights + floor)
+    loudness_db = 10 * jnp.log10(_summed(power, weights) + floor)
     magnitude = jnp.sqrt(power[:, 1:])  # without DC
     hz = np.arange(1, WINDOW_LENGTH // 2 + 1) * SAMPLE_RATE_HZ / WINDOW_LENGTH
     # The magnitude of a sine of full scale, spread over the bins of its main lobe, is the window's
     # sum.
     rest = 10 ** (LOUDNESS_FLOOR_DB / 20) * float(np.sum(window))
-    mean_hz = (magnitude @ hz.astype(np.float32) + rest * REST_CENTROID_HZ) / (
-        jnp.sum(magnitude, axis=-1) + rest
-    )
-    return loudness_db, semitones(mean_hz)
+    total_hz = _summed(magnitude, hz.astype(np.float32)) + rest * REST_CENTROID_HZ
+    return loudness_db, semitones(total_hz / (jnp.sum(magnitude, axis=-1) + rest))
 
 
 def _periodicity(likeness: jax.Array, voiced: jax.Array) -> jax.Array:
@@ -143,6 +153,13 @@ def _periodicity(likeness: jax.Array, voiced: jax.Array) -> jax.Array:
         jnp.maximum(above, VOICED_PERIODICITY + 0.01),
         jnp.minimum(below, VOICED_PERIODICITY),
     )
+
+
+def likeness(periodicity: jax.Array) -> jax.Array:
+    """What periodicity was stretched from: how like its period a frame is, from 0 to below 1."""
+    above = 1 - (1 - periodicity) * (1 - VOICED_LIKENESS) / (1 - VOICED_PERIODICITY)
+    below = periodicity * VOICED_LIKENESS / VOICED_PERIODICITY
+    return jnp.minimum(jnp.where(periodicity > VOICED_PERIODICITY, above, below), 0.99)
 
 
 def _joined(note: jax.Array, voiced: jax.Array, rest: float) -> jax.Array:

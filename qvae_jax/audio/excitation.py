@@ -42,13 +42,15 @@ def turns(cycles: jax.Array) -> jax.Array:
 
 
 def accumulated(cycles_per_sample: jax.Array) -> jax.Array:
-    """The phase [..., n] in cycles from 0 to 1 of an oscillator of these frequencies.
+    """The phase [..., n] of an oscillator of these frequencies, in cycles from -1/2 to 1/2.
 
     Counted in whole 2^-32 of a cycle, which wrap by themselves: the sum of any number of them is
-    exact, so a phase depends neither on the way it is added up nor on what comes after it.
+    exact, so a phase depends neither on the way it is added up nor on what comes after it. Around a
+    whole cycle, where all harmonics meet, its float32 has the most digits.
     """
     steps = jnp.round(cycles_per_sample * CYCLE).astype(jnp.uint32)
-    return jnp.cumsum(steps, axis=-1, dtype=jnp.uint32).astype(jnp.float32) / CYCLE
+    whole = jnp.cumsum(steps, axis=-1, dtype=jnp.uint32)
+    return jax.lax.bitcast_convert_type(whole, jnp.int32).astype(jnp.float32) / CYCLE
 
 
 def per_sample(curve: jax.Array, hop_length: int) -> jax.Array:

@@ -64,7 +64,6 @@ BANDS = (
     Band(2, 512, 55, 121, multiples=1),
     Band(4, 512, 60, 94, multiples=1),
 )
-HIGHEST_HZ = SAMPLE_RATE_HZ / BANDS[0].first_lag
 
 
 def track_pitch(
@@ -111,26 +110,12 @@ def _frames(
     """Frames [num_frames, length] of each decimation-th sample, centred where frames are.
 
     delay is by how many samples what is framed comes late.
-
-    HOP_LENGTH need not be divisible by the decimation: frames of one remainder are HOP_LENGTH
-    decimated samples apart, so each remainder is a sound of its own.
-
-        frame      0           1           2           3
-        even       |- HOP_LENGTH samples, each second -|
-        odd                    |- HOP_LENGTH samples, each second -|
     """
     before = length * decimation // 2 - HOP_LENGTH // 2 - delay
-    num_blocks = -(-length // HOP_LENGTH)
-    num_rows = -(-num_frames // decimation)
-    after = (num_rows + num_blocks + 1) * decimation * HOP_LENGTH
-    padded = jnp.pad(samples, (before, max(0, after - before - len(samples))))
-    rows = []
-    for remainder in range(decimation):
-        decimated = padded[remainder * HOP_LENGTH :: decimation]
-        blocks = decimated[: (num_rows + num_blocks) * HOP_LENGTH].reshape(-1, HOP_LENGTH)
-        joined = [blocks[number : number + num_rows] for number in range(num_blocks)]
-        rows.append(jnp.concatenate(joined, axis=1)[:, :length])
-    return jnp.stack(rows, axis=1).reshape(-1, length)[:num_frames]
+    starts = HOP_LENGTH * jnp.arange(num_frames)
+    places = starts[:, None] + decimation * jnp.arange(length)
+    after = (num_frames - 1) * HOP_LENGTH + decimation * length - before - len(samples)
+    return jnp.pad(samples, (before, max(0, after)))[places]
 
 
 def _candidates(samples: jax.Array, floor: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
@@ -192,9 +177,12 @@ def _likeness(samples: jax.Array, floor: jax.Array, band: Band) -> jax.Array:
     spectrum = jnp.fft.rfft(frames, size) * jnp.conj(jnp.fft.rfft(frames[:, : band.window], size))
     lags = slice(band.first_lag - 1, longest + 1)
     products = jnp.fft.irfft(spectrum, size)[:, lags]
-    sums = jnp.pad(jnp.cumsum(jnp.square(frames), axis=1), ((0, 0), (1, 0)))
-    here = sums[:, band.window : band.window + 1]
-    later = sums[:, band.window :][:, lags] - sums[:, lags]
+    # A matrix product, for differences of running sums lose what is soft after what is loud.
+    places, starts = np.arange(length)[:, None], np.arange(longest + 1)[lags]
+    inside = (starts <= places) & (places < starts + band.window)
+    squares = jnp.square(frames)
+    here = jnp.sum(squares[:, : band.window], axis=1, keepdims=True)
+    later = jnp.matmul(squares, inside.astype(np.float32), precision=lax.Precision.HIGHEST)
     return 2 * products / (here + later + 2 * band.window * floor[:, None])
 
 

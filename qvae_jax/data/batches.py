@@ -72,7 +72,8 @@ class Examples:
         """Every input once, however many pairs use it: float32 [batch_size or fewer, …] each."""
         rows = np.unique(self.input_rows)
         for first in range(0, len(rows), batch_size):
-            yield _taken(self.inputs, rows[first : first + batch_size])
+            taken = _taken(self.inputs, rows[first : first + batch_size])
+            yield taken.astype(np.float32, copy=False)
 
 
 class JoinedRows:

@@ -5,6 +5,7 @@
     logmels.npy    float16 [imitations, mels, frames]   where the encoder learns
     maps.npy       float32 [imitations, mels, frames, channels]   where only its last layers learn
     features.npy   float32 [imitations, feature_dim]    where it is frozen
+    survey.npy     survey.record [files]                what the files of a sound library hold
 
 Beside each array lies a JSON manifest: the parameters that the array depends on and, for each
 finished row, the row's number and its file's size and time of change. A row whose file and

@@ -88,6 +88,11 @@ def _index(config: ml_collections.ConfigDict, workdir: pathlib.Path | None) -> I
 
         with files.explaining_write_errors(directory):
             synthetic.write_synthetic_data_set(directory)
+    elif config.data.sounds_dir and not directory.is_dir():
+        raise UserError(
+            f"The data folder {directory} does not exist: give the path of the data set of pairs, or "
+            "set data.dataset_dir to '' to learn from data.sounds_dir alone."
+        )
     return layouts.read_index(directory)
 
 

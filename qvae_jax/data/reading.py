@@ -108,6 +108,8 @@ def _serve() -> None:
         finished.put((loaded, warned.copy()))
         warned.clear()
     finished.join()
+    # Not by returning: the interpreter cannot end while a thread waits for standard input.
+    os._exit(0)
 
 
 def _send(finished: queue.Queue, results) -> None:

@@ -1,1 +1,1 @@
-"""Measuring a model: embeddings, baselines, intervals and the report."""
+"""Measuring a model: what it is compared with, measures, embeddings, intervals and the report."""

@@ -1,18 +1,21 @@
 """What a model's sounds are compared with: outputs that need no learning, and the best possible."""
 
 import functools
-import pathlib
 from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from qvae_jax.data.prepared import input_audio
+from qvae_jax.audio import windows
+from qvae_jax.audio.pitch import HOP_LENGTH as CONTROL_HOP
+from qvae_jax.evaluation.hearing import Hearing
 from qvae_jax.evaluation.metrics import cosine_similarity
 from qvae_jax.generation.model import BATCH_SIZE, Model
 from qvae_jax.models.batching import batches
 from qvae_jax.models.decoders import NUM_SAMPLES
 
 N_FFT, HOP_LENGTH, NUM_ITERATIONS = 1024, 256, 32
+# What is added to a sound that is softer than the voice: more would make its silence heard.
+MOST_GAIN_DB = 40.0
 
 
 def mean_spectrum(references: Sequence[np.ndarray], seed: int = 0) -> np.ndarray:
@@ -37,25 +40,35 @@ def mean_spectrum(references: Sequence[np.ndarray], seed: int = 0) -> np.ndarray
 
 
 def nearest_reference(
-    model: Model,
-    references: Sequence[pathlib.Path],
-    read_target: Callable[[pathlib.Path], np.ndarray],
+    model: Model, references: Sequence[windows.Sound], hearing: Hearing
 ) -> Callable[[np.ndarray], np.ndarray]:
     """A function from features of imitations [batch, feature_dim] to the nearest references' sound.
 
     Nearest by cosine in the space of the model's own features, of which each reference's are
-    computed here; the sounds are [batch, 59049], as read_target gives them.
+    computed here; the sounds are targets [batch, 59049].
     """
     features = []
     for batch in batches(references, BATCH_SIZE):
-        waveforms = np.stack([input_audio(path, model.front_end) for path in batch])
+        waveforms = np.stack([hearing.model_input(path) for path in batch])
         names = list(map(str, batch))
         features.append(model.features(waveforms, batch_size=BATCH_SIZE, names=names))
     known = np.concatenate(features)
-    sound_of = functools.lru_cache(maxsize=64)(read_target)
+    sound_of = functools.lru_cache(maxsize=64)(hearing.target)
 
     def nearest(features: np.ndarray) -> np.ndarray:
         places = cosine_similarity(features, known).argmax(axis=1)
         return np.stack([sound_of(references[place]) for place in places])
 
     return nearest
+
+
+def with_loudness(samples: np.ndarray, own_db: np.ndarray, wanted_db: np.ndarray) -> np.ndarray:
+    """A sound [samples] with the loudness curve of another, by a gain in each sample.
+
+    own_db and wanted_db, [frames] of 243 samples, are the two curves; between the middles of frames
+    the gain's dB go in a line. It is at most 40 dB, and the sound is clipped at full scale.
+    """
+    gain_db = np.minimum(wanted_db - own_db, MOST_GAIN_DB)
+    middles = (np.arange(len(gain_db)) + 0.5) * CONTROL_HOP
+    gain = 10 ** (np.interp(np.arange(len(samples)), middles, gain_db) / 20)
+    return np.clip(samples * gain, -1.0, 1.0).astype(np.float32)

@@ -62,7 +62,7 @@ def multi_resolution_stft(prediction: np.ndarray | Sound, target: np.ndarray | S
     """
     distances = []
     for resolution in MULTI_RESOLUTION:
-        (p, log_p), (t, log_t) = _of_each(_magnitudes, (prediction, target), resolution)
+        (p, log_p), (t, log_t) = of_each(_magnitudes, (prediction, target), resolution)
         convergence = np.linalg.norm(t - p) / np.linalg.norm(t)
         distances.append(convergence + np.abs(log_p - log_t).mean())
     return float(np.mean(distances))
@@ -80,7 +80,7 @@ def multi_scale_mel(
     """
     total = 0.0
     for scale in MEL_SCALES:
-        p, t = _of_each(_log10_mels, (prediction, target), sample_rate_hz, scale)
+        p, t = of_each(_log10_mels, (prediction, target), sample_rate_hz, scale)
         total += np.abs(p - t).mean()
     return float(total)
 
@@ -91,7 +91,7 @@ def log_spectral_distance(prediction: np.ndarray | Sound, target: np.ndarray | S
     Mean over frames of the root mean square over frequencies of the difference of the power spectra
     in dB (Gray & Markel 1976), which are at least -80 dB; periodic Hann window of 1024, hop 256.
     """
-    p, t = _of_each(_power_db, (prediction, target))
+    p, t = of_each(_power_db, (prediction, target))
     return float(np.sqrt(np.square(p - t).mean(axis=-1)).mean())
 
 
@@ -100,7 +100,7 @@ def envelope_correlation(prediction: np.ndarray | Sound, target: np.ndarray | So
 
     An envelope is the RMS of frames of 1024 samples, hop 256, in dB re full scale, at least -80.
     """
-    return _correlation(*_of_each(_envelope_db, (prediction, target)))
+    return correlation(*of_each(_envelope_db, (prediction, target)))
 
 
 def centroid_correlation(
@@ -111,12 +111,12 @@ def centroid_correlation(
     The centroid is the mean frequency weighted by magnitude (Peeters 2004), 0 Hz for silence. Only
     frames count in which the target lies within 60 dB of its loudest frame.
     """
-    (levels,) = _of_each(_envelope_db, (target,))
+    (levels,) = of_each(_envelope_db, (target,))
     audible = _audible(levels)
     if audible.sum() < 2:
         return 0.0
-    centroids = _of_each(spectral_centroid_hz, (prediction, target), sample_rate_hz)
-    return _correlation(*(centroid[audible] for centroid in centroids))
+    centroids = of_each(spectral_centroid_hz, (prediction, target), sample_rate_hz)
+    return correlation(*(centroid[audible] for centroid in centroids))
 
 
 def spectral_centroid_hz(samples: np.ndarray, sample_rate_hz: int) -> np.ndarray:
@@ -166,7 +166,7 @@ def onset_error_s(
     prediction: np.ndarray | Sound, target: np.ndarray | Sound, sample_rate_hz: int
 ) -> float:
     """How far the beginnings of two sounds lie apart, in seconds."""
-    first, second = _of_each(onset_s, (prediction, target), sample_rate_hz)
+    first, second = of_each(onset_s, (prediction, target), sample_rate_hz)
     return abs(first - second)
 
 
@@ -266,7 +266,7 @@ def active_dimensions(mu: np.ndarray) -> int:
     return int((np.var(mu, axis=0) > ACTIVE_VARIANCE).sum())
 
 
-def _of_each(analysis: Callable, sounds: Sequence[np.ndarray | Sound], *settings) -> list:
+def of_each(analysis: Callable, sounds: Sequence[np.ndarray | Sound], *settings) -> list:
     """analysis(samples, *settings) of each sound."""
     return [
         sound.known(analysis, *settings) if isinstance(sound, Sound) else analysis(sound, *settings)
@@ -336,7 +336,8 @@ def _audible(levels: np.ndarray) -> np.ndarray:
     return levels >= max(levels.max() + AUDIBLE_DB, ENVELOPE_FLOOR_DB + 1e-9)
 
 
-def _correlation(first: np.ndarray, second: np.ndarray) -> float:
+def correlation(first: np.ndarray, second: np.ndarray) -> float:
+    """Pearson's correlation of two curves [frames], -1 to 1; 0 where one of them is constant."""
     a, b = first - first.mean(), second - second.mean()
     norms = np.linalg.norm(a) * np.linalg.norm(b)
     return float(a @ b / norms) if norms > 1e-9 else 0.0

@@ -2,10 +2,14 @@
 
 import math
 import pathlib
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from qvae_jax import losses
+from qvae_jax.evaluation.adherence import ACTIVE_DB, TRACKERS, UNVOICED_CHROMA, UNVOICED_PITCH
+from qvae_jax.evaluation.baselines import MOST_GAIN_DB
 from qvae_jax.evaluation.embedding import Embedder
+from qvae_jax.evaluation.hearing import PEAK, TRIM_DB
 from qvae_jax.evaluation.statistics import NUM_GROUPS, NUM_RESAMPLES, Estimate
 from qvae_jax.system import files
 from qvae_jax.system.errors import UserError, counted
@@ -19,7 +23,8 @@ class Measure(NamedTuple):
     digits: int = 3
 
 
-MEASURES = {
+AGAINST_REFERENCE = {
+    "original_loss": Measure("audio loss of the original, unmasked", -1),
     "audio_loss": Measure("audio loss, weighted as in training", -1),
     **{
         t.name: Measure(t.heading, -1 if t.name in losses.WEIGHTED else 0, t.digits)
@@ -27,6 +32,7 @@ MEASURES = {
     },
     "multi_resolution_stft": Measure("multi-resolution STFT distance", -1),
     "multi_scale_mel": Measure("multi-scale mel distance", -1),
+    "aligned_mel": Measure("mel distance along the best alignment (dB)", -1, 2),
     "log_spectral_distance": Measure("log-spectral distance (dB)", -1, 2),
     "envelope_correlation": Measure("loudness-envelope correlation", 1),
     "centroid_correlation": Measure("spectral-centroid correlation", 1),
@@ -39,6 +45,23 @@ MEASURES = {
     "diversity": Measure("diversity between sounds", 0),
     "active_dimensions": Measure("active latent dimensions", 0, 0),
 }
+ADHERENCE = {
+    "loudness_difference": Measure("loudness, dB", -1, 2),
+    "loudness_correlation": Measure("loudness, correlation", 1),
+    "centroid_difference": Measure("centroid, semitones", -1, 2),
+    **{
+        f"{name}{ending}": Measure(f"{title}{judge}{unit}", better, 2)
+        for ending, judge in zip(TRACKERS, ("", " (pYIN)"))
+        for name, title, unit, better in (
+            ("pitch_difference", "pitch", ", semitones", -1),
+            ("chroma_difference", "chroma", ", semitones", -1),
+            ("voiced_share", "voiced frames still voiced", ", share", 1),
+        )
+    },
+}
+MEASURES = AGAINST_REFERENCE | ADHERENCE
+VOICES = "voices"  # the part of imitations without references
+OF_REFERENCES = ("reference_curves", "own_embedding", "oracle")  # systems
 LARGEST_COUNT = 2**53  # whole numbers beyond it are not those of any evaluation
 ARROWS = {-1: " ↓", 0: "", 1: " ↑"}
 
@@ -46,6 +69,7 @@ ARROWS = {-1: " ↓", 0: "", 1: " ↑"}
 def result(
     *,
     part: str,
+    trimmed: bool,
     num_examples: int,
     num_references: int,
     model: dict,
@@ -53,50 +77,67 @@ def result(
     latent_dim: int,
     baselines_from: str,
     estimates: dict[str, dict[str, Estimate]],
+    silence_wins: Sequence[str],
 ) -> dict:
-    """Everything that an evaluation found, as JSON values; what is undefined is null."""
+    """Everything that an evaluation found, as JSON values; what is undefined is null.
+
+    Of imitations without references only what compares with the imitation.
+    """
+    shown = ADHERENCE if part == VOICES else MEASURES
     return {
         "part": part,
+        "trimmed": trimmed,
         "num_pairs": num_examples,
         "num_references": num_references,
         "model": model,
         "latent_dim": latent_dim,
         "embedder": {"name": embedder.name, "independent": embedder.independent},
         "baselines_from": baselines_from,
-        "silence_beats_the_model": silence_wins(estimates),
+        "silence_beats_the_model": [name for name in silence_wins if name in shown],
         "systems": {
             system: {
                 name: dict(zip(Estimate._fields, map(_finite, found[name])))
-                for name in MEASURES
+                for name in shown
                 if name in found
             }
             for system, found in estimates.items()
+            if part != VOICES or system not in OF_REFERENCES
         },
     }
 
 
-def silence_wins(estimates: dict[str, dict[str, Estimate]]) -> list[str]:
-    """The measures in which a silent output is better than the model's."""
-    silent, model = estimates["silence"], estimates["model"]
-    return [
-        name
-        for name, measure in MEASURES.items()
-        if name in silent
-        and name in model
-        and measure.better * (silent[name].value - model[name].value) > 0
-    ]
+class Table(NamedTuple):
+    """A row for each measure: its title, and its value for each of the systems."""
+
+    title: str
+    systems: list[str]
+    rows: list[list[str]]
 
 
-def table(found: dict) -> tuple[list[str], list[list[str]]]:
-    """The systems of a result, and a row for each measure: its title and, by system, its value."""
+def tables(found: dict) -> list[Table]:
+    """A result to read: the measures against the reference, and those against the imitation.
+
+    Either is left out where a result has none of them: earlier ones lack the second.
+    """
+    both = (
+        _table(found, "Against the reference", AGAINST_REFERENCE),
+        _table(found, "Against the imitation", ADHERENCE),
+    )
+    return [table for table in both if table.rows]
+
+
+def _table(found: dict, title: str, measures: dict[str, Measure]) -> Table:
+    """Of the measures that any system has."""
     systems = list(found["systems"])
-    return systems, [
+    rows = [
         [
             f"{measure.title}{ARROWS[measure.better]}",
             *(_cell(found["systems"][s].get(name), measure.digits) for s in systems),
         ]
-        for name, measure in MEASURES.items()
+        for name, measure in measures.items()
+        if any(name in found["systems"][s] for s in systems)
     ]
+    return Table(title, systems, rows)
 
 
 def read(path: pathlib.Path) -> dict:
@@ -145,62 +186,93 @@ def _is_count(number) -> bool:
 
 
 def write_markdown(path: pathlib.Path, found: dict) -> None:
-    """Writes a result as a table, with what must be known to read it."""
-    systems, rows = table(found)
+    """Writes a result as tables, with what must be known to read them."""
     lines = [
         f"# {found['part']}: {counts(found)}",
         "",
         f"Model: {', '.join(f'{key} {value}' for key, value in found['model'].items())}; z = μ.",
         "",
-        f"| measure | {' | '.join(systems)} |",
-        f"|---|{'---:|' * len(systems)}",
-        *(f"| {' | '.join(row)} |" for row in rows),
-        "",
-        f"**{about_silence(found)}**" if found["silence_beats_the_model"] else about_silence(found),
-        "",
-        *_notes(found),
+        *([f"**{about_silence(found)}**", ""] if found["silence_beats_the_model"] else []),
     ]
+    for table in tables(found):
+        lines += [
+            f"## {table.title}",
+            "",
+            f"| measure | {' | '.join(table.systems)} |",
+            f"|---|{'---:|' * len(table.systems)}",
+            *(f"| {' | '.join(row)} |" for row in table.rows),
+            "",
+        ]
+    lines += ["## How to read them", "", *_notes(found)]
     with files.replacing(path) as temporary:
         temporary.write_text("\n".join(lines) + "\n", "utf-8", errors="backslashreplace")
 
 
 def counts(found: dict) -> str:
     """On how much a result was measured."""
+    trimmed = ", trimmed" if found.get("trimmed") else ""
+    if found["part"] == VOICES:
+        return f"{counted(found['num_pairs'], 'imitation')} without a reference{trimmed}"
     pairs = counted(found["num_pairs"], "pair")
-    return f"{pairs}, {counted(found['num_references'], 'reference')}"
+    return f"{pairs}, {counted(found['num_references'], 'reference')}{trimmed}"
+
+
+def about_silence(found: dict) -> str:
+    """A sentence on the measures in which a silent output wins; empty where there are none."""
+    titles = "; ".join(MEASURES[name].title for name in found["silence_beats_the_model"])
+    return f"A silent output wins, with 95 % confidence: {titles}." if titles else ""
 
 
 def _notes(found: dict) -> list[str]:
     independent = found["embedder"]["independent"]
     caution = "" if independent else ", which the model listens with: read these with care"
-    return [
-        f"- Intervals are 95 %: of means by the bootstrap over pairs ({NUM_RESAMPLES} resamples, "
-        "seed 0), of set measures (both distances, diversity) by the jackknife over "
-        f"{counted(min(NUM_GROUPS, found['num_pairs']), 'group')} of pairs. Pairs count as independent, "
-        "though imitations of one sound are not.",
+    pairs = counted(min(NUM_GROUPS, found["num_pairs"]), "group")
+    references = counted(found["num_references"], "reference")
+    heard = (
+        f"- Trimmed: of references, imitations and outputs alike, the frames at both ends that lie "
+        f"{TRIM_DB:.0f} dB below the loudest are cut, and the peak is brought to {PEAK}."
+    )
+    steered = (
+        "- Steered: z of the imitation and its own curves, cut or padded for what compares it with "
+        "the reference. Reference_curves: z of the imitation and the reference's curves. "
+        "Own_embedding: z and curves of the reference."
+    )
+    of_references = [
         "- Loss terms are of each pair by itself, as in a batch of one; the audio loss is without "
         "KL.",
+        "- The best alignment in time is that of dynamic time warping, by at most a quarter of the "
+        "sounds' length; dB are a mean over mel bands and over the path. A right sound at the "
+        "voice's own pace is near by it.",
         "- Embeddings, for the two distances, ranks, NDCG and diversity: "
         f"{found['embedder']['name']}{caution}; n = {counted(found['num_pairs'], 'output')} and "
-        f"{counted(found['num_references'], 'reference')}. The Fréchet distance depends on n: compare equal n "
-        "only. The oracle's kernel distance is below 0, because it is of sounds to themselves.",
-        f"- Retrieval: a system's sound asks for the right one of "
-        f"{counted(found['num_references'], 'reference')}. Classes are the groups that VimSketch's names tell.",
-        "- Silence: zeros. Mean spectrum: the mean magnitude spectrogram of "
-        f"{found['baselines_from']}, made audible with Griffin and Lim's algorithm. Nearest: the "
-        "training reference whose features are nearest to the imitation's. Oracle: the reference "
-        "itself.",
+        f"{references}. The Fréchet distance depends on n: compare equal n only. The oracle's "
+        "kernel distance is below 0, because it is of sounds to themselves.",
+        f"- Retrieval: a system's sound asks for the right one of {references}. Classes are the "
+        "groups that VimSketch's names tell.",
         f"- Active dimensions are of {found['latent_dim']}.",
     ]
-
-
-def about_silence(found: dict) -> str:
-    """A sentence on the measures in which a silent output is better than the model's."""
-    names = found["silence_beats_the_model"]
-    if not names:
-        return "A silent output beats the model in none of these."
-    titles = "; ".join(MEASURES[name].title for name in names)
-    return f"A silent output beats the model in: {titles}."
+    return [
+        "- Intervals are 95 %: of means by the bootstrap over pairs "
+        f"({NUM_RESAMPLES} resamples, seed 0), of set measures (Fréchet and kernel distance, "
+        f"diversity) by the jackknife over {pairs} of pairs. Pairs count as independent, though "
+        "imitations of one sound are not. That a silent output wins is said where the interval of "
+        "its difference from the model's lies on its side.",
+        *([heard] if found.get("trimmed") else []),
+        *([] if found["part"] == VOICES else of_references),
+        "- Against the imitation: mean absolute differences over its frames within "
+        f"{-ACTIVE_DB:.0f} dB of its loudest, pooled over all pairs; of pitch and chroma over those "
+        f"of them that are voiced, where an unvoiced frame of the sound counts as "
+        f"{UNVOICED_PITCH:.0f} and {UNVOICED_CHROMA:.0f} semitones. Pitch is judged twice: by the "
+        "tracker that steers, and by pYIN. The correlation is a mean over pairs. A sound that ends "
+        "before the imitation, or before 2.7 s of it, is silent there; of a longer imitation only "
+        "as much counts as the sound has.",
+        *([steered] if "steered" in found["systems"] else []),
+        "- Silence: zeros. Mean spectrum: the mean magnitude spectrogram of "
+        f"{found['baselines_from']}, made audible with Griffin and Lim's algorithm. Nearest: the "
+        "training reference whose features are nearest to the imitation's; with the imitation's "
+        f"loudness, by a gain in time of at most {MOST_GAIN_DB:.0f} dB. Imitation itself: its own "
+        "sound. Oracle: the reference itself.",
+    ]
 
 
 def _cell(found: dict | None, digits: int) -> str:

@@ -11,6 +11,12 @@ NUM_RESAMPLES = 1000
 NUM_GROUPS = 10
 
 
+CHUNK = 100  # of resamples at once, for memory
+
+# From the places of the examples that count, some of them more than once, to a number.
+Measure = Callable[[np.ndarray], float | np.ndarray]
+
+
 class Estimate(NamedTuple):
     """A value and its 95 % interval; NaN bounds where there are too few examples for one."""
 
@@ -20,24 +26,53 @@ class Estimate(NamedTuple):
 
 
 def of_mean(values: np.ndarray, seed: int = 0) -> Estimate:
-    """The mean of [examples], with the percentile bootstrap's interval over examples.
+    """The mean of [examples], with the percentile bootstrap's interval over examples."""
+    return of_resamples(mean(values), len(values), seed)
 
-    Efron & Tibshirani (1993), chapter 13; 1000 resamples drawn from the seed.
-    """
+
+def mean(values: np.ndarray) -> Measure:
+    """The mean of the values [examples] that count; of places [resamples, n], of each resample."""
     values = np.asarray(values, np.float64)
-    if len(values) < 2:
-        return Estimate(float(values.mean()), float("nan"), float("nan"))
+    return lambda places: values[places].mean(axis=-1)
+
+
+def pooled_mean(totals: np.ndarray, counts: np.ndarray) -> Measure:
+    """The mean over the frames of all examples that count: NaN where they have none.
+
+    totals and counts, [examples], are of the frames of each. Places are as those of mean.
+    """
+    totals, counts = np.asarray(totals, np.float64), np.asarray(counts)
+
+    def measure(places: np.ndarray) -> np.ndarray:
+        count = counts[places].sum(axis=-1)
+        return np.where(count, totals[places].sum(axis=-1) / np.maximum(count, 1), np.nan)
+
+    return measure
+
+
+def of_resamples(measure: Measure, num_examples: int, seed: int = 0) -> Estimate:
+    """A measure of examples, with the percentile bootstrap's interval over them.
+
+    measure takes many resamples at once, [resamples, examples]. Efron & Tibshirani (1993), chapter
+    13; 1000 resamples drawn from the seed. Those of which the measure is not defined do not count.
+    """
+    value = float(measure(np.arange(num_examples)))
+    if num_examples < 2 or np.isnan(value):
+        return Estimate(value, float("nan"), float("nan"))
     rng = np.random.default_rng(seed)
-    means = [rng.choice(values, len(values)).mean() for _ in range(NUM_RESAMPLES)]
+    found = [
+        measure(rng.integers(num_examples, size=(CHUNK, num_examples)))
+        for _ in range(NUM_RESAMPLES // CHUNK)
+    ]
     tail = 50 * (1 - CONFIDENCE)
-    low, high = np.percentile(means, [tail, 100 - tail])
-    return Estimate(float(values.mean()), float(low), float(high))
+    low, high = np.nanpercentile(np.concatenate(found), [tail, 100 - tail])
+    return Estimate(value, float(low), float(high))
 
 
-def of_set(measure: Callable[[np.ndarray], float], num_examples: int, seed: int = 0) -> Estimate:
+def of_set(measure: Measure, num_examples: int, seed: int = 0) -> Estimate:
     """A measure of a whole set, with the grouped jackknife's interval over examples.
 
-    measure takes the positions of the examples that count. Not the bootstrap: drawing an example
+    Not the bootstrap: drawing an example
     twice puts two equal ones into the set, which distances of sets take for a difference. Ten
     groups of examples, drawn from the seed, are left out in turn (Efron & Tibshirani 1993, chapter
     11); normal errors with nine degrees of freedom are assumed.

@@ -21,45 +21,40 @@ from qvae_jax.models.initializers import xavier_normal
 
 LOUDEST = 6.0  # natural logarithm of a bin's magnitude; smoothly bounded there
 NOISE_AT_FIRST = -2.0  # likewise, added to what the channels say of noise
-LINEAR_UP_TO = 0.9  # of full scale; what is louder is bent towards 1
+FIRST_BIN = 2  # 45 Hz: the window makes of each bin also its neighbours, and none may be of 0 Hz
+LINEAR_UP_TO = 0.9  # of full scale; what is louder is bent towards LIMIT
+LIMIT = 1 - 2**-15  # the largest sample that 16 bits hold; towards 1, float32 would reach it
 
 
 class Parts(NamedTuple):
-    """Magnitudes [..., frames, bins] of the parts, the free one's phases, and what is left over."""
+    """Magnitudes [..., frames, bins] of the parts, the free one's phases."""
 
     free: jax.Array
     phase: jax.Array  # radians, of any number of turns
     noise: jax.Array
     excitation: jax.Array | None
-    rest: jax.Array  # [..., frames, num_rest]: numbers of a frame that are no spectrum
 
 
 class SpectralHead(nnx.Module):
     """LayerNorm and one linear layer to the magnitudes and phases of hop_length's bins."""
 
-    def __init__(
-        self, num_channels: int, hop_length: int, *, excited: bool = False, num_rest: int = 0, rng
-    ):
+    def __init__(self, num_channels: int, hop_length: int, *, excited: bool = False, rng):
         self.norm = LayerNorm(num_channels)
-        num_bins = inverse_stft.num_bins(hop_length)
-        self.sizes = (num_bins, num_bins, num_bins, num_bins if excited else 0, num_rest)
-        self.output = layers.Linear(
-            num_channels, sum(self.sizes), kernel_init=xavier_normal, rng=rng
-        )
+        num_outputs = (4 if excited else 3) * inverse_stft.num_bins(hop_length)
+        self.output = layers.Linear(num_channels, num_outputs, kernel_init=xavier_normal, rng=rng)
+        self.excited = excited
 
     def __call__(self, x: jax.Array) -> Parts:
         """[batch, frames, channels] -> the parts, float32 at least."""
         # Not in bfloat16, whatever the blocks are: its phases would be off by a degree or more.
         wide = x.astype(jnp.promote_types(x.dtype, jnp.float32))
         numbers = self.output(self.norm(wide))
-        ends = np.cumsum(self.sizes)[:-1]
-        free, phase, of_noise, excitation, rest = jnp.split(numbers, ends, axis=-1)
+        free, phase, of_noise, *excitation = jnp.split(numbers, 4 if self.excited else 3, axis=-1)
         return Parts(
             magnitude(free),
             phase,
             magnitude(of_noise + NOISE_AT_FIRST),
-            magnitude(excitation) if excitation.shape[-1] else None,
-            rest,
+            magnitude(excitation[0]) if self.excited else None,
         )
 
 
@@ -69,38 +64,39 @@ def magnitude(logarithm: jax.Array) -> jax.Array:
 
 
 def spectrum(
-    parts: Parts, seeds: jax.Array, hop_length: int, excitation: jax.Array | None = None
+    parts: Parts, seeds: jax.Array, hop_length: int, excited: jax.Array | None = None
 ) -> tuple[jax.Array, jax.Array]:
     """The complex frames of all parts together, and their power without the chance of noise.
 
-    seeds [batch, 2] are those of noise.white; excitation is a sound of unit power that begins and
-    ends inverse_stft.MARGIN hops beyond the frames, and so does the noise, so that the frames at
-    both ends are as full as others. Both results are [batch, frames, bins]; the first bin, of 0 Hz,
-    is silent.
+    seeds [batch, 2] are those of noise.white, excited the complex frames of an excitation. Both
+    results are [batch, frames, bins]; what is below FIRST_BIN is silent.
     """
     num_frames = parts.free.shape[-2] + 2 * inverse_stft.MARGIN
-    white = _framed(noise.white(seeds, num_frames, hop_length), hop_length)
+    white = complex_frames_of(noise.white(seeds, num_frames, hop_length), hop_length)
     complex_frames = parts.free * jax.lax.complex(jnp.cos(parts.phase), jnp.sin(parts.phase))
     complex_frames += parts.noise * white
     power = jnp.square(parts.free) + jnp.square(parts.noise)
     if parts.excitation is not None:
-        excited = _framed(excitation, hop_length)
         complex_frames += parts.excitation * excited
         power += jnp.square(parts.excitation) * stft.power(excited)
-    audible = np.arange(power.shape[-1]) > 0
+    audible = np.arange(power.shape[-1]) >= FIRST_BIN
     return complex_frames * audible, power * audible
 
 
-def _framed(samples: jax.Array, hop_length: int) -> jax.Array:
-    """Complex frames of a sound, in which white noise of unit variance has unit power."""
+def complex_frames_of(samples: jax.Array, hop_length: int) -> jax.Array:
+    """Complex frames of a sound, in which white noise of unit variance has unit power.
+
+    The sound begins and ends inverse_stft.MARGIN hops beyond the frames, so that the frames at both
+    ends are as full as others: [batch, (frames + 2·MARGIN)·hop] -> [batch, frames, bins].
+    """
     window_length = inverse_stft.HOPS_PER_WINDOW * hop_length
     scale = np.float32((window_length * 3 / 8) ** -0.5)  # 3/8: the mean of a squared Hann window
     return jnp.fft.rfft(inverse_stft.framed(samples, hop_length)) * scale
 
 
 def limited(samples: jax.Array) -> jax.Array:
-    """Samples as they are up to LINEAR_UP_TO, and bent into (-1, 1) beyond, with a smooth slope."""
-    rest = 1 - LINEAR_UP_TO
+    """Samples as they are up to LINEAR_UP_TO, and bent towards LIMIT beyond, with a smooth slope."""
+    rest = LIMIT - LINEAR_UP_TO
     beyond = jnp.maximum(jnp.abs(samples) - LINEAR_UP_TO, 0.0)
     bent = LINEAR_UP_TO + rest * jnp.tanh(beyond / rest)
     return jnp.where(beyond > 0, jnp.sign(samples) * bent, samples)

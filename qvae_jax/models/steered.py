@@ -11,14 +11,21 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from qvae_jax.audio import controls, inverse_stft
-from qvae_jax.audio.controls import LOUDNESS, PERIODICITY, PITCH
-from qvae_jax.audio.excitation import harmonics, voiced_share
+from qvae_jax.audio import controls, inverse_stft, stft
+from qvae_jax.audio.controls import CENTROID, LOUDNESS, PERIODICITY, PITCH
+from qvae_jax.audio.excitation import harmonics, per_sample, voiced_share
 from qvae_jax.models import layers
 from qvae_jax.models.convnext import ConvNeXtBlock, LayerNorm
 from qvae_jax.models.frame_decoder import HOP_LENGTH, NUM_FRAMES, Trunk
 from qvae_jax.models.initializers import lecun_normal, xavier_normal
-from qvae_jax.models.spectral_head import SpectralHead, limited, spectrum
+from qvae_jax.models.spectral_head import (
+    FIRST_BIN,
+    Parts,
+    SpectralHead,
+    complex_frames_of,
+    limited,
+    spectrum,
+)
 
 SAMPLE_RATE_HZ = 22_050
 WIDTH = 256
@@ -31,9 +38,15 @@ SCALES = np.array([20.0, 12.0, 12.0, 0.25], np.float32)
 LOWEST = np.array([controls.LOUDNESS_FLOOR_DB, 16.7, 34.0, 0.0], np.float32)
 HIGHEST = np.array([6.0, 124.8, 98.0, 1.0], np.float32)
 PITCH_OCTAVES = (2.0, 4.0, 8.0)  # periods of the waves by which the renderer is told the pitch
-# How far the renderer may leave the loudness curve, in dB: an attack is shorter than the curve's
-# window. No more, so that no frame bursts.
-LOUDNESS_ROOM_DB = 6.0
+# By how much a frame is made louder or softer where the frames' sum is not as loud as its curve:
+# those whose phases do not meet cancel each other. No more, so that no frame bursts.
+LARGEST_CORRECTION = 4.0
+PERIODIC_UP_TO_HZ = 2_500.0
+LARGEST_STRENGTH = 8.0
+STEEPEST = 2.0  # 12 dB an octave
+NEWTON_STEPS = 4
+LEAST_SLOPE = 0.02  # a spectrum of one tone cannot be tilted
+FLOOR_POWER = 10 ** (controls.LOUDNESS_FLOOR_DB / 10)
 SILENT_WITHIN_DB = 1e-3  # above the loudness curve's floor
 AUDIBLE_DB = 40.0  # below its loudest frame a sound's centroid and pitch count for nothing
 DURATION_SCALE_S = 1.0
@@ -63,7 +76,8 @@ class Gesture(nnx.Module):
 class Renderer(nnx.Module):
     """z [batch, latent] and curves [batch, frames, 4] -> sound [batch, frames·243] in (-1, 1).
 
-    The spectral head gives a frame its colour; how loud it is, the loudness curve says.
+    The spectral head gives a frame its colour. How loud it is, where its centroid lies and how
+    periodic it is, the curves say, as far as bounds allow: the head's spectrum is made so.
     """
 
     def __init__(self, latent_dim: int, *, width: float = 1.0, rng):
@@ -74,7 +88,7 @@ class Renderer(nnx.Module):
             ConvNeXtBlock(channels, dilation=dilation, latent_dim=latent_dim, rng=rng)
             for dilation in DILATIONS
         )
-        self.output = SpectralHead(channels, HOP_LENGTH, excited=True, num_rest=1, rng=rng)
+        self.output = SpectralHead(channels, HOP_LENGTH, excited=True, rng=rng)
 
     def __call__(
         self, z: jax.Array, curves: jax.Array, seeds: jax.Array, valid: jax.Array | None = None
@@ -89,12 +103,17 @@ class Renderer(nnx.Module):
         x = self.input(described(curves).astype(z.dtype))
         for block in self.blocks:
             x = block(x, z, valid)
-        parts = self.output(x)
         excitation = harmonics(_with_margins(curves), HOP_LENGTH, SAMPLE_RATE_HZ)
-        complex_frames, power = spectrum(parts, seeds, HOP_LENGTH, excitation)
-        gain = _gain(curves[..., LOUDNESS], power, parts.rest[..., 0])
-        sound = inverse_stft.inverse(complex_frames * gain[..., None], HOP_LENGTH, valid)
-        return limited(sound)
+        excited = complex_frames_of(excitation, HOP_LENGTH)
+        parts = _as_periodic(self.output(x), stft.power(excited), curves)
+        complex_frames, power = spectrum(parts, seeds, HOP_LENGTH, excited)
+        tilt = _tilt(curves[..., CENTROID], power)
+        gain = _gain(curves[..., LOUDNESS], power * jnp.square(tilt))
+        sound = inverse_stft.inverse(complex_frames * tilt * gain[..., None], HOP_LENGTH, valid)
+        correction = _correction(curves[..., LOUDNESS], sound)
+        if valid is not None:
+            correction = held_beyond(correction[..., None], valid)[..., 0]
+        return limited(sound * per_sample(correction, HOP_LENGTH))
 
 
 class Steered(nnx.Module):
@@ -151,7 +170,7 @@ def gesture_distance(
 
 
 def held_beyond(curves: jax.Array, valid: jax.Array) -> jax.Array:
-    """Curves [batch, frames, 4] that stay at their last valid values where valid is false."""
+    """Curves [batch, frames, …] that stay at their last valid values where valid is false."""
     last = jnp.sum(valid, axis=-1, dtype=jnp.int32) - 1
     final = jnp.take_along_axis(curves, jnp.maximum(last, 0)[:, None, None], axis=1)
     return jnp.where(valid[..., None], curves, final)
@@ -179,16 +198,62 @@ def _with_margins(curves: jax.Array) -> jax.Array:
     return jnp.pad(curves, edges, mode="edge")
 
 
-def _gain(loudness_db: jax.Array, power: jax.Array, room: jax.Array) -> jax.Array:
+def _as_periodic(parts: Parts, excited_power: jax.Array, curves: jax.Array) -> Parts:
+    """The parts with an excitation at least as strong as a voiced frame's periodicity asks for.
+
+    Of the power up to PERIODIC_UP_TO_HZ, where the pitch tracker listens, harmonics are then at
+    least the share that makes a frame so like its period. It is made stronger by at most
+    LARGEST_STRENGTH, and never weaker.
+    """
+    count = int(PERIODIC_UP_TO_HZ / SAMPLE_RATE_HZ * inverse_stft.HOPS_PER_WINDOW * HOP_LENGTH)
+    low = slice(FIRST_BIN, count)
+    in_harmonics = jnp.sum(jnp.square(parts.excitation[..., low]) * excited_power[..., low], -1)
+    others = jnp.square(parts.free[..., low]) + jnp.square(parts.noise[..., low])
+    share = controls.likeness(curves[..., PERIODICITY])
+    wanted = jnp.sum(others, -1) * share / (1 - share)
+    missing = jnp.sqrt(wanted / (in_harmonics + LEAST_POWER))
+    strength = jnp.clip(missing * voiced_share(curves), 1.0, LARGEST_STRENGTH)
+    return parts._replace(excitation=parts.excitation * strength[..., None])
+
+
+def _tilt(centroid: jax.Array, power: jax.Array) -> jax.Array:
+    """Factors [batch, frames, bins] by which frames of this power get the centroid of a curve.
+
+    They are (f / 1 kHz)^a with a found by Newton's method, within ±STEEPEST, for the logarithm of the
+    centroid: its slope by a is the covariance of f and ln f over the frame, over the mean of f. No
+    gradient goes through a: the head learns what it is given as it is tilted.
+    """
+    hz = np.arange(power.shape[-1]) * SAMPLE_RATE_HZ / (inverse_stft.HOPS_PER_WINDOW * HOP_LENGTH)
+    hz[:FIRST_BIN] = hz[FIRST_BIN]  # silent
+    octaves = np.log(hz / 1000).astype(np.float32)
+    magnitude = jnp.sqrt(jax.lax.stop_gradient(power))
+    wanted = jnp.log(controls.hertz(centroid))
+    moments = np.stack([np.ones_like(hz), hz, octaves, hz * octaves], -1).astype(np.float32)
+    steepness = jnp.zeros_like(wanted)
+    for _ in range(NEWTON_STEPS):
+        tilted = magnitude * jnp.exp(steepness[..., None] * octaves)
+        total, of_hz, of_octaves, of_both = jnp.moveaxis(tilted @ moments, -1, 0)
+        total = total + LEAST_POWER
+        mean_hz, mean_octaves = of_hz / total + LEAST_POWER, of_octaves / total
+        slope = (of_both / total - mean_hz * mean_octaves) / mean_hz
+        step = (wanted - jnp.log(mean_hz)) / jnp.maximum(slope, LEAST_SLOPE)
+        steepness = jnp.clip(steepness + step, -STEEPEST, STEEPEST)
+    return jnp.exp(jax.lax.stop_gradient(steepness)[..., None] * octaves)
+
+
+def _gain(loudness_db: jax.Array, power: jax.Array) -> jax.Array:
     """The factor [batch, frames] that gives frames of this power [batch, frames, bins] a loudness.
 
-    room, of any value, moves it by at most LOUDNESS_ROOM_DB. At the loudness curve's floor it is 0:
-    a silent frame is silent.
+    At the loudness curve's floor it is 0: a silent frame is silent.
     """
-    floor = 10 ** (controls.LOUDNESS_FLOOR_DB / 10)
     silent = loudness_db <= controls.LOUDNESS_FLOOR_DB + SILENT_WITHIN_DB
     # A root has no slope at 0, so that of silent frames is of something else, and not taken.
-    wanted = jnp.where(silent, 1.0, 10 ** (loudness_db / 10) - floor)
+    wanted = jnp.where(silent, 1.0, 10 ** (loudness_db / 10) - FLOOR_POWER)
     weights = controls.loudness_weights(inverse_stft.HOPS_PER_WINDOW * HOP_LENGTH, SAMPLE_RATE_HZ)
-    moved = 10 ** (LOUDNESS_ROOM_DB / 20 * jnp.tanh(room))
-    return jnp.where(silent, 0.0, jnp.sqrt(wanted / (power @ weights + LEAST_POWER)) * moved)
+    return jnp.where(silent, 0.0, jnp.sqrt(wanted / (power @ weights + LEAST_POWER)))
+
+
+def _correction(loudness_db: jax.Array, sound: jax.Array) -> jax.Array:
+    """The factor [batch, frames] by which a sound is as loud as its curve, within bounds."""
+    ratio = 10 ** (loudness_db / 10) / (controls.loudness_power(sound) + FLOOR_POWER)
+    return jnp.sqrt(jnp.clip(ratio, LARGEST_CORRECTION**-2, LARGEST_CORRECTION**2))

@@ -112,10 +112,20 @@ class EvaluateRequest:
         "Instead of a split: a folder with references/ and vocal_imitations/.",
         path=True,
     )
+    voices: str | None = asked(
+        "Instead of a split: a folder of imitations that have no references, to measure how closely "
+        "sounds follow them.",
+        path=True,
+    )
     embedder: str | None = asked(
         "A ported encoder's folder, for retrieval and distances of sets; by default the model's own "
         "encoder.",
         path=True,
+    )
+    trimmed: bool = asked(
+        "Measure everything once more with references, imitations and outputs trimmed of silence "
+        "and at a peak of 0.7.",
+        False,
     )
     output_dir: str | None = asked("Where to write; by default WORKDIR/evaluation.", path=True)
 

@@ -1,5 +1,6 @@
 """What a page tells in numbers: the results of an evaluation or, without one, a run's losses."""
 
+import dataclasses
 import pathlib
 import shlex
 from collections.abc import Sequence
@@ -38,7 +39,7 @@ def tables(
             "brackets hold 95 % intervals. evaluation/PART.md says how each is measured."
         )
         again = " Not all are of the checkpoint whose sounds are shown; to measure it:"
-        found = [_evaluation_table(result) for result in evaluated]
+        found = [table for result in evaluated for table in _evaluation_tables(result)]
         return found, about + again * stale, measure * stale
     found = _validation_tables(logged, step)
     about = (
@@ -50,11 +51,21 @@ def tables(
     return found, about + more, measure
 
 
-def _evaluation_table(found: dict) -> Table:
-    systems, rows = report.table(found)
-    rows = [[title, *(cell.replace(" [", "\n[") for cell in cells)] for title, *cells in rows]
-    caption = f"{found['part']}, step {found['model'].get('step', '?')}: {report.counts(found)}"
-    return Table(caption, systems, rows, report.about_silence(found))
+def _evaluation_tables(found: dict) -> list[Table]:
+    about = f"{found['part']}, step {found['model'].get('step', '?')}: {report.counts(found)}"
+    tables = [
+        Table(
+            f"{table.title.lower()}; {about}",
+            table.systems,
+            [
+                [title, *(cell.replace(" [", "\n[") for cell in cells)]
+                for title, *cells in table.rows
+            ],
+        )
+        for table in report.tables(found)
+    ]
+    last = [dataclasses.replace(table, note=report.about_silence(found)) for table in tables[-1:]]
+    return [*tables[:-1], *last]
 
 
 def _validation_tables(logged: Sequence[dict], step: int) -> list[Table]:

@@ -13,11 +13,21 @@ NUM_FRAMES = 80
 NUM_SAMPLES = NUM_FRAMES * HOP_LENGTH
 SECONDS = np.arange(NUM_SAMPLES) / SAMPLE_RATE_HZ
 
+NUM_ROWS = 3
+
 _jitted = jax.jit(curves.controls)
 
 
-def controls(samples, *lengths):
-    return np.asarray(_jitted(jnp.asarray(samples, jnp.float32), *lengths))
+def controls_of(rows, lengths=()):
+    """The curves of up to NUM_ROWS sounds, filled up to that many: one program for all tests."""
+    given = np.zeros((NUM_ROWS, NUM_SAMPLES), np.float32)
+    given[: len(rows)] = rows
+    counts = [*lengths, *[NUM_SAMPLES] * (NUM_ROWS - len(lengths))]
+    return np.asarray(_jitted(given, np.array(counts, np.int32)))[: len(rows)]
+
+
+def controls(samples, *length):
+    return controls_of([samples], length)[0]
 
 
 def sine(hz, amplitude=1.0):
@@ -112,14 +122,25 @@ def test_pitch_is_held_and_joined_where_there_is_none():
     np.testing.assert_allclose(steps, steps[0], rtol=0.01)
 
 
-@pytest.mark.parametrize("length", [1, 244, 5_000])
-def test_a_padded_sound_has_the_curves_that_it_has_alone(length):
-    samples = mixed()[:length]
-    alone = controls(samples)
-    padded = controls(np.pad(samples, (0, NUM_SAMPLES - length)), length)
+def noisy_glide():
+    hz = 100 * 4 ** np.linspace(0, 1, NUM_SAMPLES)
+    phase = 2 * np.pi * np.cumsum(hz) / SAMPLE_RATE_HZ
+    tone = sum(np.sin(number * phase) / number for number in range(1, 12))
+    return 0.1 * tone + 0.05 * np.random.default_rng(2).standard_normal(NUM_SAMPLES)
+
+
+@pytest.mark.parametrize(
+    "sound, length, num_samples",
+    [(mixed, 1, 1), (mixed, 244, 9_800), (mixed, 5_000, 9_800), (noisy_glide, 9_800, 9_800)],
+)
+def test_a_padded_sound_has_the_curves_that_it_has_alone(sound, length, num_samples):
+    samples = sound().astype(np.float32)[:length]
     count = curves.num_frames(length)
-    assert alone.shape == (count, 4)
-    np.testing.assert_allclose(padded[:count], alone, atol=1e-3)
+    few = np.pad(samples, (0, num_samples - length))
+    alone = np.asarray(_jitted(few, np.int32(length)))
+    padded = controls(np.pad(samples, (0, NUM_SAMPLES - length)), length)
+    assert alone.shape == (curves.num_frames(num_samples), 4)
+    np.testing.assert_allclose(padded[:count], alone[:count], atol=1e-3)
     rest = padded[count:]
     np.testing.assert_allclose(rest[:, curves.LOUDNESS], -80)
     np.testing.assert_allclose(rest[:, curves.PERIODICITY], 0)
@@ -132,8 +153,17 @@ def test_what_lies_beyond_the_count_is_not_heard():
 
 
 def test_a_batch_has_the_curves_of_its_rows():
-    rows = np.stack([mixed(), sine(500, 0.1), np.zeros(NUM_SAMPLES)])
-    np.testing.assert_allclose(controls(rows), [controls(row) for row in rows], atol=1e-3)
+    rows = np.stack([mixed(), sine(500, 0.1), noisy_glide()])
+    lengths = (NUM_SAMPLES, 7_000, 15_000)
+    alone = [controls(row, length) for row, length in zip(rows, lengths)]
+    np.testing.assert_allclose(controls_of(rows, lengths), alone, atol=1e-3)
+
+
+@pytest.mark.parametrize("batch_shape", [(), (2,), (2, 3)])
+def test_curves_have_the_shape_of_their_batch(batch_shape):
+    given = jax.ShapeDtypeStruct((*batch_shape, 5_000), jnp.float32)
+    found = jax.eval_shape(curves.controls, given)
+    assert (found.shape, found.dtype) == ((*batch_shape, 21, 4), jnp.float32)
 
 
 def test_hertz_and_semitones_are_inverse():

@@ -114,6 +114,10 @@ def test_other_ways_to_divide(own_data_set, sounds, changes, counts):
     ("changes", "message"),
     [
         ({"data.split": "folds", "data.folds_dir": "."}, "'folds', which divides pairs, but"),
+        (
+            {"data.dataset_dir": "absent"},
+            "folder absent does not exist: .* set data.dataset_dir to ''",
+        ),
         ({"data.train_file_ratio": 0.0}, "leaves no file to train on .it has 6 files"),
     ],
 )

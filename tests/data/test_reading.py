@@ -55,6 +55,18 @@ def test_a_few_files_are_read_by_this_process(paths):
     assert os.getpid() not in {int(pid[0]) for pid in reading.read_all(reader, paths, 2)}
 
 
+def test_a_process_that_has_read_all_of_its_files_ends_in_silence(paths, monkeypatch, capfd):
+    started, popen = [], subprocess.Popen
+    monkeypatch.setattr(
+        subprocess, "Popen", lambda *a, **b: started.append(popen(*a, **b)) or started[-1]
+    )
+    results = reading.read_all(load, paths, 2)  # all of which fit into the pipes
+    next(results)
+    assert [process.wait(timeout=60) for process in started] == [0, 0]
+    assert len(list(results)) == NUM_FILES - 1
+    assert capfd.readouterr().err == ""
+
+
 def warning_load(path: pathlib.Path) -> np.ndarray:
     """Nothing, with a notice about every tenth file, given twice."""
     for _ in range(2):

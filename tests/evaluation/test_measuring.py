@@ -8,8 +8,9 @@ from qvae_jax import losses
 from qvae_jax.audio.files import read_audio, write_wav
 from qvae_jax.data import layouts
 from qvae_jax.data.prepared import target_audio
-from qvae_jax.evaluation import embedding, measuring, metrics
-from qvae_jax.evaluation.measuring import Example, sound_class
+from qvae_jax.evaluation import embedding, measuring, metrics, statistics
+from qvae_jax.evaluation.measuring import Statistic, sound_class
+from qvae_jax.evaluation.systems import Example
 from qvae_jax.generation.model import load_model
 from qvae_jax.runs import open_run
 
@@ -62,6 +63,19 @@ def test_the_loss_of_a_pair_is_that_of_a_batch_of_one():
             assert found[name][i] == pytest.approx(float(terms[name]), rel=1e-5)
 
 
+def test_the_originals_loss_is_told_whatever_was_minimised():
+    rng = np.random.default_rng(0)
+    sounds, targets = (0.1 * rng.standard_normal((2, 1, 59_049))).astype(np.float32)
+    pair = (list(map(metrics.Sound, sounds)), list(map(metrics.Sound, targets)))
+    as_original = measuring._scores(*pair, losses.LossWeights())
+    assert as_original["original_loss"] == as_original["audio_loss"]
+    weights = losses.LossWeights(spectral=0, mel=0, waveform=0, magnitude=2.0)
+    found = measuring._scores(*pair, weights)
+    assert found["original_loss"] == as_original["original_loss"]
+    assert found["mel"] == as_original["mel"]
+    assert found["audio_loss"] == pytest.approx([2 * found["magnitude"][0]])
+
+
 def test_without_a_run_there_is_no_nearest_training_reference(frozen_run, tmp_path):
     for part in ("references", "vocal_imitations"):
         (tmp_path / part).mkdir()
@@ -72,7 +86,13 @@ def test_without_a_run_there_is_no_nearest_training_reference(frozen_run, tmp_pa
     examples = measuring.examples_of(index, index.pairs)
     embedder = embedding.load_embedder(None, model)
     found = measuring.measure(model, embedder, examples, [])
-    assert list(found["systems"]) == ["model", "silence", "mean spectrum", "oracle"]
+    assert list(found["systems"]) == [
+        "model",
+        "silence",
+        "mean spectrum",
+        "imitation itself",
+        "oracle",
+    ]
     assert found["baselines_from"] == "the measured references"
     distances = [found["systems"][s]["log_spectral_distance"]["value"] for s in found["systems"]]
     assert np.isfinite(distances).all(), "a silent reference has a spectrum too"
@@ -92,3 +112,38 @@ def test_without_a_run_there_is_no_nearest_training_reference(frozen_run, tmp_pa
 )
 def test_the_class_of_a_sound_is_told_by_its_name(key, expected):
     assert sound_class(key) == expected
+
+
+def test_silence_wins_where_it_is_better_beyond_doubt():
+    rng = np.random.default_rng(0)
+    levels = rng.standard_normal(30)  # far more apart than silence and model are
+    noise = 0.1 * rng.standard_normal(30)
+    frames = np.full(30, 7)
+    means = {
+        "mel": (levels - 0.2 + noise, levels),
+        "waveform": (levels - 0.01 + noise, levels),
+        "spectral": (levels + 0.2 + noise, levels),
+        "mrr": (levels + 0.2 + noise, levels),
+        "ndcg": (levels - 0.2 + noise, levels),
+        "kl": (levels - 0.2 + noise, levels),
+    }
+    both = [
+        {
+            **{
+                name: Statistic(statistics.mean(values[side]), statistics.of_resamples)
+                for name, values in means.items()
+            },
+            "pitch_difference": Statistic(
+                statistics.pooled_mean(7 * means["mel"][side], frames), statistics.of_resamples
+            ),
+            "frechet_distance": Statistic(statistics.mean(means["mel"][side]), statistics.of_set),
+        }
+        for side in (0, 1)
+    ]
+    wins = measuring.silence_wins(*both, 30)
+    assert wins == ["mel", "mrr", "pitch_difference", "frechet_distance"]
+    few = [
+        {"mel": Statistic(statistics.mean(values[:1]), statistics.of_resamples)}
+        for values in means["mel"]
+    ]
+    assert measuring.silence_wins(*few, 1) == []

@@ -13,9 +13,14 @@ from qvae_jax.evaluation.statistics import Estimate
 from qvae_jax.system import files
 from qvae_jax.system.errors import UserError
 
-SOUND = {"mel": Estimate(1.5, 1.0, 2.0), "mrr": Estimate(0.5, float("nan"), float("nan"))}
+SOUND = {
+    "mel": Estimate(1.5, 1.0, 2.0),
+    "mrr": Estimate(0.5, float("nan"), float("nan")),
+    "pitch_difference_pyin": Estimate(2.5, 1.5, 3.5),
+}
 RESULT = report.result(
     part="interpolation",
+    trimmed=False,
     num_examples=7,
     num_references=3,
     model={"workdir": "run", "step": 6},
@@ -23,6 +28,7 @@ RESULT = report.result(
     latent_dim=4,
     baselines_from="training references",
     estimates={"model": SOUND, "silence": SOUND | {"mel": Estimate(1.0, 0.5, 1.25)}},
+    silence_wins=["mel"],
 )
 
 
@@ -40,14 +46,33 @@ def test_a_result_is_read_back(tmp_path):
     files.write_json(tmp_path / "found.json", RESULT)
     found = report.read(tmp_path / "found.json")
     assert found == RESULT
-    systems, rows = report.table(found)
-    assert systems == ["model", "silence"]
+    reference, imitation = report.tables(found)
+    assert reference.systems == imitation.systems == ["model", "silence"]
+    rows = reference.rows
     assert [row[1:] for row in rows if row[0] == "mel loss ↓"] == [
         ["1.500 [1.000, 2.000]", "1.000 [0.500, 1.250]"]
     ]
     assert [row[1:] for row in rows if row[0] == "mean reciprocal rank ↑"] == [["0.500"] * 2]
-    assert [row[1:] for row in rows if row[0] == "spectral loss ↓"] == [["–"] * 2]
-    assert report.about_silence(found) == "A silent output beats the model in: mel loss."
+    assert [row[0] for row in rows] == ["mel loss ↓", "mean reciprocal rank ↑"]
+    assert [row[1:] for row in imitation.rows if row[0] == "pitch (pYIN), semitones ↓"] == [
+        ["2.50 [1.50, 3.50]"] * 2
+    ]
+    expected = "A silent output wins, with 95 % confidence: mel loss."
+    assert report.about_silence(found) == expected
+
+
+def test_where_silence_wins_nothing_nothing_is_said(tmp_path):
+    found = RESULT | {"silence_beats_the_model": []}
+    assert report.about_silence(found) == ""
+    report.write_markdown(tmp_path / "found.md", found)
+    assert "silent output wins" not in (tmp_path / "found.md").read_text("utf-8").split("## How")[0]
+
+
+def test_a_result_without_adherence_is_one_table():
+    systems = {name: {"mel": found["mel"]} for name, found in RESULT["systems"].items()}
+    [table] = report.tables({**RESULT, "systems": systems})
+    assert table.title == "Against the reference"
+    assert report.tables({**RESULT, "systems": {"model": {}}}) == []
 
 
 @pytest.mark.parametrize(
@@ -104,17 +129,6 @@ def test_whatever_is_read_can_be_shown(tmp_path_factory, place, value):
     except UserError as error:
         assert str(path) in str(error)
         return
-    systems, rows = report.table(found)
-    assert all(len(row) == 1 + len(systems) for row in rows) and report.about_silence(found)
-
-
-def test_what_silence_wins_is_told_by_each_measures_direction():
-    estimate = lambda number: Estimate(number, number, number)
-    model = {
-        "mel": estimate(2.0),
-        "mrr": estimate(0.5),
-        "waveform": estimate(1.0),
-        "kl": estimate(1),
-    }
-    silence = {"mel": estimate(1.0), "mrr": estimate(0.6), "waveform": estimate(1.0)}
-    assert report.silence_wins({"model": model, "silence": silence}) == ["mel", "mrr"]
+    for table in report.tables(found):
+        assert all(len(row) == 1 + len(table.systems) for row in table.rows)
+    assert bool(report.about_silence(found)) == bool(found["silence_beats_the_model"])

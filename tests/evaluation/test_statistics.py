@@ -43,3 +43,23 @@ def test_too_few_examples_have_no_interval(num_examples):
     assert found.value == num_examples and np.isnan([found.low, found.high]).all()
     one = statistics.of_mean(np.array([3.0]))
     assert one.value == 3 and np.isnan([one.low, one.high]).all()
+
+
+def test_a_pooled_mean_counts_frames_and_draws_examples():
+    totals, counts = np.array([2.0, 30.0, 0.0]), np.array([2, 10, 0])
+    measure = statistics.pooled_mean(totals, counts)
+    found = statistics.of_resamples(measure, 3)
+    assert found.value == pytest.approx(32 / 12)
+    # Where only examples without frames are drawn there is no mean; else the least is 1, the most 3.
+    assert (found.low, found.high) == (1, 3)
+    assert np.isnan(statistics.of_resamples(statistics.pooled_mean([0.0, 0.0], [0, 0]), 2)).all()
+
+
+def test_frames_of_one_example_do_not_narrow_an_interval():
+    rng = np.random.default_rng(0)
+    means = rng.standard_normal(40)
+    few, many = (
+        statistics.of_resamples(statistics.pooled_mean(count * means, np.full(40, count)), 40)
+        for count in (1, 1000)
+    )
+    assert few == pytest.approx(many) and few == pytest.approx(statistics.of_mean(means))

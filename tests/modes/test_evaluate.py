@@ -6,7 +6,7 @@ import shutil
 import numpy as np
 import pytest
 
-from qvae_jax.evaluation.report import MEASURES
+from qvae_jax.evaluation.report import ADHERENCE, MEASURES
 from qvae_jax.models import stored, variables
 from qvae_jax.models.qvae import QVAEConfig, encoder_network
 from qvae_jax.modes import evaluate as mode
@@ -14,7 +14,15 @@ from qvae_jax.modes.evaluate import evaluate
 from qvae_jax.modes.requests import EvaluateRequest
 from qvae_jax.system.errors import UserError
 
-SYSTEMS = ["model", "silence", "mean spectrum", "nearest", "oracle"]
+SYSTEMS = [
+    "model",
+    "silence",
+    "mean spectrum",
+    "nearest",
+    "nearest with the imitation's loudness",
+    "imitation itself",
+    "oracle",
+]
 
 
 @pytest.fixture(scope="module")
@@ -41,8 +49,11 @@ def test_both_held_out_parts_are_measured(results, interpolation):
     assert sorted(path.name for path in results.iterdir()) == names
     assert list(interpolation["systems"]) == SYSTEMS
     assert (interpolation["num_pairs"], interpolation["num_references"]) == (3, 3)
-    assert set(interpolation["systems"]["model"]) == set(MEASURES)
-    assert set(MEASURES) - set(interpolation["systems"]["oracle"]) == {"kl", "active_dimensions"}
+    measured = set(interpolation["systems"]["model"])
+    assert set(MEASURES) - measured == {"magnitude", "gesture"}, (
+        "of losses that it was not trained on"
+    )
+    assert measured - set(interpolation["systems"]["oracle"]) == {"kl", "active_dimensions"}
     for found in interpolation["systems"].values():
         for name, estimate in found.items():
             assert np.isfinite(estimate["value"]), name
@@ -71,17 +82,62 @@ def test_the_oracle_is_perfect_and_silence_is_not(interpolation):
     assert value(interpolation, "silence", "audio_loss") > 1
 
 
+def test_only_the_imitation_itself_follows_it_in_all(interpolation):
+    for name, measure in ADHERENCE.items():
+        best = 1 if measure.better > 0 else 0
+        assert value(interpolation, "imitation itself", name) == pytest.approx(best), name
+        assert value(interpolation, "silence", name) != best, name
+    following = value(interpolation, "nearest with the imitation's loudness", "loudness_difference")
+    assert following < value(interpolation, "nearest", "loudness_difference")
+    # The data set's references are the very tones that its imitations are made of.
+    assert value(interpolation, "oracle", "pitch_difference") < 1
+    assert value(interpolation, "silence", "pitch_difference_pyin") == 12
+    assert value(interpolation, "silence", "chroma_difference") == 6
+
+
 def test_the_table_says_how_to_read_it(results, interpolation):
     text = (results / "interpolation.md").read_text("utf-8")
-    header, rule, *rows = [line for line in text.splitlines() if line.startswith("|")]
-    assert header == f"| measure | {' | '.join(SYSTEMS)} |" and rule.count("-:") == 5
-    assert [row.split("|")[1].strip(" ↑↓") for row in rows] == [m.title for m in MEASURES.values()]
-    assert all(row.count("|") == header.count("|") for row in rows)
+    lines = [line for line in text.splitlines() if line.startswith("|")]
+    header = f"| measure | {' | '.join(SYSTEMS)} |"
+    assert [place for place, line in enumerate(lines) if line == header] == [
+        0,
+        len(lines) - 2 - len(ADHERENCE),
+    ]
+    rows = [line for line in lines if line != header and not line.startswith("|-")]
+    measured = interpolation["systems"]["model"]
+    titles = [measure.title for name, measure in MEASURES.items() if name in measured]
+    assert [row.split("|")[1].strip(" ↑↓") for row in rows] == titles
+    assert all(line.count("|") == header.count("|") for line in lines)
     assert "the model's own encoder, which the model listens with" in text
     assert "n = 3 outputs and 3 references" in text and "bootstrap" in text
     beaten = [MEASURES[name].title for name in interpolation["silence_beats_the_model"]]
-    assert f"A silent output beats the model in{': ' if beaten else ' none'}" in text
-    assert "; ".join(beaten) in text
+    said = f"**A silent output wins, with 95 % confidence: {'; '.join(beaten)}.**"
+    assert (said in text) == bool(beaten) == ("**A silent" in text)
+
+
+def test_everything_is_measured_once_more_trimmed(
+    frozen_run, interpolation, tmp_path, capsys, monkeypatch
+):
+    measured = lambda *given: mode_measure(*given) if given[-1] else interpolation
+    mode_measure = mode.measure
+    monkeypatch.setattr(mode, "measure", measured)
+    request = EvaluateRequest(
+        str(frozen_run), from_split="interpolation", trimmed=True, output_dir=str(tmp_path)
+    )
+    evaluate(request)
+    names = [f"interpolation{how}.{kind}" for how in ("-trimmed", "") for kind in ("json", "md")]
+    assert sorted(path.name for path in tmp_path.iterdir()) == names
+    assert "3 pairs of interpolation measured, trimmed: " in capsys.readouterr().out
+    as_it_is, trimmed = (
+        json.loads((tmp_path / name).read_text("utf-8")) for name in (names[2], names[0])
+    )
+    assert as_it_is == interpolation
+    assert (as_it_is["trimmed"], trimmed["trimmed"]) == (False, True)
+    assert value(trimmed, "oracle", "audio_loss") == pytest.approx(0, abs=1e-4)
+    assert value(trimmed, "silence", "waveform") > 1.2 * value(as_it_is, "silence", "waveform")
+    text = (tmp_path / names[1]).read_text("utf-8")
+    assert text.startswith("# interpolation: 3 pairs, 3 references, trimmed\n")
+    assert "- Trimmed: " in text and "- Trimmed: " not in (tmp_path / names[3]).read_text("utf-8")
 
 
 def test_a_folder_of_pairs_and_an_independent_embedder(frozen_run, data_set, tmp_path):
@@ -109,6 +165,27 @@ def test_a_folder_of_pairs_and_an_independent_embedder(frozen_run, data_set, tmp
     assert found["systems"]["model"]["diversity"]["value"] is None, "both imitate one sound"
 
 
+def test_voices_without_references_are_followed_or_not(frozen_run, data_set, tmp_path, capsys):
+    (tmp_path / "voices").mkdir()
+    for path in sorted((data_set / "vocal_imitations").iterdir())[:2]:
+        shutil.copy(path, tmp_path / "voices")
+    (tmp_path / "voices" / "notes.txt").write_text("")
+    request = EvaluateRequest(
+        workdir=str(frozen_run), voices=str(tmp_path / "voices"), output_dir=tmp_path / "out"
+    )
+    evaluate(request)
+    printed = capsys.readouterr().out
+    assert "1 file not named as sounds are ('notes.txt')" in printed
+    assert "2 imitations measured: " in printed
+    found = json.loads((tmp_path / "out" / "voices.json").read_text("utf-8"))
+    assert list(found["systems"]) == SYSTEMS[:-1]
+    assert all(set(measures) == set(ADHERENCE) for measures in found["systems"].values())
+    text = (tmp_path / "out" / "voices.md").read_text("utf-8")
+    assert text.startswith("# voices: 2 imitations without a reference\n")
+    assert "## Against the imitation" in text and "## Against the reference" not in text
+    assert "Retrieval" not in text
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -116,7 +193,9 @@ def test_a_folder_of_pairs_and_an_independent_embedder(frozen_run, data_set, tmp
         (dict(checkpoint="x", from_split="train"), "give --pairs"),
         (dict(workdir="absent"), "absent is not a run's folder"),
         (dict(workdir="RUN", from_split="test"), "--from_split is 'test'"),
-        (dict(workdir="RUN", from_split="train", pairs="x"), "give one of them"),
+        (dict(workdir="RUN", from_split="train", pairs="x"), "--pairs and --from_split both name"),
+        (dict(workdir="RUN", voices="x", pairs="x"), "--pairs and --voices both name"),
+        (dict(workdir="RUN", voices="absent"), "absent does not exist"),
         (dict(checkpoint="x", pairs="DATA"), "give --output_dir"),
         (dict(workdir="RUN", pairs="absent"), "data folder absent does not exist"),
         (dict(workdir="RUN", embedder="absent"), "absent holds no config.json"),

@@ -321,6 +321,7 @@ def evaluated(workdir: pathlib.Path, step: int) -> None:
     """Leaves a result of --mode=evaluate in a run's folder."""
     found = report.result(
         part="extrapolation",
+        trimmed=False,
         num_examples=3,
         num_references=2,
         model={"workdir": str(workdir), "step": step},
@@ -331,6 +332,7 @@ def evaluated(workdir: pathlib.Path, step: int) -> None:
             "model": {"mel": Estimate(1.5, 1.0, 2.0)},
             "silence": {"mel": Estimate(1.0, 0.5, 1.25)},
         },
+        silence_wins=["mel"],
     )
     files.write_json(workdir / "evaluation" / "extrapolation.json", found)
 
@@ -343,9 +345,10 @@ def test_results_of_an_evaluation_are_shown_where_there_are_any(run, tmp_path, q
     visualise(VisualiseRequest(workdir, from_split="extrapolation", num_samples=1))
     [shown] = quick
     [table] = shown.tables
-    assert table.caption == f"extrapolation, step {measured_at or step}: 3 pairs, 2 references"
+    about = f"extrapolation, step {measured_at or step}: 3 pairs, 2 references"
+    assert table.caption == f"against the reference; {about}"
     assert ["mel loss ↓", "1.500\n[1.000, 2.000]", "1.000\n[0.500, 1.250]"] in table.rows
-    assert table.note == "A silent output beats the model in: mel loss."
+    assert table.note == "A silent output wins, with 95 % confidence: mel loss."
     assert ("Not all are of the checkpoint" in shown.about_tables) == (measured_at is not None)
     assert ("--mode=evaluate" in shown.command) == (measured_at is not None)
     assert [part.name for part in shown.parts] == ["extrapolation"]

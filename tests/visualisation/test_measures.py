@@ -23,13 +23,18 @@ LOGGED = [
 def result(part: str, step: int) -> dict:
     return report.result(
         part=part,
+        trimmed=False,
         num_examples=3,
         num_references=2,
         model={"step": step},
         embedder=Embedder("an embedder", True, lambda sounds: sounds),
         latent_dim=4,
         baselines_from="training references",
-        estimates={name: {"mel": Estimate(1.5, 1.0, 2.0)} for name in ("model", "silence")},
+        estimates={
+            name: {measure: Estimate(1.5, 1.0, 2.0) for measure in ("mel", "loudness_difference")}
+            for name in ("model", "silence")
+        },
+        silence_wins=["mel"],
     )
 
 
@@ -41,15 +46,23 @@ def test_the_evaluations_of_a_folder_are_read_in_the_splits_order(tmp_path):
     assert measures.read_evaluations(tmp_path / "absent") == []
 
 
+def test_a_result_without_measures_has_no_table():
+    empty = result("train", 4) | {"systems": {"model": {}}}
+    assert measures.tables([empty], LOGGED, 4, pathlib.Path("run"))[0] == []
+
+
 @pytest.mark.parametrize(("steps", "stale"), [((4, 4), False), ((4, 2), True)])
 def test_an_evaluation_comes_before_the_losses(steps, stale):
     evaluated = [result(part, step) for part, step in zip(("train", "extrapolation"), steps)]
     found, about, command = measures.tables(evaluated, LOGGED, 4, pathlib.Path("a run"))
     assert [table.caption for table in found] == [
-        f"{part}, step {step}: 3 pairs, 2 references"
+        f"against the {of}; {part}, step {step}: 3 pairs, 2 references"
         for part, step in zip(("train", "extrapolation"), steps)
+        for of in ("reference", "imitation")
     ]
     assert ["mel loss ↓", *["1.500\n[1.000, 2.000]"] * 2] in found[0].rows
+    assert ["loudness, dB ↓", *["1.50\n[1.00, 2.00]"] * 2] in found[1].rows
+    assert [table.note for table in found] == 2 * ["", report.about_silence(evaluated[0])]
     assert ("Not all are of the checkpoint" in about) == stale == bool(command)
 
 

@@ -1,0 +1,120 @@
+"""The decoder at frame rate: what its sound depends on, and what it holds none of."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from forms import noise
+from qvae_jax.models import variables
+from qvae_jax.models.decoders import DECODERS, NUM_SAMPLES
+from qvae_jax.models.frame_decoder import FrameDecoder, Trunk
+from qvae_jax.models.qvae import QVAE, QVAEConfig
+
+LATENT, WIDTH = 4, 0.05
+SEEDS = np.arange(6, dtype=np.uint32).reshape(3, 2)
+
+
+@pytest.fixture(scope="module")
+def decode():
+    """(z, seeds) -> audio of a small decoder, compiled."""
+    decoder = FrameDecoder(LATENT, width=WIDTH, rng=np.random.default_rng(0))
+    structure, given = variables.split(decoder)
+    program = jax.jit(lambda given, z, seeds: variables.merge(structure, given)(z, seeds=seeds))
+    return functools.partial(program, given)
+
+
+@pytest.fixture(scope="module")
+def sounds(decode):
+    return np.asarray(decode(noise(3, LATENT), SEEDS))
+
+
+def test_it_is_among_the_decoders():
+    assert DECODERS["frame"] is FrameDecoder and FrameDecoder.uses_noise
+
+
+def test_a_latent_becomes_a_whole_sound_below_full_scale(sounds):
+    assert sounds.shape == (3, NUM_SAMPLES) and sounds.dtype == np.float32
+    assert np.abs(sounds).max() < 1
+    assert np.std(sounds, axis=1).min() > 1e-3
+
+
+def test_a_row_does_not_depend_on_its_batch(decode, sounds):
+    for z, seed, sound in zip(noise(3, LATENT), SEEDS, sounds, strict=True):
+        np.testing.assert_allclose(decode(z[None], seed[None])[0], sound, atol=1e-6)
+
+
+def test_its_noise_is_that_of_its_seed(decode, sounds):
+    z = noise(3, LATENT)
+    np.testing.assert_array_equal(decode(z, SEEDS), sounds)
+    others = np.asarray(decode(z, SEEDS[::-1].copy()))
+    assert np.abs(others - sounds)[[0, 2]].max(axis=1).min() > 1e-3
+    np.testing.assert_allclose(others[1], sounds[1], atol=1e-6)
+
+
+def test_nothing_is_below_what_is_heard(sounds):
+    power = np.abs(np.fft.rfft(sounds)) ** 2
+    hz = np.fft.rfftfreq(NUM_SAMPLES, 1 / 22_050)
+    density = lambda part: power[:, part].mean(axis=1)
+    assert np.all(density(hz < 5) < 0.02 * density((hz > 40) & (hz < 200)))
+
+
+def test_blocks_may_be_in_bfloat16_and_the_spectrum_is_not(decode, sounds):
+    ours = np.asarray(decode(noise(3, LATENT).astype(jnp.bfloat16), SEEDS))
+    assert ours.dtype == np.float32
+    program = str(jax.make_jaxpr(decode)(noise(1, LATENT).astype(jnp.bfloat16), SEEDS[:1]))
+    assert program.count("bf16[") > 100
+    cosines = [line for line in program.splitlines() if "= cos" in line or "= fft" in line]
+    assert cosines and not any("bf16" in line for line in cosines)
+    # Phases alone are off: by what the channels are off.
+    assert np.corrcoef(ours.ravel(), sounds.ravel())[0, 1] > 0.9
+
+
+def test_its_layers_have_names_and_go_up_to_243_frames():
+    trunk = Trunk(LATENT, 3, (1, 2), rng=np.random.default_rng(0))
+    shapes = jax.eval_shape(lambda z: dict(trunk.trace(z)), noise(2, LATENT))
+    assert {name: x.shape[1] for name, x in shapes.items()} == {
+        "project": 9,
+        "rising.0": 27,
+        "rising.1": 81,
+        "rising.2": 243,
+        "blocks.0": 243,
+        "blocks.1": 243,
+    }
+    assert all(x.shape == (2, x.shape[1], 3) for x in shapes.values())
+
+
+def test_every_array_learns():
+    decoder = FrameDecoder(LATENT, width=0.01, rng=np.random.default_rng(0))
+    structure, given = variables.split(decoder)
+
+    def energy(params):
+        own = variables.merge(structure, given._replace(params=params))
+        return jnp.sum(jnp.square(own(noise(1, LATENT), seeds=SEEDS[:1])))
+
+    gradient = jax.jit(jax.grad(energy))(given.params)
+    for name, array in gradient.items():
+        assert np.isfinite(array).all() and np.any(array), name
+
+
+def test_a_qvae_decodes_by_it_and_by_default_all_rows_have_one_noise(decode):
+    config = QVAEConfig(
+        encoder_width=0.1, latent_dim=LATENT, decoder_type="frame", decoder_width=WIDTH
+    )
+    structure, given = variables.split(QVAE(config, rng=np.random.default_rng(0)))
+    program = jax.jit(
+        lambda z, seeds=None: variables.merge(structure, given).decode(z, seeds=seeds)
+    )
+    z = np.repeat(noise(1, LATENT), 2, axis=0)
+    first, second = np.asarray(program(z))
+    np.testing.assert_array_equal(first, second)
+    np.testing.assert_array_equal(program(z, np.zeros((2, 2), np.uint32)), [first, second])
+
+
+def test_its_size_at_full_width():
+    decoder = FrameDecoder(64, rng=None)
+    _, given = variables.split(decoder)
+    millions = sum(array.size for array in given.params.values()) / 1e6
+    assert millions == pytest.approx(7.9, abs=0.05)
