@@ -5,7 +5,7 @@ import dataclasses
 import io
 import math
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -58,12 +58,29 @@ def read_audio(
     Warns with a Notice of sound that is far beyond full scale, of channels that cancel each other,
     and of a WAV file that goes on where its header says that its sound ends.
     """
+    [samples] = read_at_rates(path, [(sample_rate_hz, max_duration_s)])
+    return samples
+
+
+def read_at_rates(
+    path: str | os.PathLike, wanted: Sequence[tuple[int, float | None]]
+) -> list[np.ndarray]:
+    """A file's sound as read_audio gives it, decoded once for several rates and longest durations.
+
+    wanted has such a pair (sample_rate_hz, max_duration_s) for each waveform of the result.
+    """
     path = Path(path)
-    if max_duration_s is not None and not max_duration_s > 0:
-        raise ValueError(f"max_duration_s must be positive, not {max_duration_s}")
-    max_samples = None if max_duration_s is None else round(max_duration_s * sample_rate_hz)
-    decoded, native_rate_hz = _decode(path, sample_rate_hz, max_samples)
-    return as_waveform(decoded, native_rate_hz, sample_rate_hz, path)[:max_samples]
+    for _, max_duration_s in wanted:
+        if max_duration_s is not None and not max_duration_s > 0:
+            raise ValueError(f"max_duration_s must be positive, not {max_duration_s}")
+    decoded, native_rate_hz = _decode(path, wanted)
+    found = []
+    for rate_hz, max_duration_s in wanted:
+        num_samples = _num_samples(rate_hz, max_duration_s)
+        needed = _num_needed_frames(num_samples, rate_hz, native_rate_hz)
+        samples = as_waveform(decoded[:needed], native_rate_hz, rate_hz, path)
+        found.append(samples[:num_samples])
+    return found
 
 
 def as_waveform(
@@ -190,13 +207,13 @@ def write_wav(path: str | os.PathLike, samples: np.ndarray, sample_rate_hz: int)
         temporary.write_bytes(encoded.getvalue())
 
 
-def _decode(path: Path, sample_rate_hz: int, max_samples: int | None) -> tuple[np.ndarray, int]:
+def _decode(path: Path, wanted: Sequence[tuple[int, float | None]]) -> tuple[np.ndarray, int]:
     """Gives float32 [frames, channels], no more of it than is needed, and the file's rate in Hz."""
     with opened(path) as source:
-        num_wanted = source.frames
-        if max_samples is not None:
-            needed = _num_needed_frames(max_samples, sample_rate_hz, source.samplerate)
-            num_wanted = min(num_wanted, needed)
+        needed = [
+            _num_needed_frames(_num_samples(*one), one[0], source.samplerate) for one in wanted
+        ]
+        num_wanted = source.frames if None in needed else min(source.frames, max(needed))
         decoded = _read(source, num_wanted)
         require_complete(path, source, len(decoded), num_wanted)
         return decoded, source.samplerate
@@ -209,7 +226,16 @@ def _read(source: soundfile.SoundFile, num_frames: int) -> np.ndarray:
     return source.read(num_frames, dtype="int16", always_2d=True) * np.float32(2**-15)
 
 
-def _num_needed_frames(max_samples: int, sample_rate_hz: int, native_rate_hz: int) -> int:
+def _num_samples(sample_rate_hz: int, max_duration_s: float | None) -> int | None:
+    return None if max_duration_s is None else round(max_duration_s * sample_rate_hz)
+
+
+def _num_needed_frames(
+    max_samples: int | None, sample_rate_hz: int, native_rate_hz: int
+) -> int | None:
+    """How many of a file's frames so many samples at another rate need; None: all."""
+    if max_samples is None:
+        return None
     native_per_output = native_rate_hz / sample_rate_hz
     margin = _RESAMPLER_REACH_SAMPLES * max(1.0, native_per_output)
     return math.ceil(max_samples * native_per_output + margin)

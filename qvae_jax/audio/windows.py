@@ -4,9 +4,11 @@ import dataclasses
 import functools
 import os
 import pathlib
+from collections.abc import Sequence
 
 import numpy as np
 
+from qvae_jax.audio import files
 from qvae_jax.audio.files import as_waveform, read_audio
 from qvae_jax.audio.opening import opened
 from qvae_jax.system.errors import UserError
@@ -109,6 +111,33 @@ def read_window(
     """
     if start_s == 0:
         return read_audio(path, sample_rate_hz, max_duration_s=window_s)
+    part, native_rate_hz = _decoded(path, start_s, window_s)
+    return as_waveform(part, native_rate_hz, sample_rate_hz, path)[
+        : round(window_s * sample_rate_hz)
+    ]
+
+
+def read_at_rates(sound: Sound, wanted: Sequence[tuple[int, float]]) -> list[np.ndarray]:
+    """A file, or a part of one, as read_sound gives it, decoded once for several rates.
+
+    wanted has a pair (sample_rate_hz, max_duration_s) for each waveform of the result.
+    """
+    if not isinstance(sound, Window):
+        return files.read_at_rates(sound, wanted)
+    wanted = [(rate_hz, min(sound.duration_s, longest_s)) for rate_hz, longest_s in wanted]
+    if sound.start_s == 0:
+        return files.read_at_rates(sound.path, wanted)
+    part, native_rate_hz = _decoded(sound.path, sound.start_s, max(s for _, s in wanted))
+    return [
+        as_waveform(part[: round(longest_s * native_rate_hz)], native_rate_hz, rate_hz, sound.path)[
+            : round(longest_s * rate_hz)
+        ]
+        for rate_hz, longest_s in wanted
+    ]
+
+
+def _decoded(path: str | os.PathLike, start_s: float, window_s: float) -> tuple[np.ndarray, int]:
+    """A part of a file that begins after its beginning, [frames, channels], and the file's rate."""
     with opened(path) as source:
         native_rate_hz = source.samplerate
         source.seek(round(start_s * native_rate_hz))
@@ -118,6 +147,4 @@ def read_window(
             f"The audio file {path} holds no sound from {start_s:g} s on: its header promises more "
             "than the file holds, so copy or download it again."
         )
-    return as_waveform(part, native_rate_hz, sample_rate_hz, path)[
-        : round(window_s * sample_rate_hz)
-    ]
+    return part, native_rate_hz

@@ -20,6 +20,8 @@ from qvae_jax.data import layouts, names
 from qvae_jax.data.catalogue import Catalogue
 from qvae_jax.data.index import Index, Pair
 from qvae_jax.generation import manifest
+from qvae_jax.generation.steer_request import LONGEST_S
+from qvae_jax.models.decoders import SAMPLE_RATE_HZ
 from qvae_jax.system import files
 from qvae_jax.system.errors import Notice, UserError
 from qvae_jax.system.paths import local_path
@@ -60,11 +62,13 @@ class Heard:
     Attributes:
         start_s: where in the file it begins.
         file_duration_s: of the whole file.
+        whole: up to the first 60 s of the recording at 22,050 Hz, where it is asked for.
     """
 
     samples: np.ndarray
     start_s: float
     file_duration_s: float
+    whole: np.ndarray | None = None
 
     @property
     def silent(self) -> bool:
@@ -139,25 +143,26 @@ def probe(source: Source, front_end_rate_hz: int) -> None:
             read_sound(source.reference, front_end_rate_hz, max_duration_s=PROBE_S)
 
 
-def hear(source: Source, front_end: FrontEnd, window: str = "first") -> Heard:
-    """What the model hears of an imitation: its first, or its loudest, front_end.duration_s."""
+def hear(
+    source: Source, front_end: FrontEnd, window: str = "first", *, whole: bool = False
+) -> Heard:
+    """What the model hears of an imitation: its first, or its loudest, front_end.duration_s.
+
+    whole asks for the recording too. But for a loudest window, both are decoded at once.
+    """
+    heard_at = (front_end.sample_rate_hz, front_end.duration_s)
+    whole_at = [(SAMPLE_RATE_HZ, LONGEST_S)] if whole else []
     with _named(source):
         file_duration_s = windows.duration_s(source.path)
-        if source.window is not None:
-            samples = read_sound(
-                source.window, front_end.sample_rate_hz, max_duration_s=front_end.duration_s
-            )
-            return Heard(samples, source.window.start_s, file_duration_s)
-        start_s = 0.0
-        if window == "loudest" and file_duration_s > front_end.duration_s:
+        if window == "loudest" and source.window is None and file_duration_s > front_end.duration_s:
             start_s = windows.loudest_start_s(source.path, front_end.duration_s)
-        samples = windows.read_window(
-            source.path,
-            front_end.sample_rate_hz,
-            start_s=start_s,
-            window_s=front_end.duration_s,
-        )
-    return Heard(samples, start_s, file_duration_s)
+            rate_hz, window_s = heard_at
+            samples = windows.read_window(source.path, rate_hz, start_s=start_s, window_s=window_s)
+            recordings = windows.read_at_rates(source.path, whole_at) if whole else []
+        else:
+            start_s = 0.0 if source.window is None else source.window.start_s
+            samples, *recordings = windows.read_at_rates(source.sound, [heard_at, *whole_at])
+    return Heard(samples, start_s, file_duration_s, *recordings)
 
 
 def _input_paths(inputs: Sequence[str], output_dir: pathlib.Path) -> list[pathlib.Path]:

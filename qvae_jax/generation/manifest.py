@@ -14,6 +14,14 @@ from qvae_jax.system.errors import UserError
 
 MANIFEST_FILE = "manifest.json"
 SUFFIXES = (".wav", ".flac")
+# The files that an entry names, and how their names end.
+FILES = {
+    "heard": SUFFIXES,
+    "generated": SUFFIXES,
+    "reference": SUFFIXES,
+    "curves": (".csv",),
+    "picture": (".png",),
+}
 
 
 def is_in(folder: pathlib.Path) -> bool:
@@ -53,7 +61,7 @@ def write(folder: pathlib.Path, runs: Sequence[dict]) -> None:
 def listed(runs: Sequence[dict]) -> list[str]:
     """The names of all files that these runs wrote into the folder, the manifest's included."""
     entries = [entry for run in runs for entry in (*run["inputs"], *run["outputs"])]
-    named = [entry.get(key) for entry in entries for key in ("heard", "generated", "reference")]
+    named = [entry.get(key) for entry in entries for key in FILES]
     return list(dict.fromkeys([*filter(None, named), *([MANIFEST_FILE] if runs else [])]))
 
 
@@ -78,12 +86,12 @@ def _is_run(run) -> bool:
 def _are_entries(entries) -> bool:
     return isinstance(entries, list) and all(
         isinstance(entry, dict)
-        and all(_is_name(entry[key]) for key in ("heard", "generated") if key in entry)
-        and (entry.get("reference") is None or _is_name(entry["reference"]))
+        and all(_is_name(entry[key], key) for key in ("heard", "generated") if key in entry)
+        and all(entry.get(key) is None or _is_name(entry[key], key) for key in FILES)
         for entry in entries
     )
 
 
-def _is_name(name) -> bool:
-    """Whether a manifest may name it: a sound right in the folder."""
-    return output_folders.is_file_name(name) and name.endswith(SUFFIXES)
+def _is_name(name, key: str) -> bool:
+    """Whether a manifest may name it under this key: a file of its kind right in the folder."""
+    return output_folders.is_file_name(name) and name.endswith(FILES[key])

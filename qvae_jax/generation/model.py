@@ -2,6 +2,7 @@
 
 import contextlib
 import functools
+import math
 import os
 import pathlib
 from collections.abc import Callable, Sequence
@@ -15,12 +16,14 @@ from flax import nnx
 from qvae_jax import configuration, runs
 from qvae_jax.audio.files import fit_length
 from qvae_jax.audio.logmel import FrontEnd, log_mel
-from qvae_jax.generation import arrays, latents, steering
+from qvae_jax.generation import arrays, gestures, latents, steer_request, steering
+from qvae_jax.generation.steer_request import SteerRequest
+from qvae_jax.generation.voice import voice_of
 from qvae_jax.models import decoders, stored, variables
 from qvae_jax.models.batching import in_batches
 from qvae_jax.models.frame_decoder import HOP_LENGTH
 from qvae_jax.models.qvae import QVAE, QVAEConfig
-from qvae_jax.models.steered import within_range
+from qvae_jax.models.steered import SAMPLE_RATE_HZ, within_range
 from qvae_jax.models.variables import Variables
 from qvae_jax.system import files, platforms
 from qvae_jax.system.errors import UserError, counted
@@ -41,6 +44,7 @@ class Model:
         variables: its arrays.
         source: its folder, and for a run the step of its checkpoint, for the manifest.
         sample_rate_hz: of the audio it gives.
+        uses_noise: whether its decoder filters noise, which has seeds.
     """
 
     sample_rate_hz = decoders.SAMPLE_RATE_HZ
@@ -49,7 +53,9 @@ class Model:
         self.config = config
         self.source = source or {}
         self.variables = jax.device_put(model_variables)
-        graphdef, _ = variables.split(QVAE(config, rng=None))
+        network = QVAE(config, rng=None)
+        self.uses_noise = network.decoder.uses_noise
+        graphdef, _ = variables.split(network)
         self._features, self._heads, self._decode = _programs(graphdef, config.front_end)
         self._gesture, self._render = _steered_programs(graphdef)
 
@@ -190,7 +196,12 @@ class Model:
         return found
 
     def compile_decoder(self, batch_size: int) -> None:
-        """Compiles what decode runs for batches of this size; for a thread beside other work."""
+        """Compiles what decode runs for batches of this size; for a thread beside other work.
+
+        Not of a steered model: how long its curves are, its inputs say.
+        """
+        if self.is_steered:
+            return
         z = jax.ShapeDtypeStruct((batch_size, self.config.latent_dim), np.float32)
         seeds = jax.ShapeDtypeStruct((batch_size, 2), np.uint32)
         self._decode.lower(self.variables, (z, seeds)).compile()
@@ -204,8 +215,12 @@ class Model:
         seed: int = 0,
         place: int = 1,
         variation: int = 1,
+        steer: str | None = None,
     ) -> np.ndarray:
         """The sound of an imitation: float32 [59049] in (-1, 1) at 22,050 Hz.
+
+        That of a steered model is as long as the imitation without its leading silence, up to 60 s,
+        in whole frames of 243 samples, unless steer is "none".
 
         Args:
             imitation: [samples], or with at most 8 channels, fewer than samples, on the other
@@ -215,17 +230,28 @@ class Model:
             sample_rate_hz: its rate, 1 kHz to 1 MHz, resampled with soxr's HQ quality.
             temperature: of the latent's noise, at least 0; 0 gives z = μ.
             seed, place, variation: of that noise, as in the manifest of --mode=generate; the
-                last two count from 1.
+                last two count from 1. Seed and place are also those of the noise that a decoder
+                filters.
+            steer: which of its curves steer a steered model, as --steer says; all by default.
 
         Raises UserError for an imitation without samples, with some that are not finite, of which
-        the axes or the scale are not clear, or that is far beyond full scale. Warns with a Notice
-        of channels that cancel each other.
+        the axes or the scale are not clear, or that is far beyond full scale; and for steer where
+        the model is not steered. Warns with a Notice of channels that cancel each other.
         """
         latents.check_noise(temperature, seed)
-        waveform = _as_heard(imitation, sample_rate_hz, self.front_end)
-        mu, logvar = self.posterior(waveform[None])
-        z = latents.drawn(mu[0], logvar[0], temperature, [seed, place, variation])
-        return self.decode(z[None])[0]
+        asked = SteerRequest(steer=steer)
+        steer_request.check_model(asked, self.is_steered, self.config.decoder_type)
+        mono, rate_hz = arrays.as_mono(imitation), arrays.as_rate(sample_rate_hz)
+        heard = _resampled(mono, rate_hz, self.front_end.sample_rate_hz)
+        mu, logvar = self.posterior(fit_length(heard, self.front_end.num_samples)[None])
+        z = latents.drawn(mu[0], logvar[0], temperature, [seed, place, variation])[None]
+        seeds = np.array([[seed, place]])
+        steered_by = gestures.steering_of(asked, kind=None)
+        if not (self.is_steered and steered_by.needs_voice):
+            return self.decode(z, seeds=seeds)[0]
+        voice = voice_of(_resampled(mono, rate_hz, SAMPLE_RATE_HZ))
+        curves = steered_by.curves([voice.curves], head=lambda: self.gesture(z))
+        return self.render(z, curves, seeds=seeds)[0]
 
 
 def load(path: str | os.PathLike) -> Model:
@@ -324,9 +350,8 @@ def _require_finite(
             )
 
 
-def _as_heard(imitation: npt.ArrayLike, sample_rate_hz: float, front_end: FrontEnd) -> np.ndarray:
-    """[front_end.num_samples], mono, cut or padded at its end."""
-    mono, rate_hz = arrays.as_mono(imitation), arrays.as_rate(sample_rate_hz)
-    if rate_hz != front_end.sample_rate_hz:
-        mono = soxr.resample(mono, rate_hz, front_end.sample_rate_hz, quality="HQ")
-    return fit_length(mono, front_end.num_samples)
+def _resampled(mono: np.ndarray, rate_hz: float, wanted_hz: int) -> np.ndarray:
+    if rate_hz == wanted_hz:
+        return mono
+    resampled = soxr.resample(mono, rate_hz, wanted_hz, quality="HQ")
+    return fit_length(resampled, math.ceil(len(mono) * wanted_hz / rate_hz))  # as of files

@@ -34,6 +34,16 @@ def reference_name(stem: str) -> str:
     return f"{stem}_reference.wav"
 
 
+def curves_name(sound_name: str) -> str:
+    """The file of the curves that a generated sound was rendered with."""
+    return f"{_without_ending(sound_name)}_curves.csv"
+
+
+def picture_name(sound_name: str) -> str:
+    """The file of the picture of these curves."""
+    return f"{_without_ending(sound_name)}_curves.png"
+
+
 def sound_names(
     stems: Sequence[str], request: LatentRequest, format: str, before: Before = Before()
 ) -> list[str]:
@@ -50,8 +60,13 @@ def sound_names(
     return [f"{name}.{format}" for name in found]
 
 
+def steered_names(names: Sequence[str]) -> list[str]:
+    """What is written beside these sounds where a steered model made them."""
+    return [of(name) for name in names for of in (curves_name, picture_name)]
+
+
 def file_names(found: Sequence[Source], stems: Sequence[str], names: Sequence[str]) -> list[str]:
-    """All that will be written of these inputs and sounds."""
+    """All that will be written of these inputs and sounds, but for curves."""
     references = [
         reference_name(stem)
         for source, stem in zip(found, stems, strict=True)
@@ -61,7 +76,7 @@ def file_names(found: Sequence[Source], stems: Sequence[str], names: Sequence[st
 
 
 def require_inputs_kept(
-    found: Sequence[Source],
+    inputs: Sequence[pathlib.Path],
     stems: Sequence[str],
     names: Sequence[str],
     output_dir: pathlib.Path,
@@ -72,14 +87,19 @@ def require_inputs_kept(
     Replaced by a file that belongs to these stems and names; removed, those of output_dir that
     removed names.
     """
-    inputs = {source.path.resolve() for source in found}
-    outputs = [*names, *map(heard_name, stems), *map(reference_name, stems)]
+    inputs = {path.resolve() for path in inputs}
+    of_sounds = [*names, *steered_names(names)]
+    outputs = [*of_sounds, *map(heard_name, stems), *map(reference_name, stems)]
     for name in (*outputs, *removed):
         target = (output_dir / name).resolve()
         if target in inputs:
             raise UserError(
                 f"{target} is an input and would be overwritten: name another --output_dir."
             )
+
+
+def _without_ending(sound_name: str) -> str:
+    return sound_name.rpartition("_generated.")[0]
 
 
 def _short(stem: str) -> str:

@@ -92,10 +92,14 @@ class Finish:
 
 @dataclasses.dataclass(frozen=True)
 class Posterior:
-    """N(mu, e^logvar), [latent] each: what the encoder makes of one imitation."""
+    """N(mu, e^logvar), [latent] each: what the encoder makes of one imitation.
+
+    And the imitation's control curves [frames, 4], where they are to steer.
+    """
 
     mu: np.ndarray
     logvar: np.ndarray
+    voice: np.ndarray | None = None
 
 
 def check(

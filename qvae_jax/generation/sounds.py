@@ -1,10 +1,12 @@
 """The sounds that are asked for, from imitations to files, and what the manifest says of each."""
 
+import dataclasses
 import functools
 import itertools
 import pathlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import NamedTuple
 
 import numpy as np
 from tqdm import tqdm
@@ -12,16 +14,38 @@ from tqdm import tqdm
 from qvae_jax.audio.files import fit_length, write_wav
 from qvae_jax.audio.front_end import FrontEnd
 from qvae_jax.data.prepared import target_audio
-from qvae_jax.generation import ahead, finishing, naming
+from qvae_jax.generation import ahead, curve_file, finishing, gestures, naming, voice
+from qvae_jax.generation.gestures import Steering
 from qvae_jax.generation.inputs import Heard, Source, hear
 from qvae_jax.generation.latents import Latent
 from qvae_jax.generation.model import BATCH_SIZE, Model
 from qvae_jax.generation.requests import Before, Finish, LatentRequest, Posterior, latents_of
+from qvae_jax.generation.steer_request import LONGEST_S
 from qvae_jax.models.batching import batches
 from qvae_jax.models.decoders import SAMPLE_RATE_HZ
+from qvae_jax.models.spectral_head import LINEAR_UP_TO
 from qvae_jax.system.progress import progress_bar
 
 NUM_THREADS = 3  # that read, decode, finish and write beside the one that encodes
+
+# (path, curves [frames, 4], sound [samples], title): writes a picture of them.
+Draw = Callable[[pathlib.Path, np.ndarray, np.ndarray, str], None]
+
+
+class Made(NamedTuple):
+    """A sound [samples] at 22,050 Hz, and what it was made of.
+
+    Attributes:
+        noise_seed: of the noise that the decoder filters: the request's seed, and the place of the
+            sound's input, 0 for no place. All sounds of an input share it.
+        curves: [frames, 4], those that a steered model rendered.
+    """
+
+    latent: Latent
+    posterior: Posterior | None
+    audio: np.ndarray
+    noise_seed: tuple[int, int]
+    curves: np.ndarray | None = None
 
 
 class HeardInputs:
@@ -41,9 +65,14 @@ class HeardInputs:
         folder: pathlib.Path,
         window: str = "first",
         before: Before = Before(),
+        *,
+        measured: bool = False,
+        sounds_like: Heard | None = None,
     ) -> None:
+        """measured asks for the inputs' curves; sounds_like is what the encoder hears for them all."""
         self.sources, self.stems, self.before, self.facts = sources, stems, before, []
-        self._folder, self._window = folder, window
+        self._folder, self._window, self._measured = folder, window, measured
+        self._sounds_like = sounds_like
         # Imitations of one sound often follow each other; not all references fit into memory.
         self._reference = functools.lru_cache(maxsize=16)(target_audio)
 
@@ -62,29 +91,52 @@ class HeardInputs:
         batch_size = min(BATCH_SIZE, len(self.sources))
         read = functools.partial(self._read, front_end=model.front_end)
         inputs = ahead.in_order(threads, read, zip(self.sources, self.stems))
+        encode = self._encoder(model, batch_size)
         for batch in batches(zip(self.sources, inputs), batch_size):
-            for source, heard in batch:
-                self._record(source, heard, model.front_end.sample_rate_hz)
-            num_samples = model.front_end.num_samples
-            waveforms = np.stack([fit_length(heard.samples, num_samples) for _, heard in batch])
-            names = [source.name for source, _ in batch]
-            yield from map(
-                Posterior, *model.posterior(waveforms, batch_size=batch_size, names=names)
-            )
+            for source, (heard, of_voice) in batch:
+                self._record(source, heard, of_voice, model.front_end.sample_rate_hz)
+            mu, logvar = encode([heard for _, (heard, _) in batch], [s.name for s, _ in batch])
+            voices = [None if of_voice is None else of_voice.curves for _, (_, of_voice) in batch]
+            yield from map(Posterior, mu, logvar, voices)
 
-    def _read(self, named: tuple[Source, str], front_end: FrontEnd) -> Heard:
+    def _encoder(self, model: Model, batch_size: int) -> Callable:
+        """A function of what is heard, and its names: μ and log σ² of each."""
+        num_samples = model.front_end.num_samples
+
+        def encode(heard: Sequence[Heard], names: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+            waveforms = np.stack([fit_length(one.samples, num_samples) for one in heard])
+            return model.posterior(waveforms, batch_size=batch_size, names=names)
+
+        if self._sounds_like is None:
+            return encode
+        mu, logvar = model.posterior(
+            fit_length(self._sounds_like.samples, num_samples)[None], names=["--sounds_like"]
+        )
+        return lambda heard, names: (
+            np.repeat(mu, len(heard), axis=0),
+            np.repeat(logvar, len(heard), axis=0),
+        )
+
+    def _read(
+        self, named: tuple[Source, str], front_end: FrontEnd
+    ) -> tuple[Heard, voice.Voice | None]:
         source, stem = named
-        heard = hear(source, front_end, self._window)
+        heard = hear(source, front_end, self._window, whole=self._measured)
+        of_voice = voice.voice_of(heard.whole) if self._measured else None
         path = self._folder / naming.heard_name(stem)
         write_wav(path, heard.samples, front_end.sample_rate_hz)
         if source.reference is not None:
             path = self._folder / naming.reference_name(stem)
             write_wav(path, self._reference(source.reference), SAMPLE_RATE_HZ)
-        return heard
+        # Its samples are not kept, which may be a minute of each of many.
+        return dataclasses.replace(heard, whole=None), of_voice
 
-    def _record(self, source: Source, heard: Heard, sample_rate_hz: int) -> None:
+    def _record(
+        self, source: Source, heard: Heard, of_voice: voice.Voice | None, sample_rate_hz: int
+    ) -> None:
         if heard.silent:
             tqdm.write(f"warning: {source.name} is silent where it is heard")
+        steering = {} if of_voice is None else _steering_facts(source, heard, of_voice)
         place = self.before.inputs + len(self.facts) + 1
         _, stem = self.at(place)
         self.facts.append(
@@ -97,6 +149,7 @@ class HeardInputs:
                 "heard_from_s": heard.start_s,
                 "heard_duration_s": len(heard.samples) / sample_rate_hz,
                 "silent": heard.silent,
+                **steering,
             }
         )
 
@@ -108,24 +161,32 @@ def write_sounds(
     finish: Finish,
     names: Sequence[str],
     folder: pathlib.Path,
+    *,
+    steering: Steering | None = None,
+    draw: Draw | None = None,
 ) -> list[dict]:
     """Writes all sounds into folder under these names; gives their entries of the manifest.
 
-    Raises UserError for an input that cannot be read, and for a sound that is not finite.
+    Those of a steered model, whose steering says how, have their curves beside them, and what draw
+    makes of these. Raises UserError for an input that cannot be read, and for a sound that is not
+    finite.
     """
     batch_size = min(BATCH_SIZE, len(names))
 
-    def write(sound: tuple[str, tuple[Latent, Posterior | None, np.ndarray]]) -> dict:
-        name, (latent, posterior, audio) = sound
-        samples, done = finishing.finished(audio, finish)
+    def write(sound: tuple[str, Made]) -> dict:
+        name, made = sound
+        samples, done = finishing.finished(made.audio, finish)
         finishing.write(folder / name, samples, finish)
-        return _entry(name, heard, latent, posterior, done)
+        if made.curves is not None:
+            curve_file.write(folder / naming.curves_name(name), made.curves)
+            draw(folder / naming.picture_name(name), made.curves, made.audio, name)
+        return _entry(name, heard, made, model.uses_noise, done)
 
     with ThreadPoolExecutor(NUM_THREADS) as threads:
         threads.submit(model.compile_decoder, batch_size)  # while the encoder is
         posteriors, latent_dim = heard.posteriors(model, threads), model.config.latent_dim
         drawn = latents_of(request, posteriors, latent_dim, heard.before)
-        made = synthesise(model, drawn, heard, batch_size, threads)
+        made = synthesise(model, drawn, heard, batch_size, threads, request.seed, steering)
         entries = ahead.in_order(threads, write, zip(names, made, strict=True))
         return list(progress_bar("generating", total=len(names), unit="sound", over=entries))
 
@@ -136,38 +197,97 @@ def synthesise(
     heard: HeardInputs,
     batch_size: int,
     threads: ThreadPoolExecutor,
-) -> Iterator[tuple[Latent, Posterior | None, np.ndarray]]:
-    """Yields each latent, its posterior and its audio [59049], decoded in batches of one size.
+    seed: int = 0,
+    steering: Steering | None = None,
+) -> Iterator[Made]:
+    """Yields the sound of each latent, decoded in batches of one size; or steered, where asked.
 
     A thread decodes one batch while the latents of the next are made: where the encoder leaves a
     core idle, the decoder does not, and the reverse.
     """
 
-    def decode(batch: list) -> list:
+    def decode(batch: list) -> list[Made]:
         z = np.stack([latent.z for latent, _ in batch])
         sources = [heard.at(latent.place)[0] for latent, _ in batch]
         names = ["" if source is None else source.name for source in sources]
-        sounds = model.decode(z, batch_size=batch_size, names=names)
-        return [(*pair, audio) for pair, audio in zip(batch, sounds)]
+        seeds = [(seed, latent.place or 0) for latent, _ in batch]
+        if steering is None:
+            how = {"seeds": np.array(seeds), "batch_size": batch_size, "names": names}
+            sounds = model.decode(z, **how)
+            return [Made(*pair, *rest) for pair, *rest in zip(batch, sounds, seeds)]
+        voices = [None if posterior is None else posterior.voice for _, posterior in batch]
+        sounds, curves = _steered(model, steering, z, voices, seeds, batch_size, names)
+        return [Made(*pair, *rest) for pair, *rest in zip(batch, sounds, seeds, curves)]
 
     made = ahead.in_order(threads, decode, batches(drawn, batch_size), num_ahead=1)
     return itertools.chain.from_iterable(made)
 
 
-def _entry(
-    name: str, heard: HeardInputs, latent: Latent, posterior: Posterior | None, done: dict
-) -> dict:
+def _steered(
+    model: Model,
+    steering: Steering,
+    z: np.ndarray,
+    voices: Sequence[np.ndarray | None],
+    seeds: Sequence[tuple[int, int]],
+    batch_size: int,
+    names: Sequence[str],
+) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    """The sounds of latents [rows, latent], and the curves that they were rendered with."""
+    gesture = functools.partial(model.gesture, z, batch_size=batch_size, names=names)
+    curves = steering.curves(voices, gesture)
+    sounds = [None] * len(z)
+    for rows, size in gestures.by_bucket(curves, batch_size):
+        rendered = model.render(
+            z[rows],
+            [curves[row] for row in rows],
+            seeds=np.array(seeds)[rows],
+            batch_size=size,
+            names=[names[row] for row in rows],
+        )
+        for row, sound in zip(rows, rendered):
+            sounds[row] = sound
+    return sounds, curves
+
+
+def _entry(name: str, heard: HeardInputs, made: Made, uses_noise: bool, done: dict) -> dict:
+    latent, posterior = made.latent, made.posterior
     source, stem = heard.at(latent.place)
     return {
         "input": None if source is None else source.name,
         "place": latent.place,
         "generated": name,
         "reference": None if source is None else _reference_name(source, stem),
+        **_steered_files(name, made),
         **latent.facts,
+        **(_noise_facts(made) if uses_noise else {}),
         **done,
         "mu": None if posterior is None else posterior.mu.tolist(),
         "logvar": None if posterior is None else posterior.logvar.tolist(),
         "z": latent.z.tolist(),
+    }
+
+
+def _steered_files(name: str, made: Made) -> dict:
+    if made.curves is None:
+        return {}
+    return {"curves": naming.curves_name(name), "picture": naming.picture_name(name)}
+
+
+def _noise_facts(made: Made) -> dict:
+    """Of the decoders at frame rate, which filter noise, and bend what comes near full scale."""
+    limited = bool(np.abs(made.audio).max(initial=0.0) > LINEAR_UP_TO)
+    return {"noise_seed": list(made.noise_seed), "limited": limited}
+
+
+def _steering_facts(source: Source, heard: Heard, of_voice: voice.Voice) -> dict:
+    """What of an input steers; a line says where it is longer than any sound."""
+    whole_s = heard.file_duration_s if source.window is None else source.window.duration_s
+    if whole_s > LONGEST_S:
+        tqdm.write(f"note: of {source.name} the first {LONGEST_S} s steer, and no more")
+    return {
+        "leading_silence_s": of_voice.silence_s,
+        "steered_duration_s": len(of_voice.curves) * curve_file.FRAME_S,
+        "steering_cut": whole_s > LONGEST_S,
     }
 
 

@@ -4,11 +4,11 @@ import numpy as np
 import numpy.typing as npt
 
 from qvae_jax.audio import controls
+from qvae_jax.generation.steer_request import LONGEST_S
 from qvae_jax.models.frame_decoder import HOP_LENGTH, NUM_FRAMES
 from qvae_jax.models.steered import SAMPLE_RATE_HZ
 from qvae_jax.system.errors import UserError
 
-LONGEST_S = 60
 LONGEST_FRAMES = LONGEST_S * SAMPLE_RATE_HZ // HOP_LENGTH
 # A program is compiled for each of these numbers of frames, a sound and twice as much each time.
 BUCKETS = (*(NUM_FRAMES * 2**i for i in range(5)), LONGEST_FRAMES)

@@ -3,19 +3,32 @@
 import contextlib
 import dataclasses
 import pathlib
+import threading
 from collections.abc import Sequence
 
-from qvae_jax.generation import finishing, manifest, naming, requests
-from qvae_jax.generation.inputs import Source, pair_sources, probe, sources, split_inputs
+import numpy as np
+
+from qvae_jax.generation import curve_file, finishing, manifest, naming, requests, steer_request
+from qvae_jax.generation.gestures import steering_of
+from qvae_jax.generation.inputs import (
+    Heard,
+    Source,
+    hear,
+    pair_sources,
+    probe,
+    sources,
+    split_inputs,
+)
 from qvae_jax.generation.manifest import MANIFEST_FILE
 from qvae_jax.generation.model import Model, load_model
 from qvae_jax.generation.requests import ADD, REPLACE, Finish
-from qvae_jax.generation.sounds import HeardInputs, write_sounds
+from qvae_jax.generation.sounds import Draw, HeardInputs, write_sounds
 from qvae_jax.models.decoders import SAMPLE_RATE_HZ
+from qvae_jax.models.spectral_head import LINEAR_UP_TO
 from qvae_jax.modes.requests import GenerateRequest
 from qvae_jax.runs import open_run
 from qvae_jax.system import output_folders
-from qvae_jax.system.errors import UserError, counted
+from qvae_jax.system.errors import UserError, counted, first_few
 from qvae_jax.system.progress import progress_bar
 
 
@@ -24,7 +37,8 @@ def generate(request: GenerateRequest) -> None:
 
     The output folder gets NN_STEM_generated.wav, NN_STEM_input.wav, NN_STEM_reference.wav where the
     reference is known, and manifest.json; with several sounds of an input
-    NN_STEM_variation01_generated.wav and so on. Where it holds such results already, request.existing
+    NN_STEM_variation01_generated.wav and so on. Beside each sound of a steered model lie its curves,
+    NN_STEM_curves.csv and .png. Where it holds such results already, request.existing
     says what becomes of them: "add" numbers the new ones on after them and tells of all in one
     manifest, "replace" removes those that the earlier manifest lists.
 
@@ -36,6 +50,8 @@ def generate(request: GenerateRequest) -> None:
     inputs = None if request.inputs is None else split_inputs(request.inputs)
     requests.check(latents, inputs, request.from_split, request.workdir, request.window)
     requests.check_existing(request.existing)
+    steer_request.check(request.steering, latents)
+    given, like = _curves(request), _sounds_like(request)
     output_dir = pathlib.Path(request.output_dir)
     with contextlib.ExitStack() as stack:
         stack.enter_context(_held(output_dir, request.existing))
@@ -48,18 +64,33 @@ def generate(request: GenerateRequest) -> None:
             )
         stems = naming.stems(found, before.inputs)
         names = naming.sound_names(stems, latents, finish.format, before)
-        naming.require_inputs_kept(found, stems, names, output_dir, removed)
+        read = [*[source.path for source in found], *_files_that_steer(request)]
+        naming.require_inputs_kept(read, stems, names, output_dir, removed)
         written = naming.file_names(found, stems, names)
         _require_free(output_dir, written, request.existing)
         for source in progress_bar("checking", total=len(found), unit="file", over=found):
             probe(source, SAMPLE_RATE_HZ)
         model = load_model(workdir=request.workdir, checkpoint=request.checkpoint)
         requests.check_dimension(latents, model.config.latent_dim)
+        steer_request.check_model(request.steering, model.is_steered, model.config.decoder_type)
+        steering = steering_of(request.steering, latents.kind, given) if model.is_steered else None
+        if steering is not None:
+            _require_free(output_dir, naming.steered_names(names), request.existing)
         filling = output_folders.filling(output_dir, last=MANIFEST_FILE, removed=removed)
         folder = stack.enter_context(filling)
-        heard = HeardInputs(found, stems, folder, request.window, before)
-        entries = write_sounds(model, heard, latents, finish, names, folder)
+        heard = HeardInputs(
+            found,
+            stems,
+            folder,
+            request.window,
+            before,
+            measured=steering is not None and steering.needs_voice,
+            sounds_like=None if like is None else _audible(like, model, request.window),
+        )
+        how = {"steering": steering, "draw": _draw_one_by_one()}
+        entries = write_sounds(model, heard, latents, finish, names, folder, **how)
         manifest.write(folder, [*kept, _run(request, finish, model, heard, entries)])
+    _tell_of_limited(entries)
     print(f"{counted(len(entries), 'sound')} and {MANIFEST_FILE} written to {output_dir}")
 
 
@@ -109,6 +140,7 @@ def _run(
             "window": request.window,
             "from_split": request.from_split,
             **dataclasses.asdict(finish),
+            **({"steering": _steering_facts(request)} if model.is_steered else {}),
         },
         "inputs": heard.facts,
         "outputs": entries,
@@ -129,3 +161,66 @@ def _sources(
         return []
     dataset_dir = None if run is None else run.dataset_dir
     return stack.enter_context(sources(inputs, output_dir, dataset_dir))
+
+
+# --- What steers
+
+
+def _curves(request: GenerateRequest) -> np.ndarray | None:
+    path = request.steering.curves
+    return None if path is None else curve_file.read(pathlib.Path(path))
+
+
+def _sounds_like(request: GenerateRequest) -> Source | None:
+    """The sound whose latent is taken, after a look at its beginning."""
+    if request.steering.sounds_like is None:
+        return None
+    path = pathlib.Path(request.steering.sounds_like)
+    source = Source(path, str(path), path.stem)
+    probe(source, SAMPLE_RATE_HZ)
+    return source
+
+
+def _files_that_steer(request: GenerateRequest) -> list[pathlib.Path]:
+    named = (request.steering.curves, request.steering.sounds_like)
+    return [pathlib.Path(path) for path in named if path is not None]
+
+
+def _audible(source: Source, model: Model, window: str) -> Heard:
+    """What is heard of the sound whose latent is taken; UserError where that is nothing."""
+    heard = hear(source, model.front_end, window)
+    if heard.silent:
+        raise UserError(
+            f"--sounds_like is {source.name}, which is silent where it is heard: name a sound."
+        )
+    return heard
+
+
+def _steering_facts(request: GenerateRequest) -> dict:
+    names = request.steering.names(request.latents.kind)
+    steer = ",".join(names) if names else steer_request.NONE
+    return {**dataclasses.asdict(request.steering), "steer": steer}
+
+
+def _draw_one_by_one() -> Draw:
+    """save_curves for several threads, of which one draws at a time, as matplotlib needs it."""
+    turn = threading.Lock()
+
+    def draw(*what) -> None:
+        # Imported here because other models need no picture.
+        from qvae_jax.visualisation.curves import save_curves
+
+        with turn:
+            save_curves(*what)
+
+    return draw
+
+
+def _tell_of_limited(entries: Sequence[dict]) -> None:
+    """One line of the sounds that the model bends near full scale."""
+    names = [entry["generated"] for entry in entries if entry.get("limited")]
+    if names:
+        print(
+            f"note: {counted(len(names), 'sound')} above {LINEAR_UP_TO:g} of full scale, where the "
+            f"model bends peaks ({first_few(names)})"
+        )

@@ -8,6 +8,7 @@ needs_cache_folder where numba or Matplotlib cannot be done without; see system/
 import dataclasses
 
 from qvae_jax.generation.requests import Finish, LatentRequest, asked
+from qvae_jax.generation.steer_request import SteerRequest
 
 WORKDIR = "The folder of a training run."
 
@@ -92,6 +93,7 @@ class GenerateRequest:
     )
     window: str = asked("Of imitations above 10 s, the first or the loudest 10 s.", "first")
     latents: LatentRequest = LatentRequest()
+    steering: SteerRequest = SteerRequest()
     finish: Finish = Finish()
 
 

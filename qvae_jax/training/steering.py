@@ -7,9 +7,9 @@ curves go through a median filter, and some are not told (García et al., 2025).
 import dataclasses
 
 import numpy as np
-import scipy.ndimage
 
-from qvae_jax.audio.controls import PERIODICITY, PITCH
+from qvae_jax.audio.controls import PITCH
+from qvae_jax.audio.curves import smoothed
 
 NUM_TOLD = 3  # loudness, centroid and pitch, the last with its periodicity
 
@@ -60,8 +60,4 @@ def _varied(
     dropped = rng.random(NUM_TOLD) < variation.curve_dropout
     dropped |= rng.random() < variation.all_curves_dropout
     are_told = np.append(~dropped, ~dropped[PITCH])
-    # Periodicity is not smoothed: it says where the pitch is one.
-    filtered = scipy.ndimage.median_filter(
-        curves[:, :PERIODICITY], size=(length, 1), mode="nearest"
-    )
-    return np.concatenate([filtered, curves[:, PERIODICITY:]], axis=1), are_told
+    return smoothed(curves, length), are_told

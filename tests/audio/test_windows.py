@@ -8,8 +8,9 @@ import soundfile
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from qvae_jax.audio import windows
+from qvae_jax.audio import files, windows
 from qvae_jax.audio.files import read_audio, write_wav
+from qvae_jax.audio.opening import opened as audio_opened
 from qvae_jax.system.errors import UserError
 
 
@@ -142,3 +143,21 @@ def test_a_sound_is_a_file_or_a_part_of_one(tmp_path):
     assert len(windows.read_sound(first, 16_000, max_duration_s=10.0)) == 8_000
     assert (windows.file_of(part), windows.file_of(path)) == (path, path)
     assert (part.name, str(part)) == ("x.wav from 1.50 s", f"{path} from 1.50 s")
+
+
+@pytest.mark.parametrize("part", ["whole", "window", "from 0"])
+def test_what_is_read_at_several_rates_is_what_is_read_at_each(tmp_path, part, monkeypatch):
+    samples = np.random.default_rng(0).standard_normal((44_100 * 3, 2)) / 10
+    path = tmp_path / "x.wav"
+    soundfile.write(path, samples, 44_100, subtype="FLOAT")
+    starts = {"window": 0.5, "from 0": 0.0}
+    sound = path if part == "whole" else windows.Window(path, starts[part], 2.2)
+    wanted = [(32_000, 1.0), (22_050, 60.0), (44_100, 0.1)]
+    expected = [windows.read_sound(sound, rate, max_duration_s=s) for rate, s in wanted]
+    opened = []
+    monkeypatch.setattr(windows, "opened", lambda path: opened.append(path) or audio_opened(path))
+    monkeypatch.setattr(files, "opened", lambda path: opened.append(path) or audio_opened(path))
+    found = windows.read_at_rates(sound, wanted)
+    assert opened == [path]
+    for one, other in zip(found, expected, strict=True):
+        assert one.tobytes() == other.tobytes()

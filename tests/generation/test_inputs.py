@@ -266,3 +266,21 @@ def test_a_window_of_a_library_is_heard_alone_and_named(tmp_path):
     np.testing.assert_array_equal(
         target_audio(second.reference), read_audio(path, 22_050)[59_049 : 2 * 59_049]
     )
+
+
+@pytest.mark.parametrize("window", ["first", "loudest"])
+def test_the_whole_recording_is_read_with_what_is_heard(tmp_path, window):
+    rate_hz = 44_100
+    samples = np.random.default_rng(0).uniform(-0.1, 0.1, 3 * rate_hz)
+    samples[2 * rate_hz :] *= 5
+    path = write_sound(tmp_path / "x.wav", samples, rate_hz)
+    alone, both = (inputs.hear(source(path), FRONT_END, window, whole=w) for w in (False, True))
+    assert alone.whole is None and alone.start_s == both.start_s
+    np.testing.assert_array_equal(both.samples, alone.samples)
+    np.testing.assert_array_equal(both.whole, read_audio(path, 22_050))
+
+
+def test_a_minute_of_the_recording_is_read(tmp_path):
+    path = write_sound(tmp_path / "x.wav", np.ones(61_000) / 9, 1_000)
+    heard = inputs.hear(source(path), FRONT_END, whole=True)
+    assert len(heard.whole) == 60 * 22_050 and heard.file_duration_s == 61

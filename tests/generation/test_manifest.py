@@ -20,6 +20,16 @@ RUN = {
     ],
     "outputs": [{"generated": "01_a_generated.flac", "reference": "01_a_reference.wav"}],
 }
+STEERED = {
+    **RUN,
+    "outputs": [
+        {
+            "generated": "01_a_generated.wav",
+            "curves": "01_a_curves.csv",
+            "picture": "01_a_curves.png",
+        }
+    ],
+}
 DRAWN = {
     **RUN,
     "inputs": [],
@@ -32,7 +42,7 @@ JSON_VALUES = st.recursive(
 )
 
 
-@pytest.mark.parametrize("runs", [[RUN], [RUN, DRAWN], [DRAWN, RUN, RUN]], ids=len)
+@pytest.mark.parametrize("runs", [[RUN], [RUN, DRAWN], [DRAWN, RUN, STEERED]], ids=len)
 def test_runs_come_back(tmp_path, runs):
     manifest.write(tmp_path, runs)
     assert manifest.read(tmp_path) == runs
@@ -54,6 +64,10 @@ def test_each_file_is_listed_once():
         "manifest.json",
     ]
     assert manifest.listed([]) == []
+
+
+def test_curves_are_listed_too():
+    assert {"01_a_curves.csv", "01_a_curves.png"} <= set(manifest.listed([STEERED]))
 
 
 @pytest.mark.parametrize(
@@ -109,6 +123,8 @@ def changed(*path, to) -> dict:
         changed("outputs", 0, "generated", to="thesis.txt"),
         changed("outputs", 0, "generated", to="a\0.wav"),
         changed("outputs", 0, "reference", to=7),
+        changed("outputs", 0, "curves", to="thesis.txt"),
+        changed("outputs", 0, "picture", to="../a.png"),
         changed("inputs", 0, "heard", to="sub/x.wav"),
         changed("inputs", 0, "reference", to=".."),
     ],

@@ -11,6 +11,7 @@ import pytest
 
 import qvae_jax
 import small_run
+import steered_model
 from qvae_jax import configuration
 from qvae_jax.generation.model import Model
 from qvae_jax.models.variables import Variables
@@ -180,7 +181,7 @@ def heard(model, monkeypatch):
         return np.zeros((1, 4)), np.zeros((1, 4))
 
     monkeypatch.setattr(model, "posterior", posterior)
-    monkeypatch.setattr(model, "decode", lambda z: z)
+    monkeypatch.setattr(model, "decode", lambda z, **_: z)
 
     def hear(imitation, rate_hz=RATE_HZ) -> np.ndarray:
         model.generate(imitation, rate_hz)
@@ -307,3 +308,54 @@ def test_loading_what_is_no_model(tmp_path):
 def test_generating_prints_nothing(model, capsys):
     assert model.generate(np.ones(800) / 9, 8_000).shape == (59_049,)
     assert capsys.readouterr() == ("", "")
+
+
+# --- Steered models
+
+
+@pytest.fixture(scope="module")
+def steered(tmp_path_factory) -> Model:
+    return qvae_jax.load(steered_model.write(tmp_path_factory.mktemp("steered") / "model"))
+
+
+def test_a_steered_model_follows_the_imitation(steered):
+    second = HUM[::2]  # at 16 kHz
+    late = np.concatenate([np.zeros(8_000, np.float32), second])
+    sound = steered.generate(late, 16_000, seed=3)
+    assert sound.dtype == np.float32 and len(sound) % 243 == 0
+    assert len(sound) / 22_050 == pytest.approx(1.0, abs=0.05)
+    np.testing.assert_array_equal(steered.generate(late, 16_000, seed=3), sound)
+    assert np.abs(steered.generate(late, 16_000, seed=4) - sound).max() > 1e-4, "its noise"
+
+
+def test_without_curves_of_the_imitation_a_steered_model_makes_its_own_sound(steered):
+    found = steered.generate(HUM, RATE_HZ, steer="none", seed=3)
+    mu, _ = steered.posterior(HUM[None])
+    np.testing.assert_allclose(found, steered.decode(mu, seeds=[[3, 1]])[0], atol=1e-6)
+    curves, _ = steered.gesture(mu)
+    np.testing.assert_allclose(found, steered.render(mu, curves, seeds=[[3, 1]])[0], atol=1e-6)
+
+
+def test_a_sound_depends_on_neither_its_neighbours_nor_its_bucket(steered):
+    rng = np.random.default_rng(0)
+    z = rng.standard_normal((2, 4)).astype(np.float32)
+    curves = [
+        (np.array([-20, 80, 60, 0.7]) + rng.standard_normal((n, 4)) * [5, 3, 1, 0.2])
+        for n in (40, 300)
+    ]
+    seeds = np.array([[0, 1], [0, 2]])
+    together = steered.render(z, curves, seeds=seeds)
+    for row in range(2):
+        [alone] = steered.render(z[[row]], [curves[row]], seeds=seeds[[row]])
+        np.testing.assert_allclose(together[row], alone, atol=1e-6)
+
+
+@pytest.mark.parametrize("steer", ["none", "pitch"])
+def test_a_model_that_is_not_steered_takes_no_steer(model, steer):
+    with pytest.raises(UserError, match="--steer is for a model of type 'steered'"):
+        model.generate(HUM, RATE_HZ, steer=steer)
+
+
+def test_what_does_not_steer_is_refused(steered):
+    with pytest.raises(UserError, match="--steer is 'loud': set it to none, or to any of"):
+        steered.generate(HUM, RATE_HZ, steer="loud")

@@ -72,16 +72,29 @@ def test_the_files_that_will_be_written(tmp_path):
     ]  # fmt: skip
 
 
-@pytest.mark.parametrize("name", ["01_x_generated.wav", "01_x_input.wav", "01_x_reference.wav"])
+def test_the_curves_of_a_sound_are_called_as_it_is():
+    names = ["01_x_variation02_generated.flac", "prior01_generated.wav"]
+    assert naming.steered_names(names) == [
+        "01_x_variation02_curves.csv",
+        "01_x_variation02_curves.png",
+        "prior01_curves.csv",
+        "prior01_curves.png",
+    ]
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["01_x_generated.wav", "01_x_input.wav", "01_x_reference.wav", "01_x_curves.csv"],
+)
 def test_an_output_in_an_inputs_place_is_refused(tmp_path, name):
     arguments = (["01_x"], ["01_x_generated.wav"], tmp_path / "." / "sub" / "..")
-    naming.require_inputs_kept(sources(tmp_path / "x.wav"), *arguments)
+    naming.require_inputs_kept([tmp_path / "x.wav"], *arguments)
     with pytest.raises(UserError, match=f"{name} is an input and would be overwritten"):
-        naming.require_inputs_kept(sources(tmp_path / name), *arguments)
+        naming.require_inputs_kept([tmp_path / name], *arguments)
 
 
 def test_an_input_among_what_is_removed_is_refused(tmp_path):
-    arguments = (sources(tmp_path / "x.wav"), ["01_x"], ["01_x_generated.wav"], tmp_path)
+    arguments = ([tmp_path / "x.wav"], ["01_x"], ["01_x_generated.wav"], tmp_path)
     naming.require_inputs_kept(*arguments, removed=["y.wav"])
     with pytest.raises(UserError, match="x.wav is an input and would be overwritten"):
         naming.require_inputs_kept(*arguments, removed=["y.wav", "x.wav"])

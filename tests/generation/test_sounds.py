@@ -18,6 +18,7 @@ from qvae_jax.generation.latents import Latent
 from qvae_jax.generation.model import Model
 from qvae_jax.generation.requests import Finish, LatentRequest
 from qvae_jax.generation.sounds import HeardInputs, write_sounds
+from qvae_jax.generation.voice import Voice
 from qvae_jax.system.errors import UserError
 
 
@@ -101,9 +102,9 @@ def test_each_input_is_read_once(tmp_path, monkeypatch):
     sources = hums(tmp_path, 0.1, 0.2, 0.3)
     heard = []
 
-    def hear(source, *arguments):
+    def hear(source, *arguments, **options):
         heard.append(source.name)
-        return generation_inputs.hear(source, *arguments)
+        return generation_inputs.hear(source, *arguments, **options)
 
     monkeypatch.setattr(sounds, "hear", hear)
     written(sources, tmp_path, variations=4, temperature=1.0)
@@ -138,3 +139,31 @@ def test_the_input_of_a_sound_that_is_not_finite_is_named(tmp_path):
         written(sources, tmp_path, SpoiltModel())
     with pytest.raises(UserError, match="not finite of $"):
         written([], tmp_path, SpoiltModel(), prior_samples=2)
+
+
+def test_the_curves_of_inputs_go_with_their_posteriors(tmp_path, monkeypatch, capsys):
+    """And what of each steers is told; one that is longer than any sound is named."""
+    curves = np.arange(40, dtype=np.float32).reshape(10, 4)
+    monkeypatch.setattr(sounds.voice, "voice_of", lambda samples: Voice(curves, len(samples)))
+    sources = hums(tmp_path, 0.1, 0.2)
+    write_wav(sources[1].path, np.full(61_000, 0.1), 1_000)
+    stems = naming.stems(sources)
+    heard = HeardInputs(sources, stems, tmp_path, measured=True)
+    with ThreadPoolExecutor(1) as threads:
+        posteriors = list(heard.posteriors(PlainModel(), threads))
+    assert all(posterior.voice is curves for posterior in posteriors)
+    first, second = heard.facts
+    assert (first["leading_silence_s"], second["leading_silence_s"]) == (11_025, 60 * 22_050)
+    assert first["steered_duration_s"] == pytest.approx(10 * 243 / 22_050)
+    assert (first["steering_cut"], second["steering_cut"]) == (False, True)
+    said = f"note: of {sources[1].name} the first 60 s steer, and no more\n"
+    assert capsys.readouterr().out.endswith(said)
+
+
+def test_what_sounds_are_to_be_like_is_encoded_once(tmp_path):
+    sources = hums(tmp_path, 0.1, 0.2, 0.3)
+    like = generation_inputs.hear(hums(tmp_path / "like", 0.4)[0], PlainModel.front_end)
+    heard = HeardInputs(sources, naming.stems(sources), tmp_path, sounds_like=like)
+    with ThreadPoolExecutor(1) as threads:
+        found = [posterior.mu[0] for posterior in heard.posteriors(PlainModel(), threads)]
+    np.testing.assert_allclose(found, 0.4 * 16_000 / PlainModel.front_end.num_samples, rtol=1e-5)

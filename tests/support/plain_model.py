@@ -11,6 +11,7 @@ class PlainModel:
     config = QVAEConfig(encoder_width=0.1, latent_dim=2)
     front_end = config.front_end
     source = {}
+    is_steered = uses_noise = False
 
     def posterior(self, waveforms, **how):
         level = np.abs(waveforms).mean(axis=1, dtype=np.float64).astype(np.float32)
