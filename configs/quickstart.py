@@ -17,9 +17,6 @@ def get_config():
     config.model.encoder_checkpoint = ""
     config.model.encoder_width = 0.1  # the smallest published width
     config.model.feature_space = "4"
-    # Of so many dimensions, each of spread 1, the first steps would throw the latent far
-    config.model.standardise_features = False
-    config.training.feature_noise = 0.0
     config.model.latent_dim = 16
     config.model.decoder.width = 0.5
     config.training.batch_size = 8

@@ -90,11 +90,23 @@ class Linear(nnx.Module):
         return x @ self.kernel[...].astype(x.dtype) + self.bias[...].astype(x.dtype)
 
 
+FEW_INPUTS = 512  # of a linear layer; a released encoder's features are 384 to 1,280
+
+
+def wideness(num_in: int) -> float:
+    """By how much inputs of unit spread are too many: 1 up to FEW_INPUTS of them.
+
+    Adam moves all weights by as much, and what they add up to by as much more as there are inputs.
+    Divided by this, thousands of them move it no further than a few hundred do.
+    """
+    return max(1.0, num_in / FEW_INPUTS)
+
+
 class Standardise(nnx.Module):
     """Subtracts a kept mean and divides by a kept spread: [..., in] -> [..., in].
 
-    Both [in], the spread above 0. They start as 0 and 1, are set from data once, and no step moves
-    them.
+    Both [in], the spread above 0 and that of the data times wideness(in). They start as 0 and 1,
+    are set from data once, and no step moves them.
     """
 
     def __init__(self, num_in: int):

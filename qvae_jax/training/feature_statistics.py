@@ -12,7 +12,7 @@ import numpy as np
 from flax import nnx
 
 from qvae_jax.data.prepared import Prepared
-from qvae_jax.models import variables
+from qvae_jax.models import layers, variables
 from qvae_jax.models.batching import in_batches
 from qvae_jax.models.variables import Arrays, Variables
 from qvae_jax.system.progress import progress_bar
@@ -43,6 +43,7 @@ def with_statistics(
 
     def compute() -> Arrays:
         mean, spread = mean_and_spread(_features(model_variables, graphdef, prepared, precomputed))
+        spread = spread * np.float32(layers.wideness(len(spread)))
         return {"standardise.mean": mean, "standardise.spread": spread}
 
     names = ("standardise.mean", "standardise.spread")

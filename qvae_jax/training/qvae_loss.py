@@ -142,7 +142,8 @@ class QVAELoss:
             key = jax.random.fold_in(key, FEATURE_NOISE)
             normal = lambda shape: jax.random.normal(key, shape, features.dtype)
             drawn = global_batch.draw(normal, features.shape, self.axis_name)
-            features += self.feature_noise * model.standardise.spread[...] * drawn
+            spread = model.standardise.spread[...] / layers.wideness(features.shape[-1])
+            features += self.feature_noise * spread * drawn
         return model.posterior(features)
 
     def _decoded(
