@@ -146,6 +146,9 @@ def get_config() -> ml_collections.ConfigDict:
     config.logging.num_samples = 3  # of each part of the split
     config.logging.wandb = ""  # Weights & Biases project to log to as well; empty: none
 
+    config.report = ml_collections.ConfigDict()
+    config.report.at_end = False  # when training has ended, measure the run and make its page
+
     config.diagnostics = ml_collections.ConfigDict()  # what --mode=diagnose reads
     # 0: none. The original has 1. Each costs a gradient and five decoded batches, a second of
     # drawing and up to half a megabyte; thirty points over 300 epochs also show a trend

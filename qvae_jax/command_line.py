@@ -12,7 +12,7 @@ import warnings
 from absl import app, flags, logging
 
 from qvae_jax.modes import config_flag, request_flags
-from qvae_jax.modes.requests import REQUESTS
+from qvae_jax.modes.requests import REQUESTS, EvaluateRequest, VisualiseRequest
 from qvae_jax.system import caches, entrance
 from qvae_jax.system.command import command
 from qvae_jax.system.errors import UserError
@@ -62,7 +62,18 @@ def run_mode(mode: str) -> None:
         from qvae_jax.system import compilation_cache
 
         compilation_cache.use_compilation_cache()
-    function(*config, request_flags.request_of(mode))
+    request = request_flags.request_of(mode)
+    ended = function(*config, request)
+    if mode == "train" and ended and config[0].report.at_end:
+        _report(request.workdir)
+
+
+def _report(workdir: str) -> None:
+    """Measures a run that has come to its end, and makes its page, which the last line names."""
+    from qvae_jax.modes import evaluate, visualise
+
+    evaluate.evaluate(EvaluateRequest(workdir=workdir))
+    visualise.visualise(VisualiseRequest(workdir=workdir))
 
 
 def parse_flags(arguments: list[str]) -> list[str]:

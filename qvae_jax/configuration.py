@@ -67,6 +67,7 @@ AS_BEFORE = {
     "parallel": "jit",
     "batch_norm": "global",
     "logging.wandb": "",
+    "report.at_end": False,
     "diagnostics.every_epochs": 0,
     "diagnostics.num_examples": 256,
 }

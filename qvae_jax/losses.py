@@ -22,7 +22,7 @@ SAMPLE_RATE_HZ = 22_050
 NUM_MELS = 80
 LOG_FLOOR = 1e-7  # of magnitudes, mel energies and the norm the spectral term divides by
 MAGNITUDE_WINDOWS = (256, 512, 1024, 2048)  # samples, each with a hop of a quarter
-# Below a sound's largest magnitude: what is quieter counts as if it were as loud as this.
+# Re a target's largest magnitude: what is quieter counts as if it were as loud as this.
 MAGNITUDE_FLOOR_DB, AFTER_END_FLOOR_DB = -100.0, -80.0
 LOUD_ENOUGH = 1e-2  # a norm of magnitudes that no sound falls below, to divide by
 
@@ -253,13 +253,12 @@ def magnitude_distance(
         lengths = jnp.full(len(target), target.shape[-1], jnp.int32)
     if platforms.samples_apart():
         return spectral_terms.of_each_sample(_magnitude_distance, prediction, (target, lengths))
-    distance = lambda p, of_target: _magnitude_distance(p, of_target)[0]
-    return jax.vmap(distance)(prediction, (target, lengths))
+    return jax.vmap(_magnitude_distance)(prediction, (target, lengths))
 
 
 def _magnitude_distance(
     prediction: jax.Array, target_and_length: tuple[jax.Array, jax.Array]
-) -> tuple[jax.Array, None]:
+) -> jax.Array:
     """Of a single sound [samples]."""
     target, length = target_and_length
     total = 0.0
@@ -274,7 +273,7 @@ def _magnitude_distance(
         distance = stft.safe_sqrt(jnp.sum(jnp.square(t - p)))
         convergence = distance / (jnp.sqrt(jnp.maximum(*norms)) + LOUD_ENOUGH)
         total += jnp.mean(_absolute(logarithms)) + convergence
-    return total / len(MAGNITUDE_WINDOWS), None
+    return total / len(MAGNITUDE_WINDOWS)
 
 
 def _log_distances(

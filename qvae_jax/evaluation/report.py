@@ -60,6 +60,15 @@ ADHERENCE = {
     },
 }
 MEASURES = AGAINST_REFERENCE | ADHERENCE
+BRIEF = (  # measure, system
+    ("multi_resolution_stft", "model"),
+    ("multi_resolution_stft", "own_embedding"),
+    ("multi_resolution_stft", "nearest"),
+    ("envelope_correlation", "model"),
+    ("envelope_correlation", "own_embedding"),
+    ("loudness_correlation", "steered"),
+    ("pitch_difference", "steered"),
+)
 VOICES = "voices"  # the part of imitations without references
 OF_REFERENCES = ("reference_curves", "own_embedding", "oracle")  # systems
 LARGEST_COUNT = 2**53  # whole numbers beyond it are not those of any evaluation
@@ -124,6 +133,31 @@ def tables(found: dict) -> list[Table]:
         _table(found, "Against the imitation", ADHERENCE),
     )
     return [table for table in both if table.rows]
+
+
+def brief(results: Sequence[dict]) -> list[str]:
+    """The lines of a small table of several results: a column for each, rows as BRIEF has them."""
+    names = [f"{found['part']}{', trimmed' * bool(found.get('trimmed'))}" for found in results]
+    rows = []
+    for measure, system in BRIEF:
+        cells = _brief_cells(results, measure, system)
+        if set(cells) != {"–"}:
+            title, arrow = MEASURES[measure].title, ARROWS[MEASURES[measure].better]
+            rows.append((f"{system}: {title}{arrow}", cells))
+    first = max((len(title) for title, _ in rows), default=0)
+    return [
+        "  ".join([title.ljust(first), *(c.rjust(len(n)) for c, n in zip(cells, names))])
+        for title, cells in [("", names), *rows]
+    ]
+
+
+def _brief_cells(results: Sequence[dict], measure: str, system: str) -> list[str]:
+    cells = []
+    for found in results:
+        estimate = found["systems"].get(system, {}).get(measure)
+        value = None if estimate is None else estimate["value"]
+        cells.append("–" if value is None else f"{value:.{MEASURES[measure].digits}f}")
+    return cells
 
 
 def _table(found: dict, title: str, measures: dict[str, Measure]) -> Table:

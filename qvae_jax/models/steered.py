@@ -43,8 +43,11 @@ PITCH_OCTAVES = (2.0, 4.0, 8.0)  # periods of the waves by which the renderer is
 LARGEST_CORRECTION = 4.0
 PERIODIC_UP_TO_HZ = 2_500.0
 LARGEST_STRENGTH = 8.0
-STEEPEST = 2.0  # 12 dB an octave
-NEWTON_STEPS = 4
+# By how much a frame's spectrum is tilted at most, 3 dB an octave: it corrects a centroid, and makes
+# none. What lies lower is hardly heard, and what lies higher is little.
+STEEPEST = 0.5
+TILTED_HZ = (200.0, 8_000.0)
+NEWTON_STEPS = 3
 LEAST_SLOPE = 0.02  # a spectrum of one tone cannot be tilted
 FLOOR_POWER = 10 ** (controls.LOUDNESS_FLOOR_DB / 10)
 SILENT_WITHIN_DB = 1e-3  # above the loudness curve's floor
@@ -213,32 +216,34 @@ def _as_periodic(parts: Parts, excited_power: jax.Array, curves: jax.Array) -> P
     wanted = jnp.sum(others, -1) * share / (1 - share)
     missing = jnp.sqrt(wanted / (in_harmonics + LEAST_POWER))
     strength = jnp.clip(missing * voiced_share(curves), 1.0, LARGEST_STRENGTH)
+    strength = jax.lax.stop_gradient(strength)
     return parts._replace(excitation=parts.excitation * strength[..., None])
 
 
 def _tilt(centroid: jax.Array, power: jax.Array) -> jax.Array:
-    """Factors [batch, frames, bins] by which frames of this power get the centroid of a curve.
+    """Factors [batch, frames, bins] that move the centroids of frames of this power to a curve.
 
-    They are (f / 1 kHz)^a with a found by Newton's method, within ±STEEPEST, for the logarithm of the
-    centroid: its slope by a is the covariance of f and ln f over the frame, over the mean of f. No
-    gradient goes through a: the head learns what it is given as it is tilted.
+    They are (f / 1 kHz)^a, the same beyond TILTED_HZ, and a is found by Newton's method, within
+    ±STEEPEST, for the logarithm of the centroid: its slope by a is the covariance of f and ln f over
+    the frame, over the mean of f. No gradient goes through a: the head learns what it is given as it
+    is tilted.
     """
     hz = np.arange(power.shape[-1]) * SAMPLE_RATE_HZ / (inverse_stft.HOPS_PER_WINDOW * HOP_LENGTH)
-    hz[:FIRST_BIN] = hz[FIRST_BIN]  # silent
-    octaves = np.log(hz / 1000).astype(np.float32)
+    height = np.log(np.clip(hz, *TILTED_HZ) / 1000)
+    moments = np.stack([np.ones_like(hz), hz, height, hz * height], -1).astype(np.float32)
+    height = height.astype(np.float32)
     magnitude = jnp.sqrt(jax.lax.stop_gradient(power))
     wanted = jnp.log(controls.hertz(centroid))
-    moments = np.stack([np.ones_like(hz), hz, octaves, hz * octaves], -1).astype(np.float32)
     steepness = jnp.zeros_like(wanted)
     for _ in range(NEWTON_STEPS):
-        tilted = magnitude * jnp.exp(steepness[..., None] * octaves)
-        total, of_hz, of_octaves, of_both = jnp.moveaxis(tilted @ moments, -1, 0)
+        tilted = magnitude * jnp.exp(steepness[..., None] * height)
+        total, of_hz, of_height, of_both = jnp.moveaxis(tilted @ moments, -1, 0)
         total = total + LEAST_POWER
-        mean_hz, mean_octaves = of_hz / total + LEAST_POWER, of_octaves / total
-        slope = (of_both / total - mean_hz * mean_octaves) / mean_hz
+        mean_hz, mean_height = of_hz / total + LEAST_POWER, of_height / total
+        slope = (of_both / total - mean_hz * mean_height) / mean_hz
         step = (wanted - jnp.log(mean_hz)) / jnp.maximum(slope, LEAST_SLOPE)
         steepness = jnp.clip(steepness + step, -STEEPEST, STEEPEST)
-    return jnp.exp(jax.lax.stop_gradient(steepness)[..., None] * octaves)
+    return jnp.exp(jax.lax.stop_gradient(steepness)[..., None] * height)
 
 
 def _gain(loudness_db: jax.Array, power: jax.Array) -> jax.Array:

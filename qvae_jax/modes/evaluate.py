@@ -42,6 +42,7 @@ def evaluate(request: EvaluateRequest) -> None:
         learnt_from = examples_of(run.catalogue, run.pairs("train"))
         training = list(dict.fromkeys(example.reference for example in learnt_from))
         weights = configuration.loss_weights(run.config)
+    results = []
     for name, examples in parts.items():
         of = "" if request.pairs or request.voices else f" of {name}"
         what = counted(len(examples), "imitation" if request.voices else "pair")
@@ -49,9 +50,11 @@ def evaluate(request: EvaluateRequest) -> None:
             result = measure(model, embedder, examples, training, weights, name, trimmed)
             files.write_json(output_dir / f"{file}.json", result)
             report.write_markdown(output_dir / f"{file}.md", result)
+            results.append(result)
             how = ", trimmed" if trimmed else ""
             written = f"{output_dir / file}.md and .json"
             print(f"{what}{of} measured{how}: {written}")
+    print("\n".join(report.brief(results)))
 
 
 def _names(part: str, request: EvaluateRequest) -> dict[bool, str]:

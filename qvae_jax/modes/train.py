@@ -3,6 +3,7 @@
 import pathlib
 from collections.abc import Sequence
 
+import jax
 import ml_collections
 
 from qvae_jax import configuration, runs
@@ -16,8 +17,10 @@ from qvae_jax.training.setup import Setup
 from qvae_jax.training.start import Finished
 
 
-def train(config: ml_collections.ConfigDict, request: TrainRequest) -> None:
+def train(config: ml_collections.ConfigDict, request: TrainRequest) -> bool:
     """Trains as the config says; all that it writes goes into the request's workdir.
+
+    Gives whether the run has come to its end, and in this process alone.
 
     A run that the workdir holds already goes on from its last checkpoint, as if it had never
     stopped. With reset_epoch, a new run begins there from the old one's last weights; see
@@ -33,6 +36,7 @@ def train(config: ml_collections.ConfigDict, request: TrainRequest) -> None:
         finished = start.train(config, workdir, _actions, reset=request.reset_epoch)
         if finished and hosts.is_writer():
             _summarise(finished)
+        return finished is not None and jax.process_count() == 1
 
 
 def _actions(setup: Setup, first_step: int) -> Sequence[EpochAction]:

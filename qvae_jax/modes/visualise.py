@@ -79,7 +79,8 @@ def visualise(request: VisualiseRequest) -> None:
             files.write_json(folder / LIST_FILE, {"files": _file_names(counts)})
     num_shown = sum(counts.values())
     megabytes = f"{num_bytes / 1e6:.1f} MB"
-    print(f"{counted(num_shown, 'sample')}: {output_dir / PAGE_FILE} ({megabytes}) and pictures")
+    print(f"{counted(num_shown, 'sample')} on a page of {megabytes}, and pictures beside it: open")
+    print(output_dir / PAGE_FILE)
 
 
 def _file_names(counts: dict[str, int]) -> list[str]:

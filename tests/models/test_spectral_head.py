@@ -86,7 +86,8 @@ def test_the_parts_add_up():
     free, phase, of_noise, excitation = (normal(2, 4, BINS, seed=seed) for seed in range(4))
     excited = normal(2, (4 + 2 * inverse_stft.MARGIN) * HOP, seed=9)
     parts = _parts(2, 4, free=free, phase=phase, noise=of_noise, excitation=excitation)
-    ours, power = spectrum(parts, SEEDS[:2], HOP, excited)
+    frames_of = jax.jit(spectral_head.complex_frames_of, static_argnums=1)
+    ours, power = spectrum(parts, SEEDS[:2], HOP, frames_of(excited, HOP))
     white = np.asarray(noise.white(SEEDS[:2], 4 + 2 * inverse_stft.MARGIN, HOP), np.float64)
     of_excitation = _plain_frames(excited)
     expected = (

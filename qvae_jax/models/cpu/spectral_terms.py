@@ -62,23 +62,20 @@ mean_of_samples.defvjp(_forward, _backward)
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
 def of_each_sample(of_sample: Callable, prediction: jax.Array, target: Any) -> jax.Array:
-    """of_sample(prediction, target) of each sample, which gives (a scalar, None): [batch].
+    """The scalar of_sample(prediction, target) of each sample: [batch].
 
     It has a gradient by the prediction [batch, …] alone; target is an array or several of them.
     """
-    return jax.lax.map(lambda pair: of_sample(*pair)[0], (prediction, target))
+    return jax.lax.map(lambda pair: of_sample(*pair), (prediction, target))
 
 
 def _each_forward(of_sample: Callable, prediction: jax.Array, target: Any):
     """As _forward."""
-    (values, _), gradients = jax.lax.map(
-        lambda pair: jax.value_and_grad(of_sample, has_aux=True)(*pair), (prediction, target)
-    )
-    return values, gradients
+    return jax.lax.map(lambda pair: jax.value_and_grad(of_sample)(*pair), (prediction, target))
 
 
 def _each_backward(of_sample: Callable, gradients: jax.Array, cotangents: jax.Array):
-    return cotangents[:, None] * gradients, None
+    return jax.vmap(jnp.multiply)(cotangents, gradients), None
 
 
 of_each_sample.defvjp(_each_forward, _each_backward)

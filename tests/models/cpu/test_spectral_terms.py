@@ -71,3 +71,35 @@ def test_only_the_first_has_a_gradient_and_only_by_the_prediction():
 
     for gradient in jax.grad(total, argnums=(0, 1))(prediction, target):
         assert not np.any(gradient)
+
+
+def _scaled(prediction, target):
+    sound, factor = target
+    return factor * jnp.sum(jnp.square(jnp.sin(prediction) - sound))
+
+
+@pytest.mark.parametrize("shape", [(1, 7), (4, 7), (3, 2, 5)])
+def test_of_each_sample(shape):
+    prediction, sounds = noise(*shape), noise(*shape, seed=1)
+    target = sounds, np.arange(1, shape[0] + 1)  # whole numbers, which have no gradient
+    forms = {
+        "ours": lambda audio: spectral_terms.of_each_sample(_scaled, audio, target),
+        "plain": lambda audio: jax.vmap(_scaled)(audio, target),
+    }
+    # Each sample's own cotangent, so that none is given another's.
+    cubed = lambda form: lambda audio: jnp.sum(form(audio) ** 3)
+    ours, plain = (
+        (form(prediction), *jax.value_and_grad(cubed(form))(prediction)) for form in forms.values()
+    )
+    for one, other in zip(ours, plain, strict=True):
+        assert error(one, other) < 1e-5
+
+
+def test_each_sample_has_a_gradient_by_its_prediction_alone():
+    prediction, sounds = noise(2, 7), noise(2, 7, seed=1)
+
+    def total(prediction, sounds):
+        return jnp.sum(spectral_terms.of_each_sample(_scaled, prediction, (sounds, np.ones(2))))
+
+    by_prediction, by_target = jax.grad(total, argnums=(0, 1))(prediction, sounds)
+    assert np.any(by_prediction) and not np.any(by_target)
