@@ -211,28 +211,33 @@ def synthesise(
         sources = [heard.at(latent.place)[0] for latent, _ in batch]
         names = ["" if source is None else source.name for source in sources]
         seeds = [(seed, latent.place or 0) for latent, _ in batch]
+        how = {"seeds": np.array(seeds), "batch_size": batch_size, "names": names}
         if steering is None:
-            how = {"seeds": np.array(seeds), "batch_size": batch_size, "names": names}
             sounds = model.decode(z, **how)
             return [Made(*pair, *rest) for pair, *rest in zip(batch, sounds, seeds)]
         voices = [None if posterior is None else posterior.voice for _, posterior in batch]
-        sounds, curves = _steered(model, steering, z, voices, seeds, batch_size, names)
+        sounds, curves = steered(model, steering, z, voices, **how)
         return [Made(*pair, *rest) for pair, *rest in zip(batch, sounds, seeds, curves)]
 
     made = ahead.in_order(threads, decode, batches(drawn, batch_size), num_ahead=1)
     return itertools.chain.from_iterable(made)
 
 
-def _steered(
+def steered(
     model: Model,
     steering: Steering,
     z: np.ndarray,
     voices: Sequence[np.ndarray | None],
-    seeds: Sequence[tuple[int, int]],
+    *,
+    seeds: np.ndarray,
     batch_size: int,
     names: Sequence[str],
 ) -> tuple[list[np.ndarray], list[np.ndarray]]:
-    """The sounds of latents [rows, latent], and the curves that they were rendered with."""
+    """The sounds of latents [rows, latent], and the curves that they were rendered with.
+
+    voices are as Steering.curves takes them, seeds [rows, 2] and the rest as Model.render. Long
+    sounds are rendered in smaller batches.
+    """
     gesture = functools.partial(model.gesture, z, batch_size=batch_size, names=names)
     curves = steering.curves(voices, gesture)
     sounds = [None] * len(z)
@@ -240,7 +245,7 @@ def _steered(
         rendered = model.render(
             z[rows],
             [curves[row] for row in rows],
-            seeds=np.array(seeds)[rows],
+            seeds=seeds[rows],
             batch_size=size,
             names=[names[row] for row in rows],
         )

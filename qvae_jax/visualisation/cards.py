@@ -51,8 +51,9 @@ def _picture_name(name: str, number: int) -> str:
     return f"{name}_{number:02d}.png"
 
 
-def _waveforms(sample: Sample) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    return sample.imitation, sample.reference, sample.generated
+def _waveforms(sample: Sample) -> list[np.ndarray]:
+    found = [sample.imitation, sample.reference, sample.generated]
+    return found if sample.steered is None else [*found, sample.steered]
 
 
 def _drawn(sample: Sample, players: Sequence[Player]) -> list[figures.Sound]:
@@ -72,6 +73,7 @@ def _players(sample: Sample) -> list[Player]:
         else f"the first {heard_s:.1f} s"
     )
     cut = [f"{part} of {heard.file_duration_s:.1f} s, as the model heard it"]
+    followed = ["as loud, bright and high as the imitation"]
     return [
         _player(
             "imitation",
@@ -81,6 +83,7 @@ def _players(sample: Sample) -> list[Player]:
         ),
         _player("reference", source.reference.name, sample.reference),
         _player("generated", "", sample.generated),
+        *([] if sample.steered is None else [_player("steered", "", sample.steered, followed)]),
     ]
 
 

@@ -8,8 +8,11 @@ import soxr
 
 from qvae_jax.audio.files import fit_length
 from qvae_jax.data.prepared import target_audio
+from qvae_jax.generation.gestures import Steering
 from qvae_jax.generation.inputs import Heard, Source, hear
 from qvae_jax.generation.model import BATCH_SIZE, Model
+from qvae_jax.generation.sounds import steered
+from qvae_jax.generation.voice import voice_of
 from qvae_jax.models.batching import batches
 from qvae_jax.models.decoders import SAMPLE_RATE_HZ
 from qvae_jax.system.progress import progress_bar
@@ -18,7 +21,8 @@ from qvae_jax.system.progress import progress_bar
 class Sample(NamedTuple):
     """One imitation, what the model heard of it, its reference and the sound that was generated.
 
-    Waveforms are [samples] at 22,050 Hz.
+    And, of a steered model, the sound that follows what was heard. Waveforms are [samples] at
+    22,050 Hz.
     """
 
     source: Source
@@ -26,6 +30,7 @@ class Sample(NamedTuple):
     imitation: np.ndarray
     reference: np.ndarray
     generated: np.ndarray
+    steered: np.ndarray | None = None
 
 
 def spread(items: Sequence, count: int) -> list:
@@ -49,7 +54,13 @@ def _samples(model: Model, sources: Sequence[Source]) -> Iterator[Sample]:
         heard = [hear(source, model.front_end) for source in batch]
         waveforms = np.stack([fit_length(one.samples, num_samples) for one in heard])
         how = {"batch_size": BATCH_SIZE, "names": [source.name for source in batch]}
-        sounds = model.decode(model.posterior(waveforms, **how)[0], **how)
-        for source, one, sound in zip(batch, heard, sounds):
-            imitation = soxr.resample(one.samples, rate_hz, SAMPLE_RATE_HZ, "HQ")
-            yield Sample(source, one, imitation, target_audio(source.reference), sound)
+        mu, _ = model.posterior(waveforms, **how)
+        sounds = model.decode(mu, **how)
+        imitations = [soxr.resample(h.samples, rate_hz, SAMPLE_RATE_HZ, "HQ") for h in heard]
+        followed = [None] * len(batch)
+        if model.is_steered:
+            voices = [voice_of(imitation).curves for imitation in imitations]
+            seeds = np.zeros((len(batch), 2))  # as of decode
+            followed, _ = steered(model, Steering(), mu, voices, seeds=seeds, **how)
+        for source, one, imitation, *made in zip(batch, heard, imitations, sounds, followed):
+            yield Sample(source, one, imitation, target_audio(source.reference), *made)

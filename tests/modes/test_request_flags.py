@@ -99,7 +99,9 @@ def test_every_field_says_what_it_is():
 PATHS = sorted(
     {n for fields in FLAGS.values() for n, f in fields.items() if f.metadata.get("path")}
 )
-NO_PATHS = ("from_split", "window", "format", "subtype", "coordinator_address", "existing")
+NO_PATHS = (
+    "from_split", "window", "format", "subtype", "coordinator_address", "existing", "steer", "duration",
+)  # fmt: skip
 MIXED = ("inputs", "source", "config")  # of several paths, or of a path or something else
 
 

@@ -70,3 +70,13 @@ def test_what_is_odd_about_a_sound_is_said(drawn, tmp_path, changes, player, not
 def test_silence_is_called_silent(drawn, tmp_path):
     [card] = cards.draw_part("train", [sample(np.zeros(22_050, np.float32))], tmp_path, 7)
     assert card.players[0].notes == ["silent"]
+
+
+def test_a_steered_sound_is_the_last_of_its_sample(drawn, tmp_path):
+    found = sample()._replace(steered=NOISE[:11_025])
+    [card] = cards.draw_part("train", [found], tmp_path, 7)
+    assert [player.role for player in card.players][2:] == ["generated", "steered"]
+    assert card.players[3].duration_s == 0.5
+    assert card.players[3].notes[1] == "as loud, bright and high as the imitation"
+    assert [len(sounds) for sounds in drawn["train.png"][0]] == [4]
+    assert len(drawn["train_01.png"][0]) == 4

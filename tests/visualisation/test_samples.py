@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import soundfile
 
+import steered_model
 from plain_model import PlainModel
 from qvae_jax.audio.files import write_wav
 from qvae_jax.generation.inputs import Source
@@ -73,3 +74,18 @@ def test_the_model_is_told_what_each_row_is_made_of(sources):
 
     with pytest.raises(UserError, match="not finite of .*2.wav"):
         list(samples.samples(SpoiltModel(), "train", sources))
+
+
+def test_a_steered_models_sound_follows_what_was_heard(tmp_path, monkeypatch):
+    monkeypatch.setattr(samples, "BATCH_SIZE", 1)
+    model = steered_model.model()
+    hum = 0.3 * np.sin(np.arange(16_000) / 20)
+    write_wav(tmp_path / "a.wav", hum, 32_000)
+    write_wav(tmp_path / "b.wav", np.tile(hum, 9), 32_000)  # of which a second is heard
+    paths = [tmp_path / "a.wav", tmp_path / "b.wav"]
+    sources = [Source(path, str(path), path.stem, path) for path in paths]
+    short, long = samples.samples(model, "train", sources)
+    assert len(short.generated) == len(long.generated) == 59_049
+    for found, duration_s in ((short, 0.5), (long, 1.0)):
+        assert len(found.steered) / 22_050 == pytest.approx(duration_s, abs=0.03)
+    assert np.abs(short.steered).max() > 0.01
