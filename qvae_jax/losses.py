@@ -247,8 +247,9 @@ def magnitude_distance(
     target's largest; after the target's end, where lengths [batch] in samples tell it, than
     AFTER_END_FLOOR_DB.
 
-    prediction, target: audio [batch, samples] at 22,050 Hz.
+    prediction, target: audio [batch, samples] at 22,050 Hz. There is no gradient by the target.
     """
+    target = jax.lax.stop_gradient(target)
     if lengths is None:
         lengths = jnp.full(len(target), target.shape[-1], jnp.int32)
     if platforms.samples_apart():

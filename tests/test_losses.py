@@ -1,4 +1,4 @@
-"""The losses: golden values, gradients in double precision, silence, filling rows."""
+"""The losses: golden values, gradients in double precision, silence, filling rows, magnitudes."""
 
 import dataclasses
 import functools
@@ -321,3 +321,197 @@ def test_kl_divergence_follows_its_formula():
 
 def test_kl_divergence_of_the_prior_is_zero():
     np.testing.assert_array_equal(losses.kl_divergence(jnp.zeros((3, 8)), jnp.zeros((3, 8))), 0.0)
+
+
+# Magnitudes.
+
+
+def _plain_magnitude_distance(prediction, target, length: int) -> float:
+    """Of one sound, in double precision and frame by frame."""
+    total = 0.0
+    for window in losses.MAGNITUDE_WINDOWS:
+        hop = window // 4
+        hann = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(window) / window)
+        magnitudes = []
+        for sound in (prediction, target):
+            padded = np.pad(np.asarray(sound, np.float64), window // 2, mode="reflect")
+            starts = range(0, len(padded) - window + 1, hop)
+            magnitudes.append(
+                [np.abs(np.fft.rfft(padded[first : first + window] * hann)) for first in starts]
+            )
+        p, t = np.array(magnitudes)
+        floor_db = np.array(
+            [-80 if n * hop - window // 2 >= length else -100 for n in range(len(t))]
+        )
+        floor = (t.max() * 10 ** (floor_db / 20) + 1e-7)[:, None]
+        logarithms = np.log(np.maximum(p, floor)) - np.log(np.maximum(t, floor))
+        louder = max(np.linalg.norm(t), np.linalg.norm(p))
+        convergence = np.linalg.norm(t - p) / (louder + 1e-2)
+        total += np.abs(logarithms).mean() + convergence
+    return total / len(losses.MAGNITUDE_WINDOWS)
+
+
+@functools.cache
+def _magnitudes(platform: str):
+    """(prediction, target, lengths) -> (distances, gradient of the sum of their squares).
+
+    On the CPU sample by sample, on others the batch at once.
+    """
+
+    def total(prediction, target, lengths):
+        distances = losses.magnitude_distance(prediction, target, lengths)
+        return jnp.sum(jnp.square(distances)), distances
+
+    def run(*inputs):
+        with platforms.compiling_for(platform):
+            return jax.jit(jax.grad(total, has_aux=True))(*inputs)[::-1]
+
+    return run
+
+
+LENGTHS = np.array([3000, SHORT, 5000], np.int32)
+
+
+@pytest.fixture(scope="module")
+def ended_sounds():
+    """Sounds of which two end early, and predictions that go on."""
+    prediction, target = (golden_rules.signals(3, SHORT, 22_050, salt) for salt in (1, 2))
+    target = target * (np.arange(SHORT) < LENGTHS[:, None])
+    return prediction, target.astype(np.float32), LENGTHS
+
+
+def test_magnitudes_are_compared_by_their_formula(ended_sounds):
+    distances, _ = _magnitudes("cuda")(*ended_sounds)
+    expected = [_plain_magnitude_distance(*of_one) for of_one in zip(*ended_sounds, strict=True)]
+    np.testing.assert_allclose(distances, expected, rtol=1e-4)
+
+
+def test_magnitudes_sample_by_sample_equal_the_batch_at_once(ended_sounds):
+    with jax.enable_x64(True):  # float32's gradient is noise where a bin is nearly zero
+        inputs = [np.float64(ended_sounds[0]), np.float64(ended_sounds[1]), LENGTHS]
+        (ours, gradient), (plain, plain_gradient) = (
+            _magnitudes(platform)(*inputs) for platform in ("cpu", "cuda")
+        )
+    assert error(ours, plain) < 1e-7
+    assert error(gradient, plain_gradient) < 1e-6
+
+
+def test_a_sounds_magnitudes_are_its_own_and_phases_do_not_count():
+    sound = _sound()
+    distances, gradient = _magnitudes("cpu")(-sound, sound, None)
+    np.testing.assert_allclose(distances, 0, atol=1e-6)
+    assert np.isfinite(gradient).all()
+
+
+@pytest.mark.parametrize("platform", ["cpu", "cuda"])
+@pytest.mark.parametrize("silent", SILENCES)
+def test_magnitudes_of_silence_are_finite(silent, platform):
+    prediction, target = (np.asarray(audio, np.float32) for audio in SILENCES[silent])
+    distances, gradient = _magnitudes(platform)(prediction, target, None)
+    assert np.isfinite(distances).all() and np.isfinite(gradient).all()
+    if silent == "both":
+        np.testing.assert_array_equal(distances, 0)
+    else:
+        assert np.all(distances > 0)
+
+
+def test_after_the_end_only_what_is_heard_counts(ended_sounds):
+    """80 dB below the loudest magnitude; before the end 100 dB are heard."""
+    _, target, lengths = (array[:1] for array in ended_sounds)
+    # A window at full level is this much, of noise of deviation 1.
+    level = np.sqrt(np.sum(np.hanning(2048) ** 2))
+    peak = max(
+        np.abs(np.fft.rfft(target[0, first : first + 256] * np.hanning(256))).max()
+        for first in range(0, 3000, 64)
+    )
+    noise = np.random.default_rng(0).standard_normal(SHORT - 5100).astype(np.float32)
+    distances = {}
+    for decibels in (-60, -105, None):
+        prediction = target.copy()
+        if decibels is not None:
+            prediction[0, 5100:] += np.float32(peak / level * 10 ** (decibels / 20)) * noise
+        distances[decibels] = [
+            float(_magnitudes("cuda")(prediction, target, of_length)[0][0])
+            for of_length in (lengths, None)
+        ]
+    after_end, within = distances[-60]
+    assert after_end > 0.1 and within > 1.5 * after_end
+    after_end, within = distances[-105]
+    assert after_end < 1e-3
+    assert distances[None] == [0.0, 0.0]
+
+
+@pytest.mark.parametrize("platform", ["cpu", "cuda"])
+def test_magnitudes_have_no_gradient_by_the_target(ended_sounds, platform):
+    total = lambda target: jnp.sum(losses.magnitude_distance(ended_sounds[0], target))
+    with platforms.compiling_for(platform):
+        assert not np.any(jax.jit(jax.grad(total))(ended_sounds[1]))
+
+
+TERMS_OF = {
+    ("spectral", "mel", "waveform"): (*losses.ORIGINAL, "kl"),
+    ("mel",): (*losses.ORIGINAL, "kl"),
+    (): (*losses.ORIGINAL, "kl"),
+    ("magnitude",): ("magnitude", "kl"),
+    ("gesture",): ("gesture", "kl"),
+    ("magnitude", "gesture"): ("magnitude", "gesture", "kl"),
+    ("waveform", "magnitude"): (*losses.ORIGINAL, "magnitude", "kl"),
+}
+
+
+@pytest.mark.parametrize("weighted", TERMS_OF)
+def test_what_weighs_nothing_is_not_computed(weighted):
+    weights = LossWeights(**{name: 0.5 * (name in weighted) for name in losses.WEIGHTED})
+    assert losses.terms_of(weights) == TERMS_OF[weighted]
+    _, terms = jax.eval_shape(
+        functools.partial(losses.qvae_loss, beta=0.1, weights=weights),
+        *(jax.ShapeDtypeStruct((2, SHORT), np.float32),) * 2,
+        *(jax.ShapeDtypeStruct((2, 4), np.float32),) * 2,
+    )
+    # That of the gesture is the steered model's to add.
+    assert set(terms) == set(losses.terms_of(weights)) - {"gesture"}
+
+
+def test_the_magnitude_loss_is_the_mean_of_its_distances(ended_sounds):
+    weights = LossWeights(spectral=0.0, mel=0.0, waveform=0.0, magnitude=2.0)
+    posterior, valid = np.zeros((3, 4), np.float32), np.array([True, True, False])
+    prediction, target, lengths = (array.copy() for array in ended_sounds)
+    distances = losses.magnitude_distance(prediction, target, lengths)
+    prediction[2] = np.nan
+    total, terms = jax.jit(
+        lambda *inputs: losses.qvae_loss(
+            *inputs, beta=1.0, weights=weights, valid=valid, lengths=lengths
+        )
+    )(prediction, target, posterior, posterior)
+    assert float(terms["magnitude"]) == pytest.approx(float(distances[:2].mean()), rel=1e-5)
+    assert float(total) == pytest.approx(2 * float(terms["magnitude"]), rel=1e-6)
+
+
+# Free bits.
+
+
+@pytest.mark.parametrize("valid", [None, np.array([True, False, True])])
+def test_what_the_batch_has_of_a_dimension_below_free_bits_costs_nothing(valid):
+    weights = LossWeights(spectral=0.0, mel=0.0, waveform=0.0, gesture=1.0)  # of no sound
+    counted = np.ones(3, bool) if valid is None else valid
+    random = np.random.default_rng(0)
+    mu, logvar = random.standard_normal((2, 3, 5)).astype(np.float32)
+    mu[:, :2], logvar[:, :2], mu[:, 2:] = 0.1 * mu[:, :2], 0.1 * logvar[:, :2], mu[:, 2:] + 1
+
+    def loss(mu, logvar, free_bits):
+        silent = jnp.zeros((3, SHORT))
+        return losses.qvae_loss(
+            silent, silent, mu, logvar, beta=0.5, weights=weights, valid=valid, free_bits=free_bits
+        )
+
+    run = jax.jit(jax.value_and_grad(loss, argnums=(0, 1), has_aux=True), static_argnums=2)
+    each = 0.5 * (mu**2 + np.exp(logvar) - 1 - logvar)[counted].mean(axis=0)
+    assert np.all(each[:2] < 0.2) and np.all(each[2:] > 0.2)
+    for free_bits in (0.0, 0.2):
+        (total, terms), gradients = run(mu, logvar, free_bits)
+        assert float(terms["kl"]) == pytest.approx(each.sum(), rel=1e-5)
+        paid = np.maximum(each, free_bits).sum()
+        assert float(total) == pytest.approx(0.5 * paid, rel=1e-5)
+        for gradient in gradients:
+            assert np.any(gradient[:, :2]) == (free_bits == 0)
+            assert np.all(np.any(gradient[:, 2:], axis=0))

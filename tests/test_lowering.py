@@ -17,6 +17,7 @@ from qvae_jax.system import platforms
 from qvae_jax.training import optimizer
 from qvae_jax.training import state as training_state
 from qvae_jax.training.qvae_loss import QVAELoss
+from qvae_jax.training.steered_loss import SteeredLoss
 from qvae_jax.training.step import StepOptions, make_train_step
 
 ROOM = pathlib.Path(qvae_jax.__file__).parent
@@ -44,15 +45,16 @@ def _model(config: QVAEConfig):
     return variables.split(QVAE(config, rng=None))
 
 
-def _training_step(layers: frozenset[int] | None):
+def _training_step(layers: frozenset[int] | None, decoder_type: str = "original-plus"):
     """The step and what it is given; layers None: the frozen encoder's features."""
-    config = _config()
+    config = _config(decoder_type)
     structure, given = _model(config)
     rate = optax.constant_schedule(1e-3)
     rule = optimizer.adamw(rate, rate, beta1=0.9, beta2=0.99, weight_decay=1e-4, clip_norm=1.0)
-    loss = QVAELoss(
+    by_magnitude = losses.LossWeights(0.0, 0.0, 0.0, magnitude=1.0, gesture=0.3)
+    loss = (SteeredLoss if config.is_steered else QVAELoss)(
         graphdef=structure,
-        weights=losses.LossWeights(),
+        weights=by_magnitude if config.is_steered else losses.LossWeights(),
         beta=rate,
         precomputed_features=layers is None,
         train_layers=layers or frozenset(),
@@ -66,6 +68,12 @@ def _training_step(layers: frozenset[int] | None):
         "inputs": np.zeros(inputs, np.float32),
         "targets": np.zeros((BATCH_SIZE, decoders.NUM_SAMPLES), np.float32),
     }
+    if config.is_steered:
+        batch |= {
+            "controls": np.zeros((BATCH_SIZE, 243, 4), np.float32),
+            "lengths": np.full(BATCH_SIZE, decoders.NUM_SAMPLES, np.int32),
+            "told": np.ones((BATCH_SIZE, 4), bool),
+        }
     first = training_state.new_state(given, layers or frozenset(), rule)
     return make_train_step(loss, rule, options), (first, batch)
 
@@ -87,9 +95,13 @@ def _generation(decoder_type: str):
 PROGRAMS = {
     "step, frozen encoder": lambda: _training_step(None),
     "step, fine-tuned encoder": lambda: _training_step(FINE_TUNED),
+    "step, frame": lambda: _training_step(None, "frame"),
+    "step, steered": lambda: _training_step(None, "steered"),
     "generation": lambda: _generation("original-plus"),
     "generation, learned upsampling": lambda: _generation("original-res-plus"),
     "generation, linear upsampling": lambda: _generation("improved"),
+    "generation, frame": lambda: _generation("frame"),
+    "generation, steered": lambda: _generation("steered"),
 }
 
 
@@ -129,7 +141,12 @@ def test_an_accelerator_is_given_plain_forms_only(name, platform):
     assert "optimization_barrier" not in program
     if name.startswith("generation"):
         _, (given, _) = PROGRAMS[name]()
-        kernels = [array for array in given.params.values() if array.ndim > 2]
+        # The taps of blocks at frame rate are no convolution's.
+        kernels = [
+            array
+            for key, array in given.params.items()
+            if array.ndim > 2 and not key.endswith(".taps")
+        ]
         depthwise = [kernel for kernel in kernels if kernel.ndim == 4 and kernel.shape[2] == 1]
         groups = _groups(program)
         assert len(groups) == len(kernels)  # one convolution for each kernel

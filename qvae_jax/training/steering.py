@@ -55,8 +55,8 @@ def _varied(
     curves: np.ndarray, variation: Variation, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
     """The curves [frames, 4] of one example, filtered, and which are told, [4]."""
-    # All are drawn, whatever the settings are, so that one setting does not move another's draws.
-    length = 1 + 2 * int(rng.integers((variation.longest_filter_frames + 1) // 2))
+    # As many are drawn, whatever the settings are, so that one does not move another's draws.
+    length = 1 + 2 * int(rng.random() * ((variation.longest_filter_frames + 1) // 2))
     dropped = rng.random(NUM_TOLD) < variation.curve_dropout
     dropped |= rng.random() < variation.all_curves_dropout
     are_told = np.append(~dropped, ~dropped[PITCH])

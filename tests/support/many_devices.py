@@ -7,7 +7,7 @@ CHANGES are empty (then evaluation is compared too) or words: `per_device`, `par
 `shaken`: from weights half a rounding away, `no_mel` (without the mel loss), `no_log`: the spectral
 loss without its logarithms, which turn rounding into gradient where a prediction is nearly zero
 (test_step.py), `floor`: with them, but of magnitudes plus 1 instead of 1e-7, so that they do not,
-and with targets of noise. Keys of OUTPUT are PLACEMENT/KIND/NAME,
+and with targets of noise, `steered`: a steered decoder by its own losses. Keys of OUTPUT are PLACEMENT/KIND/NAME,
 PLACEMENT being one of the last arguments. Precision is JAX_ENABLE_X64's.
 """
 
@@ -23,14 +23,16 @@ import golden_rules
 from qvae_jax import losses
 from qvae_jax.audio.logmel import FrontEnd
 from qvae_jax.losses import LossWeights
-from qvae_jax.models import decoders, variables
+from qvae_jax.models import decoders, frame_decoder, steered, variables
 from qvae_jax.models.qvae import QVAE, QVAEConfig
 from qvae_jax.training import devices, optimizer, step
 from qvae_jax.training.qvae_loss import QVAELoss
 from qvae_jax.training.state import TrainState
+from qvae_jax.training.steered_loss import SteeredLoss
 from qvae_jax.training.step import StepOptions
 
 BATCH_SIZE = 8
+NUM_FRAMES = 27  # of a steered decoder
 LOG_FLOOR = losses.LOG_FLOOR
 FULL_RATE, WARMING_RATE = 8e-4, 8e-5 * optimizer.WARMUP_START
 LAYERS = frozenset({1})  # of the encoder, that learn
@@ -40,8 +42,14 @@ KEEP_GRADIENT = optax.GradientTransformation(
 )
 
 
-def model(dropout: bool) -> QVAE:
-    """Features from layer 1, a decoder of 729 samples, and two windows for its losses."""
+def model(dropout: bool, decoder_type: str | None = None) -> QVAE:
+    """Features from layer 1, a decoder of 729 samples, and two windows for its losses.
+
+    A steered decoder has 27 frames of 243 samples and few blocks.
+    """
+    frame_decoder.FIRST_FRAMES = 1
+    steered.DILATIONS, steered.GESTURE_DILATIONS = (1, 2), (1,)
+    losses.MAGNITUDE_WINDOWS = (256, 1024)
     losses.STFT_WINDOWS, losses.MEL_WINDOWS = (256, 1024), (1024,)
     decoders.STAGE_WIDTHS, decoders.FINAL_WIDTHS = (8,) * 6, (4, 2)
     decoders.LightImproved.WIDTHS = (8,) * 6
@@ -49,7 +57,8 @@ def model(dropout: bool) -> QVAE:
         encoder_width=0.1,
         latent_dim=4,
         feature_space="1",
-        decoder_type="light_improved" if dropout else "original-plus",
+        decoder_type=decoder_type or ("light_improved" if dropout else "original-plus"),
+        decoder_width=0.02 if decoder_type == "steered" else 1.0,
         decoder_dropout=0.2,
         front_end=FrontEnd(duration_s=0.2, num_mels=32),
     )
@@ -63,6 +72,24 @@ def batch(dtype) -> dict[str, np.ndarray]:
     # Some of the rows fall silent early, so that no part of the batch is like another.
     targets[::3, 400:] = 0.0
     return {"inputs": inputs.astype(dtype), "targets": targets.astype(dtype)}
+
+
+def steered_batch(dtype) -> dict[str, np.ndarray]:
+    """Noise in, chirps and curves to be learnt, some of which are not told."""
+    random = np.random.default_rng(4)
+    curves = np.array([-30, 80, 57, 0.5]) + [8, 6, 6, 0.3] * random.uniform(
+        -1, 1, (BATCH_SIZE, NUM_FRAMES, 4)
+    )
+    lengths = np.int32(random.integers(1000, NUM_FRAMES * 243, BATCH_SIZE))
+    targets = golden_rules.signals(BATCH_SIZE, NUM_FRAMES * 243, 22_050, 8)
+    targets = targets * (np.arange(NUM_FRAMES * 243) < lengths[:, None])
+    return {
+        "inputs": batch(dtype)["inputs"],
+        "targets": targets.astype(dtype),
+        "controls": curves.astype(dtype),
+        "lengths": lengths,
+        "told": random.random((BATCH_SIZE, 4)) < 0.7,
+    }
 
 
 def loud(targets: np.ndarray) -> np.ndarray:
@@ -79,7 +106,9 @@ def run(parallel: str, num_devices: int, changes: str, num_steps: int) -> dict[s
     losses.LOG_FLOOR = 1.0 if "floor" in changes else LOG_FLOOR
     if "no_log" in changes:
         losses.spectral_loss = convergence
-    graphdef, given = variables.split(model("dropout" in changes))
+    is_steered = "steered" in changes
+    drawn = model("dropout" in changes, "steered" if is_steered else None)
+    graphdef, given = variables.split(drawn)
     given = jax.tree.map(lambda array: np.asarray(array, dtype), given)
     if "shaken" in changes:
         given = given._replace(params=shaken(given.params, np.finfo(dtype).eps / 2))
@@ -89,7 +118,11 @@ def run(parallel: str, num_devices: int, changes: str, num_steps: int) -> dict[s
         parallel, "per_device" if per_device else "global", jax.devices()[:num_devices]
     )
     weights = LossWeights(mel=0.0) if "no_mel" in changes else LossWeights()
-    loss, options = loss_and_options(graphdef, placement, weights)
+    if is_steered:
+        weights = LossWeights(spectral=0.0, mel=0.0, waveform=0.0, magnitude=1.0, gesture=0.3)
+    loss, options = loss_and_options(
+        graphdef, placement, weights, SteeredLoss if is_steered else QVAELoss
+    )
     options = dataclasses.replace(
         options, learning_rate=rate, accumulation_steps=2 if "parts" in changes else 1
     )
@@ -100,7 +133,7 @@ def run(parallel: str, num_devices: int, changes: str, num_steps: int) -> dict[s
     state = devices.put_state(state, placement)
     train_step = devices.compile_train_step(step.make_train_step(loss, rule, options), placement)
     eval_step = devices.compile_eval_step(loss.evaluate, placement)
-    given_batch = batch(dtype)
+    given_batch = (steered_batch if is_steered else batch)(dtype)
     if "floor" in changes:
         given_batch["targets"] = loud(given_batch["targets"])
     placed = devices.put_batch(given_batch, placement)
@@ -117,14 +150,17 @@ def run(parallel: str, num_devices: int, changes: str, num_steps: int) -> dict[s
 
 
 def loss_and_options(
-    graphdef, placement: devices.Placement, weights: LossWeights = LossWeights()
+    graphdef,
+    placement: devices.Placement,
+    weights: LossWeights = LossWeights(),
+    kind: type[QVAELoss] = QVAELoss,
 ) -> tuple[QVAELoss, StepOptions]:
     """The loss of the model, and how its steps are taken, on these devices."""
     cut = {
         "axis_name": placement.axis_name,
         "batch_norm_per_device": placement.batch_norm == "per_device",
     }
-    loss = QVAELoss(
+    loss = kind(
         graphdef=graphdef,
         weights=weights,
         beta=optax.constant_schedule(0.01),

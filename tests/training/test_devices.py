@@ -59,6 +59,19 @@ def test_a_batch_on_two_devices_trains_as_on_one(tmp_path):
     assert_same_training(results(tmp_path, 20, "jit:1:no_log", "pmap:2:no_log"))
 
 
+def test_a_steered_decoder_trains_on_two_devices_as_on_one(tmp_path):
+    assert_same_training(results(tmp_path, 2, "jit:1:steered,warming", "pmap:2:steered,warming"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("changes", ["steered,warming", "steered,warming,parts"])
+def test_a_steered_decoder_trains_the_same_on_any_number_of_devices(tmp_path, changes):
+    placements = (
+        ("jit:1", "jit:2", "pmap:4") if "parts" in changes else ("jit:1", "jit:8", "pmap:8")
+    )
+    assert_same_training(results(tmp_path, 2, *(f"{s}:{changes}" for s in placements)))
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "changes", ["no_log", "no_log,parts", "no_log,dropout,warming", "warming", "warming,parts"]

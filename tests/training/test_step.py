@@ -412,6 +412,30 @@ def test_any_loss_can_be_learnt():
     assert float(state.batch_stats["mean"]) == 12.0 and int(state.step) == 3
 
 
+@pytest.mark.parametrize(
+    ("decay", "warms_up", "expected"),
+    [
+        (0.5, False, [0.5, 0.5, 0.5, 0.5]),
+        (0.999, True, [1 / 10, 2 / 11, 3 / 12, 4 / 13]),
+        (0.2, True, [1 / 10, 2 / 11, 0.2, 0.2]),
+    ],
+)
+def test_averaged_weights_move_by_their_decay_which_may_warm_up(decay, warms_up, expected):
+    def loss(given, batch, key, step):
+        return given.params["mu_head.a"], ({}, {})
+
+    rule = optax.sgd(1.0)  # each step is one down
+    params = {"mu_head.a": jnp.float32(0)}
+    state = TrainState(jnp.int32(0), params, {}, {}, rule.init(params), dict(params))
+    options = dataclasses.replace(OPTIONS, average_decay=decay, average_warms_up=warms_up)
+    train_step, average = jax.jit(step.make_train_step(loss, rule, options)), 0.0
+    for number, share in enumerate(expected, start=1):
+        state, _ = train_step(state, {})
+        average = share * average + (1 - share) * -number
+        assert float(state.average["mu_head.a"]) == pytest.approx(average, rel=1e-5)
+        assert float(state.trainable["mu_head.a"]) == -number
+
+
 def test_evaluation_on_batch_statistics_decodes_as_training_does(frozen_encoder):
     evaluate = functools.partial(frozen_encoder.loss.evaluate, batch_statistics=True)
     metrics, audio = jax.jit(evaluate)(frozen_encoder.start.variables(), FEATURE_BATCH, 0)
