@@ -18,8 +18,10 @@ from absl.testing import flagsaver
 import compiling
 import small_run
 import waiting
+from configs import vimsketch
 from qvae_jax import command_line
 from qvae_jax.modes import request_flags
+from qvae_jax.modes.requests import TrainRequest
 from qvae_jax.runs import read_metrics
 from qvae_jax.system.errors import Notice
 
@@ -209,6 +211,34 @@ def test_a_notice_is_a_line_on_standard_output(capsys, monkeypatch):
     assert capsys.readouterr() == ("warning: x.wav is loud\n", "")
 
 
+@pytest.mark.parametrize(
+    ("at_end", "ended", "called"),
+    [(True, True, ["evaluate", "visualise"]), (True, False, []), (False, True, [])],
+)
+def test_a_run_that_has_ended_is_measured_and_shown_where_the_config_says_so(
+    monkeypatch, at_end, ended, called
+):
+    from qvae_jax.modes import evaluate, train, visualise
+
+    config, seen = vimsketch.get_config(), []
+    config.report.at_end = at_end
+    monkeypatch.setattr(command_line.caches, "prepare_for_libraries", lambda **_: None)
+    monkeypatch.setattr(command_line.request_flags, "check", lambda mode: None)
+    monkeypatch.setattr(
+        command_line.request_flags, "request_of", lambda mode: TrainRequest(workdir="run")
+    )
+    monkeypatch.setattr(command_line.config_flag, "checked_config", lambda: config)
+    monkeypatch.setattr(train, "train", lambda *_: ended)
+    for mode in (evaluate, visualise):
+        name = mode.__name__.rpartition(".")[2]
+        monkeypatch.setattr(mode, name, lambda request, name=name: seen.append((name, request)))
+    with flagsaver.flagsaver(compilation_cache=False):
+        flags.FLAGS.mark_as_parsed()
+        command_line.run_mode("train")
+    assert [name for name, _ in seen] == called
+    assert all(request.workdir == "run" for _, request in seen)
+
+
 def test_what_orbax_complains_of_is_silenced_and_nothing_else(capsys, monkeypatch):
     shown = []
     monkeypatch.setattr(sys, "__unraisablehook__", shown.append)
@@ -245,12 +275,14 @@ def test_after_sigterm_nothing_half_done_is_left(tmp_path):
 def test_a_data_set_is_unpacked_and_looked_over(data_set, tmp_path):
     archive = shutil.make_archive(str(tmp_path / "archive"), "zip", data_set)
     folder = f"--config.data.dataset_dir={tmp_path / 'data' / 'vimsketch'}"
-    vimsketch = ("--config=vimsketch", folder)
-    status, output, error = finished(started("--mode=download", *vimsketch, f"--source={archive}"))
+    to_vimsketch = ("--config=vimsketch", folder)
+    status, output, error = finished(
+        started("--mode=download", *to_vimsketch, f"--source={archive}")
+    )
     assert status == 0 and "4 references and 12 imitations" in output and error == ""
     assert re.search(r"Next, .*: python3 .*main.py --mode=doctor", output)
     status, output, error = finished(
-        started("--mode=doctor", *vimsketch, f"--output_dir={tmp_path / 'report'}")
+        started("--mode=doctor", *to_vimsketch, f"--output_dir={tmp_path / 'report'}")
     )
     assert status == 0 and "prepare can begin: 12 pairs" in output and error == ""
     assert (tmp_path / "report" / "report.json").is_file()

@@ -61,6 +61,20 @@ def test_a_result_is_read_back(tmp_path):
     assert report.about_silence(found) == expected
 
 
+def test_a_small_table_has_a_column_for_each_result():
+    distance = {"multi_resolution_stft": {"value": 1.25, "low": None, "high": None}}
+    nothing = {"multi_resolution_stft": {"value": None, "low": None, "high": None}}
+    found = [
+        {"part": "interpolation", "systems": {"model": distance, "nearest": nothing}},
+        {"part": "voices", "trimmed": True, "systems": {"steered": {}}},
+    ]
+    assert report.brief(found) == [
+        "                                         interpolation  voices, trimmed",
+        "model: multi-resolution STFT distance ↓          1.250                –",
+    ]
+    assert report.brief([]) == [""]
+
+
 def test_where_silence_wins_nothing_nothing_is_said(tmp_path):
     found = RESULT | {"silence_beats_the_model": []}
     assert report.about_silence(found) == ""

@@ -191,6 +191,11 @@ def test_learned_upsampling_starts_zero_biased_and_drawn_by_its_outputs(num_out)
     np.testing.assert_array_equal(upsample(jnp.ones((1, 5, 4))), np.full((1, 15, num_out or 4), 4))
 
 
+@pytest.mark.parametrize(("num_in", "times"), [(1, 1), (512, 1), (513, 513 / 512), (6400, 12.5)])
+def test_thousands_of_inputs_are_as_wide_as_hundreds(num_in, times):
+    assert layers.wideness(num_in) == times
+
+
 def test_standardising_starts_as_the_identity_and_takes_what_is_kept():
     graphdef, start = variables.split(layers.Standardise(3))
     assert start.params == {} and start.batch_stats.keys() == {"mean", "spread"}

@@ -96,8 +96,9 @@ def test_the_same_run_gives_the_same_bytes(run, shown, tmp_path, capsys):
     again = tmp_path / "again"
     visualise(VisualiseRequest(run, "extrapolation", num_samples=1, output_dir=again))
     size_mb = (again / "index.html").stat().st_size / 1e6
-    told = f"1 sample: {again / 'index.html'} ({size_mb:.1f} MB)"
-    assert told in capsys.readouterr().out
+    *_, told, page = capsys.readouterr().out.splitlines()
+    assert told == f"1 sample on a page of {size_mb:.1f} MB, and pictures beside it: open"
+    assert page == str(again / "index.html")
     for name in ("extrapolation_01.png", "losses.png"):
         assert (again / name).read_bytes() == (shown / name).read_bytes(), name
     whole, part = (sources_in(folder / "index.html") for folder in (shown, again))

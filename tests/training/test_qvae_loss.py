@@ -10,9 +10,9 @@ import pytest
 
 from filled import REDUCED_SAMPLES, reduced_stages
 from qvae_jax import losses
-from qvae_jax.models import decoders, variables
+from qvae_jax.models import decoders, layers, variables
 from qvae_jax.models.qvae import QVAE, QVAEConfig
-from qvae_jax.training.qvae_loss import QVAELoss
+from qvae_jax.training.qvae_loss import FEATURE_NOISE, QVAELoss
 from reduced_batches import BATCH, FEATURE_BATCH, SHALLOW
 
 NAMES = ("total", *losses.ORIGINAL, "kl")
@@ -104,3 +104,26 @@ def test_draws_are_around_the_mean_and_each_is_another():
     expected = variables.merge(graphdef, given).decode(z)
     np.testing.assert_allclose(draws[:, 1], expected, atol=1e-5)
     assert np.abs(draws[:, 0] - draws[:, 1]).max() > 1e-3
+
+
+def test_noise_on_the_features_is_a_share_of_their_spread():
+    graphdef, given = variables.split(reduced_qvae(standardise_features=True))
+    random = np.random.default_rng(3)
+    stats = {
+        "standardise.mean": random.standard_normal(given.batch_stats["standardise.mean"].shape),
+        "standardise.spread": 0.5 + random.random(given.batch_stats["standardise.spread"].shape),
+    }
+    stats = {name: array.astype(np.float32) for name, array in stats.items()}
+    given = given._replace(batch_stats=given.batch_stats | stats)
+    key, features = jax.random.key(7), FEATURE_BATCH["inputs"]
+    total_of = lambda noise: jax.jit(qvae_loss(graphdef, feature_noise=noise))
+    _, (terms, _) = total_of(0.25)(given, FEATURE_BATCH, key, 0)
+
+    drawn = jax.random.normal(jax.random.fold_in(key, FEATURE_NOISE), features.shape)
+    wide = layers.wideness(features.shape[-1])
+    noisy = features + 0.25 * stats["standardise.spread"] / wide * drawn
+    mu, logvar = variables.merge(graphdef, given).posterior(noisy)
+    expected = jnp.mean(losses.kl_divergence(mu, logvar))
+    assert float(terms["kl"]) == pytest.approx(float(expected), rel=1e-5)
+    _, (without, _) = total_of(0.0)(given, FEATURE_BATCH, key, 0)
+    assert abs(float(terms["kl"]) - float(without["kl"])) > 1e-3
