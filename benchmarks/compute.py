@@ -6,6 +6,9 @@ the same weights. Each runs in its own process. Ours asks for huge pages of memo
 huge pages too. For each row, the results are first compared (to 1e-4 of the largest value). Then
 all are timed in turns, and the ratios of the medians printed, the peer's over ours. All is float32
 on the CPU. share is the rate of arithmetic in our program over that in one large matrix product.
+
+A second table has the decoders at frame rate, which PyTorch's original has not, each beside another
+program of ours: original-plus, or the same decoder's shorter sound. Their sounds are not compared.
 """
 
 import argparse
@@ -28,12 +31,14 @@ from benchmarks import plain_flax, timing, torch_peer
 from qvae_jax import losses
 from qvae_jax.audio.logmel import FrontEnd, log_mel
 from qvae_jax.models import decoders, variables
+from qvae_jax.models.frame_decoder import NUM_FRAMES
 from qvae_jax.models.qvae import QVAE, QVAEConfig
 from qvae_jax.models.variables import Variables
 from qvae_jax.system import memory
 from qvae_jax.training import optimizer
 from qvae_jax.training import state as training_state
 from qvae_jax.training.qvae_loss import QVAELoss
+from qvae_jax.training.steered_loss import SteeredLoss
 from qvae_jax.training.step import StepOptions, make_train_step
 from tests.support import golden_rules, torch_reference
 from weight_port import names, port, to_torch, torch_forward
@@ -44,12 +49,14 @@ BOUND = 1e-4  # on the largest difference over the largest value, checked before
 LATENT_DIM = 64
 BETA = 1e-4
 FINE_TUNED = frozenset(range(11, 17))
+CURVES = np.float32([-20, 83, 57, 0.9])  # of every frame: -20 dB, 1 kHz, 220 Hz, voiced
 
 OURS, PRODUCT = "ours", "product"
 EAGER, COMPILED, FLAX = "eager", "compiled", "flax"
+OTHER = "other"  # another program of ours
 HUGE = "+huge"  # after a peer's name: with huge pages
 COLUMNS = (EAGER, EAGER + HUGE, COMPILED, COMPILED + HUGE, FLAX)
-HAVE_HUGE_PAGES = (OURS, PRODUCT, FLAX)
+HAVE_HUGE_PAGES = (OURS, PRODUCT, FLAX, OTHER)
 
 
 class Row(NamedTuple):
@@ -84,10 +91,11 @@ def main() -> None:
     columns = options.peers.split(",")
     if unknown := set(columns) - set(COLUMNS):
         parser.error(f"--peers: {', '.join(sorted(unknown))} is not one of {', '.join(COLUMNS)}")
-    print(f"{'row':44}{'goal':>5}" + "".join(f"{c:>15}" for c in columns) + "   ours ms  share")
-    for name, (_, goal) in ROWS.items():
-        if options.rows in name:
-            print(_line(name, goal, columns, options.rounds), flush=True)
+    for rows, columns in ((ROWS, columns), (BESIDE_OTHERS, [OTHER])):
+        print(f"{'row':44}{'goal':>5}" + "".join(f"{c:>15}" for c in columns) + "   ours ms  share")
+        for name, (_, goal) in rows.items():
+            if options.rows in name:
+                print(_line(name, goal, columns, options.rounds), flush=True)
 
 
 def _line(name: str, goal: float, columns: list[str], num_rounds: int) -> str:
@@ -102,7 +110,7 @@ def _line(name: str, goal: float, columns: list[str], num_rounds: int) -> str:
         side.close()
     ratios = "".join(f"{seconds[column] / seconds[OURS]:15.2f}" for column in columns)
     share = gflop[OURS] / seconds[OURS] / (gflop[PRODUCT] / seconds[PRODUCT])
-    return f"{name:44}{goal:5.1f}{ratios}{seconds[OURS] * 1e3:10.1f}{share:7.0%}"
+    return f"{name:44}{goal:5.2g}{ratios}{seconds[OURS] * 1e3:10.1f}{share:7.0%}"
 
 
 def _started(name: str, side: str, folder: str) -> timing.Side:
@@ -118,7 +126,7 @@ def _serve(name: str, side: str, folder: str) -> None:
     if side == PRODUCT:
         program, gflop = timing.matrix_product()
     else:
-        row, peer = ROWS[name][0](), side.removesuffix(HUGE)
+        row, peer = (ROWS | BESIDE_OTHERS)[name][0](), side.removesuffix(HUGE)
         program = row.ours() if side == OURS else row.peers[peer]()
         value = row.value(jax.block_until_ready(program()))
         if row.exact is not None and peer in (EAGER, COMPILED):
@@ -330,15 +338,87 @@ def training_step(layers: frozenset[int] | None, batch: int) -> Row:
     )
 
 
+def _drawn(decoder_type: str):
+    """(structure, variables) of a QVAE with weights drawn at random."""
+    config = QVAEConfig(encoder_width=0.1, latent_dim=LATENT_DIM, decoder_type=decoder_type)
+    return variables.split(QVAE(config, rng=np.random.default_rng(0)))
+
+
+def _decoding(decoder_type: str, batch: int) -> tuple:
+    """A function that decodes, and its arguments."""
+    graphdef, given = _drawn(decoder_type)
+    z = np.random.default_rng(2).standard_normal((batch, LATENT_DIM)).astype(np.float32)
+    return lambda given, z: variables.merge(graphdef, given).decode(z), given, z
+
+
+def _rendering(num_frames: int) -> tuple:
+    """A function that renders a sound of so many frames, and its arguments."""
+    graphdef, given = _drawn(decoders.STEERED)
+    z = np.random.default_rng(2).standard_normal((1, LATENT_DIM)).astype(np.float32)
+    curves = np.tile(CURVES, (1, num_frames, 1))
+    seeds = np.zeros((1, 2), np.uint32)
+
+    def render(given, *arguments):
+        return variables.merge(graphdef, given).decoder.renderer(*arguments)
+
+    return render, given, z, curves, seeds
+
+
+def beside(ours: tuple, other: tuple) -> Row:
+    """A row of two programs of ours, each a function and its arguments, which both give sounds."""
+    return Row(
+        lambda: _compiled(*ours),
+        {OTHER: lambda: _compiled(*other)},
+        _is_finite,
+        lambda: timing.gflop(*ours),
+    )
+
+
+def _is_finite(result) -> np.ndarray:
+    """1 where all of it is: all that two sides have in common that compute different things."""
+    return np.float64(all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(result)))
+
+
+def steered_training_step(batch: int) -> Row:
+    """On a frozen encoder's features, beside that of original-plus with the original's losses."""
+    steps = [_step_of(decoder_type, batch) for decoder_type in (decoders.STEERED, "original-plus")]
+    return Row(
+        lambda: _stepping(*steps[0]),
+        {OTHER: lambda: _stepping(*steps[1])},
+        _is_finite,
+        lambda: timing.gflop(*steps[0]),
+    )
+
+
+def _step_of(decoder_type: str, batch: int) -> tuple:
+    """The training step, the state before it, and a batch of features with their targets."""
+    graphdef, given = _drawn(decoder_type)
+    num_features = given.params["mu_head.kernel"].shape[0]
+    inputs = np.random.default_rng(4).standard_normal((batch, num_features)).astype(np.float32)
+    targets = _waveforms(batch, decoders.NUM_SAMPLES)
+    of_batch = {"inputs": inputs / np.linalg.norm(inputs, axis=1, keepdims=True)}
+    of_batch["targets"] = targets
+    if decoder_type == decoders.STEERED:
+        of_batch["controls"] = np.tile(CURVES, (batch, NUM_FRAMES, 1))
+        of_batch["lengths"] = np.full(batch, decoders.NUM_SAMPLES, np.int32)
+        of_batch["told"] = np.ones((batch, len(CURVES)), bool)
+    return *_train_step(graphdef, given, None), of_batch
+
+
 def _train_step(graphdef, model_variables: Variables, layers: frozenset[int] | None):
-    """The training step, not compiled, and the state before the first step."""
+    """The training step, not compiled, and the state before the first step.
+
+    A steered decoder's losses are those of its recipe, the others' the original's.
+    """
     rate = optax.constant_schedule(8e-4)
     update_rule = optimizer.adamw(
         rate, rate, beta1=0.95, beta2=0.999, weight_decay=1e-4, clip_norm=2.0
     )
-    loss = QVAELoss(
+    is_steered = any(name.startswith("decoder.gesture.") for name in model_variables.params)
+    by_magnitude = losses.LossWeights(0.0, 0.0, 0.0, magnitude=1.0, gesture=0.3)
+    loss = (SteeredLoss if is_steered else QVAELoss)(
         graphdef=graphdef,
-        weights=losses.LossWeights(),
+        weights=by_magnitude if is_steered else losses.LossWeights(),
         beta=optax.constant_schedule(BETA),
         precomputed_features=layers is None,
         train_layers=layers or frozenset(),
@@ -382,6 +462,24 @@ ROWS = {
     f"decoder {name}, forward, batch 8": (lambda name=name: decoder(name, 8), 2.0)
     for name in names.DECODERS
     if name != "original-plus"
+}
+
+TEN_SECONDS = 908  # frames
+BESIDE_OTHERS = {
+    f"decoder {name}, beside original-plus, batch {batch}": (
+        lambda name=name, batch=batch: beside(
+            _decoding(name, batch), _decoding("original-plus", batch)
+        ),
+        2.0,
+    )
+    for name in ("frame", decoders.STEERED)
+    for batch in (1, 8)
+} | {
+    "renderer, 10 s beside 2.68 s": (
+        lambda: beside(_rendering(TEN_SECONDS), _rendering(NUM_FRAMES)),
+        1 / 4.5,
+    ),
+    "steered step beside original-plus's, batch 8": (lambda: steered_training_step(8), 1 / 0.7),
 }
 
 if __name__ == "__main__":
