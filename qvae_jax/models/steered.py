@@ -14,18 +14,11 @@ from flax import nnx
 from qvae_jax.audio import controls, inverse_stft, stft
 from qvae_jax.audio.controls import CENTROID, LOUDNESS, PERIODICITY, PITCH
 from qvae_jax.audio.excitation import harmonics, per_sample, voiced_share
-from qvae_jax.models import layers
+from qvae_jax.models import layers, shaping
 from qvae_jax.models.convnext import ConvNeXtBlock, LayerNorm
 from qvae_jax.models.frame_decoder import HOP_LENGTH, NUM_FRAMES, Trunk
 from qvae_jax.models.initializers import lecun_normal, xavier_normal
-from qvae_jax.models.spectral_head import (
-    FIRST_BIN,
-    Parts,
-    SpectralHead,
-    complex_frames_of,
-    limited,
-    spectrum,
-)
+from qvae_jax.models.spectral_head import SpectralHead, complex_frames_of, limited, spectrum
 
 SAMPLE_RATE_HZ = 22_050
 WIDTH = 256
@@ -38,22 +31,8 @@ SCALES = np.array([20.0, 12.0, 12.0, 0.25], np.float32)
 LOWEST = np.array([controls.LOUDNESS_FLOOR_DB, 16.7, 34.0, 0.0], np.float32)
 HIGHEST = np.array([6.0, 124.8, 98.0, 1.0], np.float32)
 PITCH_OCTAVES = (2.0, 4.0, 8.0)  # periods of the waves by which the renderer is told the pitch
-# By how much a frame is made louder or softer where the frames' sum is not as loud as its curve:
-# those whose phases do not meet cancel each other. No more, so that no frame bursts.
-LARGEST_CORRECTION = 4.0
-PERIODIC_UP_TO_HZ = 2_500.0
-LARGEST_STRENGTH = 8.0
-# By how much a frame's spectrum is tilted at most, 3 dB an octave: it corrects a centroid, and makes
-# none. What lies lower is hardly heard, and what lies higher is little.
-STEEPEST = 0.5
-TILTED_HZ = (200.0, 8_000.0)
-NEWTON_STEPS = 3
-LEAST_SLOPE = 0.02  # a spectrum of one tone cannot be tilted
-FLOOR_POWER = 10 ** (controls.LOUDNESS_FLOOR_DB / 10)
-SILENT_WITHIN_DB = 1e-3  # above the loudness curve's floor
 AUDIBLE_DB = 40.0  # below its loudest frame a sound's centroid and pitch count for nothing
 DURATION_SCALE_S = 1.0
-LEAST_POWER = 1e-9  # of a frame's shape, to divide by
 
 
 class Gesture(nnx.Module):
@@ -108,12 +87,12 @@ class Renderer(nnx.Module):
             x = block(x, z, valid)
         excitation = harmonics(_with_margins(curves), HOP_LENGTH, SAMPLE_RATE_HZ)
         excited = complex_frames_of(excitation, HOP_LENGTH)
-        parts = _as_periodic(self.output(x), stft.power(excited), curves)
+        parts = shaping.as_periodic(self.output(x), stft.power(excited), curves)
         complex_frames, power = spectrum(parts, seeds, HOP_LENGTH, excited)
-        tilt = _tilt(curves[..., CENTROID], power)
-        gain = _gain(curves[..., LOUDNESS], power * jnp.square(tilt))
+        tilt = shaping.tilt(curves[..., CENTROID], power)
+        gain = shaping.gain(curves[..., LOUDNESS], power * jnp.square(tilt))
         sound = inverse_stft.inverse(complex_frames * tilt * gain[..., None], HOP_LENGTH, valid)
-        correction = _correction(curves[..., LOUDNESS], sound)
+        correction = shaping.correction(curves[..., LOUDNESS], sound)
         if valid is not None:
             correction = held_beyond(correction[..., None], valid)[..., 0]
         return limited(sound * per_sample(correction, HOP_LENGTH))
@@ -161,7 +140,9 @@ def gesture_distance(
     """
     difference = jnp.abs(gestured - curves) / SCALES
     loudness = curves[..., LOUDNESS]
-    below = (loudness <= LOWEST[LOUDNESS] + SILENT_WITHIN_DB) & (gestured[..., LOUDNESS] < loudness)
+    below = (loudness <= LOWEST[LOUDNESS] + shaping.SILENT_WITHIN_DB) & (
+        gestured[..., LOUDNESS] < loudness
+    )
     audible = loudness > jnp.max(loudness, axis=1, keepdims=True) - AUDIBLE_DB
     voiced = audible & (curves[..., PERIODICITY] > controls.VOICED_PERIODICITY)
     heard = jnp.stack([~below, audible, voiced, audible], axis=-1)
@@ -186,7 +167,7 @@ def described(curves: jax.Array) -> jax.Array:
     more precisely than its value does.
     """
     voiced = voiced_share(curves)[..., None]
-    silent = curves[..., :1] <= controls.LOUDNESS_FLOOR_DB + SILENT_WITHIN_DB
+    silent = curves[..., :1] <= controls.LOUDNESS_FLOOR_DB + shaping.SILENT_WITHIN_DB
     octaves = (curves[..., PITCH, None] - CENTRES[PITCH]) / 12
     angles = 2 * jnp.pi * octaves / np.array(PITCH_OCTAVES, np.float32)
     waves = jnp.concatenate([jnp.sin(angles), jnp.cos(angles)], axis=-1) * voiced
@@ -199,66 +180,3 @@ def _with_margins(curves: jax.Array) -> jax.Array:
     """Curves that go on, as they end, for as many frames as the spectrum's frames reach beyond."""
     edges = [(0, 0), (inverse_stft.MARGIN, inverse_stft.MARGIN), (0, 0)]
     return jnp.pad(curves, edges, mode="edge")
-
-
-def _as_periodic(parts: Parts, excited_power: jax.Array, curves: jax.Array) -> Parts:
-    """The parts with an excitation at least as strong as a voiced frame's periodicity asks for.
-
-    Of the power up to PERIODIC_UP_TO_HZ, where the pitch tracker listens, harmonics are then at
-    least the share that makes a frame so like its period. It is made stronger by at most
-    LARGEST_STRENGTH, and never weaker.
-    """
-    count = int(PERIODIC_UP_TO_HZ / SAMPLE_RATE_HZ * inverse_stft.HOPS_PER_WINDOW * HOP_LENGTH)
-    low = slice(FIRST_BIN, count)
-    in_harmonics = jnp.sum(jnp.square(parts.excitation[..., low]) * excited_power[..., low], -1)
-    others = jnp.square(parts.free[..., low]) + jnp.square(parts.noise[..., low])
-    share = controls.likeness(curves[..., PERIODICITY])
-    wanted = jnp.sum(others, -1) * share / (1 - share)
-    missing = jnp.sqrt(wanted / (in_harmonics + LEAST_POWER))
-    strength = jnp.clip(missing * voiced_share(curves), 1.0, LARGEST_STRENGTH)
-    strength = jax.lax.stop_gradient(strength)
-    return parts._replace(excitation=parts.excitation * strength[..., None])
-
-
-def _tilt(centroid: jax.Array, power: jax.Array) -> jax.Array:
-    """Factors [batch, frames, bins] that move the centroids of frames of this power to a curve.
-
-    They are (f / 1 kHz)^a, the same beyond TILTED_HZ, and a is found by Newton's method, within
-    ±STEEPEST, for the logarithm of the centroid: its slope by a is the covariance of f and ln f over
-    the frame, over the mean of f. No gradient goes through a: the head learns what it is given as it
-    is tilted.
-    """
-    hz = np.arange(power.shape[-1]) * SAMPLE_RATE_HZ / (inverse_stft.HOPS_PER_WINDOW * HOP_LENGTH)
-    height = np.log(np.clip(hz, *TILTED_HZ) / 1000)
-    moments = np.stack([np.ones_like(hz), hz, height, hz * height], -1).astype(np.float32)
-    height = height.astype(np.float32)
-    magnitude = jnp.sqrt(jax.lax.stop_gradient(power))
-    wanted = jnp.log(controls.hertz(centroid))
-    steepness = jnp.zeros_like(wanted)
-    for _ in range(NEWTON_STEPS):
-        tilted = magnitude * jnp.exp(steepness[..., None] * height)
-        total, of_hz, of_height, of_both = jnp.moveaxis(tilted @ moments, -1, 0)
-        total = total + LEAST_POWER
-        mean_hz, mean_height = of_hz / total + LEAST_POWER, of_height / total
-        slope = (of_both / total - mean_hz * mean_height) / mean_hz
-        step = (wanted - jnp.log(mean_hz)) / jnp.maximum(slope, LEAST_SLOPE)
-        steepness = jnp.clip(steepness + step, -STEEPEST, STEEPEST)
-    return jnp.exp(jax.lax.stop_gradient(steepness)[..., None] * height)
-
-
-def _gain(loudness_db: jax.Array, power: jax.Array) -> jax.Array:
-    """The factor [batch, frames] that gives frames of this power [batch, frames, bins] a loudness.
-
-    At the loudness curve's floor it is 0: a silent frame is silent.
-    """
-    silent = loudness_db <= controls.LOUDNESS_FLOOR_DB + SILENT_WITHIN_DB
-    # A root has no slope at 0, so that of silent frames is of something else, and not taken.
-    wanted = jnp.where(silent, 1.0, 10 ** (loudness_db / 10) - FLOOR_POWER)
-    weights = controls.loudness_weights(inverse_stft.HOPS_PER_WINDOW * HOP_LENGTH, SAMPLE_RATE_HZ)
-    return jnp.where(silent, 0.0, jnp.sqrt(wanted / (power @ weights + LEAST_POWER)))
-
-
-def _correction(loudness_db: jax.Array, sound: jax.Array) -> jax.Array:
-    """The factor [batch, frames] by which a sound is as loud as its curve, within bounds."""
-    ratio = 10 ** (loudness_db / 10) / (controls.loudness_power(sound) + FLOOR_POWER)
-    return jnp.sqrt(jnp.clip(ratio, LARGEST_CORRECTION**-2, LARGEST_CORRECTION**2))

@@ -1,0 +1,95 @@
+"""What makes a frame's spectrum agree with its curves: harmonics, tilt, gain, and a last correction.
+
+Each moves what the spectral head has made as little as the curves ask for, and by no more than its
+bound.
+"""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from qvae_jax.audio import controls, inverse_stft
+from qvae_jax.audio.controls import PERIODICITY
+from qvae_jax.audio.excitation import voiced_share
+from qvae_jax.models.frame_decoder import HOP_LENGTH
+from qvae_jax.models.spectral_head import FIRST_BIN, Parts
+
+WINDOW_LENGTH = inverse_stft.HOPS_PER_WINDOW * HOP_LENGTH  # of a frame
+BIN_HZ = controls.SAMPLE_RATE_HZ / WINDOW_LENGTH
+# By how much a frame is made louder or softer where the frames' sum is not as loud as its curve:
+# those whose phases do not meet cancel each other. No more, so that no frame bursts.
+LARGEST_CORRECTION = 4.0
+PERIODIC_UP_TO_HZ = 2_500.0
+LARGEST_STRENGTH = 8.0
+# By how much a frame's spectrum is tilted at most, 3 dB an octave: it corrects a centroid, and makes
+# none. What lies lower is hardly heard, and what lies higher is little.
+STEEPEST = 0.5
+TILTED_HZ = (200.0, 8_000.0)
+NEWTON_STEPS = 3
+LEAST_SLOPE = 0.02  # a spectrum of one tone cannot be tilted
+FLOOR_POWER = 10 ** (controls.LOUDNESS_FLOOR_DB / 10)
+SILENT_WITHIN_DB = 1e-3  # above the loudness curve's floor
+LEAST_POWER = 1e-9  # of a frame's shape, to divide by
+
+
+def as_periodic(parts: Parts, excited_power: jax.Array, curves: jax.Array) -> Parts:
+    """The parts with an excitation at least as strong as a voiced frame's periodicity asks for.
+
+    Of the power up to PERIODIC_UP_TO_HZ, where the pitch tracker listens, harmonics are then at
+    least the share that makes a frame so like its period. It is made stronger by at most
+    LARGEST_STRENGTH, and never weaker. No gradient goes through that factor, whose slope is without
+    bound where a voice begins.
+    """
+    low = slice(FIRST_BIN, int(PERIODIC_UP_TO_HZ / BIN_HZ))
+    in_harmonics = jnp.sum(jnp.square(parts.excitation[..., low]) * excited_power[..., low], -1)
+    others = jnp.square(parts.free[..., low]) + jnp.square(parts.noise[..., low])
+    share = controls.likeness(curves[..., PERIODICITY])
+    wanted = jnp.sum(others, -1) * share / (1 - share)
+    missing = jnp.sqrt(wanted / (in_harmonics + LEAST_POWER))
+    strength = jnp.clip(missing * voiced_share(curves), 1.0, LARGEST_STRENGTH)
+    strength = jax.lax.stop_gradient(strength)
+    return parts._replace(excitation=parts.excitation * strength[..., None])
+
+
+def tilt(centroid: jax.Array, power: jax.Array) -> jax.Array:
+    """Factors [batch, frames, bins] that move the centroids of frames of this power to a curve.
+
+    They are (f / 1 kHz)^a, the same beyond TILTED_HZ, and a is found by Newton's method, within
+    ±STEEPEST, for the logarithm of the centroid: its slope by a is the covariance of f and ln f over
+    the frame, over the mean of f. No gradient goes through a: the head learns what it is given as it
+    is tilted.
+    """
+    hz = np.arange(power.shape[-1]) * BIN_HZ
+    height = np.log(np.clip(hz, *TILTED_HZ) / 1000)
+    moments = np.stack([np.ones_like(hz), hz, height, hz * height], -1).astype(np.float32)
+    height = height.astype(np.float32)
+    magnitude = jnp.sqrt(jax.lax.stop_gradient(power))
+    wanted = jnp.log(controls.hertz(centroid))
+    steepness = jnp.zeros_like(wanted)
+    for _ in range(NEWTON_STEPS):
+        tilted = magnitude * jnp.exp(steepness[..., None] * height)
+        total, of_hz, of_height, of_both = jnp.moveaxis(tilted @ moments, -1, 0)
+        total = total + LEAST_POWER
+        mean_hz, mean_height = of_hz / total + LEAST_POWER, of_height / total
+        slope = (of_both / total - mean_hz * mean_height) / mean_hz
+        step = (wanted - jnp.log(mean_hz)) / jnp.maximum(slope, LEAST_SLOPE)
+        steepness = jnp.clip(steepness + step, -STEEPEST, STEEPEST)
+    return jnp.exp(jax.lax.stop_gradient(steepness)[..., None] * height)
+
+
+def gain(loudness_db: jax.Array, power: jax.Array) -> jax.Array:
+    """The factor [batch, frames] that gives frames of this power [batch, frames, bins] a loudness.
+
+    At the loudness curve's floor it is 0: a silent frame is silent.
+    """
+    silent = loudness_db <= controls.LOUDNESS_FLOOR_DB + SILENT_WITHIN_DB
+    # A root has no slope at 0, so that of silent frames is of something else, and not taken.
+    wanted = jnp.where(silent, 1.0, 10 ** (loudness_db / 10) - FLOOR_POWER)
+    weights = controls.loudness_weights(WINDOW_LENGTH, controls.SAMPLE_RATE_HZ)
+    return jnp.where(silent, 0.0, jnp.sqrt(wanted / (power @ weights + LEAST_POWER)))
+
+
+def correction(loudness_db: jax.Array, sound: jax.Array) -> jax.Array:
+    """The factor [batch, frames] by which a sound is as loud as its curve, within bounds."""
+    ratio = 10 ** (loudness_db / 10) / (controls.loudness_power(sound) + FLOOR_POWER)
+    return jnp.sqrt(jnp.clip(ratio, LARGEST_CORRECTION**-2, LARGEST_CORRECTION**2))
