@@ -12,7 +12,13 @@ from qvae_jax.system import entrance
 from qvae_jax.system.errors import UserError
 
 REPOSITORY = pathlib.Path(__file__).parents[2]
-BEGIN = "from qvae_jax.system import entrance\nfrom qvae_jax.system.errors import UserError\n"
+# Tests that run in the background, or under nohup, pass on to their processes that signals are ignored.
+BEGIN = (
+    "import signal\n"
+    "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+    "hasattr(signal, 'SIGHUP') and signal.signal(signal.SIGHUP, signal.SIG_DFL)\n"
+    "from qvae_jax.system import entrance\nfrom qvae_jax.system.errors import UserError\n"
+)
 
 
 def run(body: str, *, cwd=REPOSITORY, **variables: str) -> tuple[int, str]:
