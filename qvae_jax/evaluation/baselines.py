@@ -1,6 +1,7 @@
 """What a model's sounds are compared with: outputs that need no learning, and the best possible."""
 
 import functools
+import inspect
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -34,9 +35,14 @@ def mean_spectrum(references: Sequence[np.ndarray], seed: int = 0) -> np.ndarray
         n_fft=N_FFT,
         hop_length=HOP_LENGTH,
         length=NUM_SAMPLES,
-        random_state=seed,
+        **{_seed_of(librosa.griffinlim): seed},
     )
     return np.clip(sound, -1.0, 1.0).astype(np.float32)
+
+
+def _seed_of(function: Callable) -> str:
+    """The argument that seeds a function of librosa: `rng` since 1.0, before it `random_state`."""
+    return "rng" if "rng" in inspect.signature(function).parameters else "random_state"
 
 
 def nearest_reference(

@@ -1,6 +1,7 @@
 """Baselines: the nearest reference by features, and the mean spectrum made audible."""
 
 import numpy as np
+import pytest
 
 from qvae_jax.audio import controls
 from qvae_jax.audio.files import read_audio
@@ -21,6 +22,7 @@ def test_the_nearest_reference_is_that_of_the_closest_features(frozen_run, data_
     np.testing.assert_array_equal(nearest(model.features(waveforms)[:4]), expected)
 
 
+@pytest.mark.filterwarnings("error::FutureWarning")  # of an argument that librosa has renamed
 def test_the_mean_spectrum_has_the_references_spectrum():
     time_s = np.arange(59_049) / 22_050
     tones = [0.2 * np.sin(2 * np.pi * f * time_s) for f in (500, 3_000)]
