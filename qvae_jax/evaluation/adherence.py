@@ -6,13 +6,13 @@ which shares nothing with the model.
 
 from typing import NamedTuple
 
-import jax
 import numpy as np
 
 from qvae_jax.audio import controls
 from qvae_jax.audio.files import fit_length
 from qvae_jax.audio.pitch import HOP_LENGTH, SAMPLE_RATE_HZ
 from qvae_jax.evaluation.metrics import correlation
+from qvae_jax.generation.voice import curves_of
 from qvae_jax.models.decoders import NUM_SAMPLES
 
 ACTIVE_DB = -40.0  # of an imitation's frames, relative to its loudest
@@ -54,7 +54,7 @@ class Pooled(NamedTuple):
 
 def heard(samples: np.ndarray) -> Heard:
     """What is heard of a sound [samples] at 22,050 Hz."""
-    curves = control_curves(samples)
+    curves = curves_of(samples)
     loudness_db, note = curves[:, controls.LOUDNESS], curves[:, controls.PITCH]
     voiced = curves[:, controls.PERIODICITY] > controls.VOICED_PERIODICITY
     return Heard(
@@ -63,21 +63,6 @@ def heard(samples: np.ndarray) -> Heard:
         pitch=np.where(voiced, note, np.nan),
         pitch_pyin=_pyin(samples, loudness_db > AUDIBLE_DB),
     )
-
-
-def control_curves(samples: np.ndarray) -> np.ndarray:
-    """The control curves of a sound [samples] at 22,050 Hz, [frames, 4]; see audio.controls.
-
-    Sounds of any length are padded to few, for each of which a program is compiled.
-    """
-    count, room = controls.num_frames(len(samples)), LEAST_FRAMES
-    while room < count:
-        room *= 2
-    padded = fit_length(np.asarray(samples, np.float32), room * HOP_LENGTH)
-    return np.asarray(_controls(padded, np.int32(len(samples))))[:count]
-
-
-_controls = jax.jit(controls.controls)
 
 
 def differences(sound: Heard, imitation: Heard) -> dict[str, Pooled]:

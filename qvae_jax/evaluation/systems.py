@@ -14,6 +14,7 @@ from qvae_jax.evaluation.adherence import Heard
 from qvae_jax.evaluation.hearing import Hearing
 from qvae_jax.evaluation.metrics import Sound
 from qvae_jax.generation.model import BATCH_SIZE, Model
+from qvae_jax.generation.voice import curves_of
 from qvae_jax.models.batching import batches
 from qvae_jax.models.decoders import NUM_SAMPLES, SAMPLE_RATE_HZ
 from qvae_jax.system.progress import progress_bar
@@ -132,9 +133,9 @@ class Systems:
     ) -> Iterator[tuple[str, list[Made]]]:
         """What a steered model makes of given curves, and of the reference's own latent."""
         names_of_voices = [str(example.imitation) for example in examples]
-        of_voices = [adherence.control_curves(imitation.samples) for imitation in imitations]
+        of_voices = [curves_of(imitation.samples) for imitation in imitations]
         yield "steered", self._rendered(mu, of_voices, names_of_voices)
-        curves = [adherence.control_curves(target.samples) for target in targets]
+        curves = [curves_of(target.samples) for target in targets]
         yield "reference_curves", self._rendered(mu, curves, names_of_voices)
         waveforms = np.stack([self._hearing.model_input(e.reference) for e in examples])
         names = [str(example.reference) for example in examples]
@@ -154,9 +155,7 @@ class Systems:
 
     def _with_loudness(self, sound: np.ndarray, imitation: Sound) -> Made:
         voice = fit_length(imitation.samples, len(sound))
-        own_db, wanted_db = (
-            adherence.control_curves(samples)[:, controls.LOUDNESS] for samples in (sound, voice)
-        )
+        own_db, wanted_db = (curves_of(samples)[:, controls.LOUDNESS] for samples in (sound, voice))
         return _made(self._hearing.output(baselines.with_loudness(sound, own_db, wanted_db)))
 
 

@@ -12,12 +12,12 @@ import jax
 from flax import nnx
 
 from qvae_jax.audio import inverse_stft
+from qvae_jax.audio.controls import HOP_LENGTH  # a frame of sound is one of curves
 from qvae_jax.models import layers, plain
 from qvae_jax.models.convnext import ConvNeXtBlock
 from qvae_jax.models.initializers import xavier_normal
 from qvae_jax.models.spectral_head import SpectralHead, limited, spectrum
 
-HOP_LENGTH = 243
 NUM_FRAMES = 243
 WIDTH = 384
 FIRST_FRAMES = 9

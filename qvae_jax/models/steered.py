@@ -12,7 +12,7 @@ import numpy as np
 from flax import nnx
 
 from qvae_jax.audio import controls, inverse_stft, stft
-from qvae_jax.audio.controls import CENTROID, LOUDNESS, PERIODICITY, PITCH
+from qvae_jax.audio.controls import CENTROID, LOUDNESS, PERIODICITY, PITCH, SAMPLE_RATE_HZ
 from qvae_jax.audio.excitation import harmonics, per_sample, voiced_share
 from qvae_jax.models import layers, shaping
 from qvae_jax.models.convnext import ConvNeXtBlock, LayerNorm
@@ -20,7 +20,6 @@ from qvae_jax.models.frame_decoder import HOP_LENGTH, NUM_FRAMES, Trunk
 from qvae_jax.models.initializers import lecun_normal, xavier_normal
 from qvae_jax.models.spectral_head import SpectralHead, complex_frames_of, limited, spectrum
 
-SAMPLE_RATE_HZ = 22_050
 WIDTH = 256
 DILATIONS = (1, 2, 4, 1, 2, 4, 1, 1)
 GESTURE_WIDTH = 96

@@ -62,9 +62,7 @@ class QVAELoss:
     ) -> tuple[jax.Array, tuple[Metrics, Arrays]]:
         """In training mode: the total, its terms and β, and the running statistics afterwards."""
         model = self._merged(model_variables)
-        mu, logvar = self._posterior_in_training(model, batch["inputs"], key)
-        noise_key, decoder_key = jax.random.split(key)
-        z = sample_latent(mu, logvar, noise_key, self.temperature, self.axis_name)
+        mu, logvar, z, decoder_key = self._drawn(model, batch["inputs"], key)
         seeds = noise.of_rows(decoder_key, len(z), self.axis_name)
         audio = self._decoded(model, z, train=True, key=decoder_key, seeds=seeds)
         beta = self.beta(step)
@@ -132,6 +130,15 @@ class QVAELoss:
             first_layer=self.first_layer,
             train_layers=self.train_layers if train else frozenset(),
         )
+
+    def _drawn(
+        self, model: QVAE, inputs: jax.Array, key: jax.Array
+    ) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array]:
+        """In training: the posterior's mean and log-variance, a latent drawn, and a key for the rest."""
+        mu, logvar = self._posterior_in_training(model, inputs, key)
+        latent_key, decoder_key = jax.random.split(key)
+        z = sample_latent(mu, logvar, latent_key, self.temperature, self.axis_name)
+        return mu, logvar, z, decoder_key
 
     def _posterior_in_training(
         self, model: QVAE, inputs: jax.Array, key: jax.Array

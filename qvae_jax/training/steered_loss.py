@@ -6,7 +6,6 @@ import jax
 import jax.numpy as jnp
 
 from qvae_jax.models import global_batch, noise, variables
-from qvae_jax.models.qvae import sample_latent
 from qvae_jax.models.steered import Steered, gesture_distance, within_range
 from qvae_jax.models.variables import Arrays, Variables
 from qvae_jax.training.qvae_loss import QVAELoss
@@ -27,9 +26,7 @@ class SteeredLoss(QVAELoss):
     ) -> tuple[jax.Array, tuple[Metrics, Arrays]]:
         """In training mode: the total, its terms and β, and the running statistics afterwards."""
         model = self._merged(model_variables)
-        mu, logvar = self._posterior_in_training(model, batch["inputs"], key)
-        latent_key, noise_key = jax.random.split(key)
-        z = sample_latent(mu, logvar, latent_key, self.temperature, self.axis_name)
+        mu, logvar, z, noise_key = self._drawn(model, batch["inputs"], key)
         seeds = noise.of_rows(noise_key, len(z), self.axis_name)
         gestured, durations_s = self._gesture(model.decoder, z)
         # What the renderer makes of the gesture is no reason for the head to gesture otherwise.

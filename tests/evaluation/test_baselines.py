@@ -6,9 +6,10 @@ import pytest
 from qvae_jax.audio import controls
 from qvae_jax.audio.files import read_audio
 from qvae_jax.data.prepared import target_audio
-from qvae_jax.evaluation import adherence, baselines
+from qvae_jax.evaluation import baselines
 from qvae_jax.evaluation.hearing import Hearing
 from qvae_jax.generation.model import load_model
+from qvae_jax.generation.voice import curves_of
 
 
 def test_the_nearest_reference_is_that_of_the_closest_features(frozen_run, data_set):
@@ -39,7 +40,7 @@ def test_a_sound_takes_the_loudness_of_another():
     time_s = np.arange(59_049) / 22_050
     swelling = 0.3 * np.sin(2 * np.pi * 700 * time_s) * np.minimum(0.1 + time_s, 1)
     noise = np.random.default_rng(0).standard_normal(59_049) * 10 ** (-1.5 - time_s / 4)
-    loudness = lambda samples: adherence.control_curves(samples)[:, controls.LOUDNESS]
+    loudness = lambda samples: curves_of(samples)[:, controls.LOUDNESS]
     wanted_db = loudness(swelling)
     own_db = loudness(noise)
     found = baselines.with_loudness(noise, own_db, wanted_db)

@@ -14,6 +14,7 @@ from qvae_jax.evaluation.measuring import examples_of
 from qvae_jax.evaluation.metrics import multi_resolution_stft
 from qvae_jax.evaluation.systems import Systems
 from qvae_jax.generation.model import Model, load_model
+from qvae_jax.generation.voice import curves_of
 from qvae_jax.runs import open_run
 
 HOP_LENGTH = 243
@@ -75,8 +76,8 @@ def test_a_steered_model_is_given_the_curves_and_latents_of_its_systems(
     batch, made = made_of(singer, examples, references)
     assert list(made)[:5] == ["model", "steered", "reference_curves", "own_embedding", "silence"]
     imitations = [read_audio(e.imitation, 22_050, max_duration_s=1.0) for e in examples]
-    voices = list(map(adherence.control_curves, imitations))
-    curves = [adherence.control_curves(target_audio(e.reference)) for e in examples]
+    voices = list(map(curves_of, imitations))
+    curves = [curves_of(target_audio(e.reference)) for e in examples]
     inputs = np.stack([input_audio(e.reference, model.front_end) for e in examples])
     own_mu = model.posterior(inputs)[0]
     mu = batch.posterior[0]
