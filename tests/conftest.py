@@ -28,7 +28,7 @@ FIRST = (
     "modes/test_evaluate.py",
 )
 
-
+compiling.compile_lightly()
 # Always the same examples, and no clock that a busy machine could miss.
 hypothesis.settings.register_profile("tests", derandomize=True, deadline=None)
 hypothesis.settings.load_profile("tests")

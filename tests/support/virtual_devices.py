@@ -1,5 +1,6 @@
 """Programs in a process of their own, which sees one CPU as several devices."""
 
+import os
 import pathlib
 
 import numpy as np
@@ -11,8 +12,9 @@ REPOSITORY = pathlib.Path(__file__).parents[2]
 
 def environment(num_devices: int, **more: str) -> dict[str, str]:
     """The environment of a process with so many devices, which shares what tests have compiled."""
+    given = os.environ.get("XLA_FLAGS", "")
     return compiling.environment(
-        XLA_FLAGS=f"--xla_force_host_platform_device_count={num_devices}",
+        XLA_FLAGS=f"{given} --xla_force_host_platform_device_count={num_devices}".strip(),
         JAX_PLATFORMS="cpu",
         PYTHONPATH=f"{REPOSITORY}:{REPOSITORY / 'tests/support'}",
         **more,
