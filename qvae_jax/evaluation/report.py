@@ -264,7 +264,8 @@ def _notes(found: dict) -> list[str]:
     references = counted(found["num_references"], "reference")
     heard = (
         f"- Trimmed: of references, imitations and outputs alike, the frames at both ends that lie "
-        f"{TRIM_DB:.0f} dB below the loudest are cut, and the peak is brought to {PEAK}."
+        f"{TRIM_DB:.0f} dB below the loudest are cut, and the peak is brought to {PEAK}; but for what "
+        "is rendered from a trimmed sound's curves, which keep its time and level."
     )
     steered = (
         "- Steered: z of the imitation and its own curves, cut or padded for what compares it with "

@@ -145,13 +145,21 @@ class Systems:
     def _rendered(
         self, z: np.ndarray, curves: Sequence[np.ndarray], names: Sequence[str]
     ) -> list[Made]:
+        """The sounds of curves, which are at the time and of the level that their curves say.
+
+        Curves of what is trimmed say so of a trimmed sound; trimming it once more would move it
+        against them.
+        """
         sounds = self._model.render(z, curves, batch_size=BATCH_SIZE, names=names)
-        return list(map(self._output, sounds))
+        return [_made(self._at_measured_rate(sound)) for sound in sounds]
 
     def _output(self, audio: np.ndarray) -> Made:
-        if self._model.sample_rate_hz != SAMPLE_RATE_HZ:
-            audio = soxr.resample(audio, self._model.sample_rate_hz, SAMPLE_RATE_HZ, quality="HQ")
-        return _made(self._hearing.output(audio))
+        return _made(self._hearing.output(self._at_measured_rate(audio)))
+
+    def _at_measured_rate(self, audio: np.ndarray) -> np.ndarray:
+        if self._model.sample_rate_hz == SAMPLE_RATE_HZ:
+            return audio
+        return soxr.resample(audio, self._model.sample_rate_hz, SAMPLE_RATE_HZ, quality="HQ")
 
     def _with_loudness(self, sound: np.ndarray, imitation: Sound) -> Made:
         voice = fit_length(imitation.samples, len(sound))
