@@ -20,7 +20,7 @@ BIN_HZ = controls.SAMPLE_RATE_HZ / WINDOW_LENGTH
 # those whose phases do not meet cancel each other. No more, so that no frame bursts.
 LARGEST_CORRECTION = 4.0
 PERIODIC_UP_TO_HZ = 2_500.0
-LARGEST_STRENGTH = 8.0
+LARGEST_STRENGTH = 64.0  # 36 dB: of z that is heard as a hiss the head makes hardly any harmonics
 # By how much a frame's spectrum is tilted at most, 3 dB an octave: it corrects a centroid, and makes
 # none. What lies lower is hardly heard, and what lies higher is little.
 STEEPEST = 0.5
@@ -36,14 +36,15 @@ def as_periodic(parts: Parts, excited_power: jax.Array, curves: jax.Array) -> Pa
     """The parts with an excitation at least as strong as a voiced frame's periodicity asks for.
 
     Of the power up to PERIODIC_UP_TO_HZ, where the pitch tracker listens, harmonics are then at
-    least the share that makes a frame so like its period. It is made stronger by at most
+    least the root of the share that makes a frame so like its period: with that share alone every
+    tenth voiced frame fell to the tracker's other side. It is made stronger by at most
     LARGEST_STRENGTH, and never weaker. No gradient goes through that factor, whose slope is without
     bound where a voice begins.
     """
     low = slice(FIRST_BIN, int(PERIODIC_UP_TO_HZ / BIN_HZ))
     in_harmonics = jnp.sum(jnp.square(parts.excitation[..., low]) * excited_power[..., low], -1)
     others = jnp.square(parts.free[..., low]) + jnp.square(parts.noise[..., low])
-    share = controls.likeness(curves[..., PERIODICITY])
+    share = jnp.sqrt(controls.likeness(curves[..., PERIODICITY]))
     wanted = jnp.sum(others, -1) * share / (1 - share)
     missing = jnp.sqrt(wanted / (in_harmonics + LEAST_POWER))
     strength = jnp.clip(missing * voiced_share(curves), 1.0, LARGEST_STRENGTH)
