@@ -10,7 +10,7 @@ import pytest
 
 from forms import noise
 from qvae_jax.audio import controls
-from qvae_jax.audio.controls import CENTROID, LOUDNESS, LOUDNESS_FLOOR_DB, PERIODICITY
+from qvae_jax.audio.controls import CENTROID, LOUDNESS, LOUDNESS_FLOOR_DB, PERIODICITY, PITCH
 from qvae_jax.models import steered, variables
 from qvae_jax.models.decoders import DECODERS, NUM_SAMPLES, STEERED
 from qvae_jax.models.frame_decoder import HOP_LENGTH
@@ -124,11 +124,14 @@ def test_z_curves_and_seeds_all_move_the_sound(render, sounds):
         assert np.abs(found - sounds).max() > 1e-4, name
 
 
-def _white(given):
-    """The renderer's arrays, changed so that all it makes is white noise."""
+def _white(given, harmonics: float = -30.0):
+    """The renderer's arrays, changed so that all it makes is white noise.
+
+    harmonics is what it makes of the excitation, the natural logarithm of a magnitude.
+    """
     zeros = {name: np.zeros_like(array) for name, array in given.params.items()}
     free, phase, of_noise, excitation = np.split(zeros["output.output.bias"], 4)
-    free[:], excitation[:], of_noise[:] = -30.0, -30.0, 0.0
+    free[:], excitation[:], of_noise[:] = -30.0, harmonics, 0.0
     bias = np.concatenate([free, phase, of_noise, excitation])
     return given._replace(params=zeros | {"output.output.bias": bias})
 
@@ -145,6 +148,27 @@ def test_a_sound_has_the_centroid_of_its_curve_within_bounds(renderer, centroid,
     sound = _program(structure)(_white(given), noise(1, LATENT), curves, SEEDS[:1], None)
     _, found = jax.jit(controls._loudness_and_centroid)(sound[0])
     assert lowest < float(np.mean(found)) < highest
+
+
+@pytest.mark.parametrize(
+    ("periodicity", "harmonics", "least", "most"),
+    [
+        (0.9, -5.0, 0.95, 1.0),  # 26 dB below the noise
+        (0.55, -5.0, 0.9, 1.0),  # hardly voiced
+        (0.9, -30.0, 0.0, 0.2),  # no bounded strength makes a voice of these
+        (0.3, -5.0, 0.0, 0.2),
+    ],
+)
+def test_what_is_voiced_is_heard_so_though_the_head_makes_noise(
+    renderer, periodicity, harmonics, least, most
+):
+    structure, given = renderer
+    curves = _curves(batch=1)
+    curves[..., PERIODICITY], curves[..., PITCH] = periodicity, 60.0
+    white = _white(given, harmonics)
+    sound = _program(structure)(white, noise(1, LATENT), curves, SEEDS[:1], None)
+    found = np.asarray(jax.jit(controls.controls)(sound))[0, :, PERIODICITY]
+    assert least <= np.mean(found > controls.VOICED_PERIODICITY) <= most
 
 
 @pytest.mark.parametrize("num_frames", [FRAMES, 908])  # the longer ones last ten seconds
