@@ -149,6 +149,7 @@ class Systems:
         return list(map(self._output, sounds))
 
     def _output(self, audio: np.ndarray) -> Made:
+        """The model's sound at the rate of all that it is compared with, resampled once."""
         if self._model.sample_rate_hz != SAMPLE_RATE_HZ:
             audio = soxr.resample(audio, self._model.sample_rate_hz, SAMPLE_RATE_HZ, quality="HQ")
         return _made(self._hearing.output(audio))
