@@ -18,7 +18,7 @@ from qvae_jax.system import platforms
 
 # Windows are in samples at SAMPLE_RATE_HZ, each with a hop of a quarter. Of sounds at a multiple of
 # it they last as long, and magnitudes are those of a tone at SAMPLE_RATE_HZ, so that floors and
-# thresholds mean the same; what lies above 11 kHz is added, and nothing else changes.
+# thresholds mean the same. Their means then go over what lies above 11 kHz too.
 STFT_WINDOWS = (512, 1024, 2048, 4096)
 MEL_WINDOWS = (1024, 2048)  # both among STFT_WINDOWS, so that their spectra are shared
 SAMPLE_RATE_HZ = 22_050

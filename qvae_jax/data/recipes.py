@@ -49,7 +49,7 @@ def targets(sample_rate_hz: int = decoders.SAMPLE_RATE_HZ) -> Recipe:
 
 
 def gestures() -> Recipe:
-    """References' control curves and lengths, a GESTURE each, of 22,050 Hz; padding counts not."""
+    """References' control curves and lengths at 22,050 Hz, a GESTURE each; padding does not count."""
     of_target = targets()
     compute = jax.jit(controls.controls)
 

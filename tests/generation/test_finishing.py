@@ -54,6 +54,16 @@ def test_the_loudness_that_is_asked_for_is_reached(rate_hz):
     assert 20 * np.log10(gain) == pytest.approx(facts["gain_db"], abs=0.01)
 
 
+@pytest.mark.parametrize(("asked_hz", "rate_hz"), [(None, 44_100), (22_050, 22_050)])
+def test_a_sound_keeps_its_own_rate_unless_another_is_asked_for(asked_hz, rate_hz):
+    tone = (0.1 * np.sin(2 * np.pi * 997 * np.arange(44_100) / 44_100)).astype(np.float32)
+    wanted = finishing.with_rate(finishing.checked(Finish(sample_rate_hz=asked_hz)), 44_100)
+    samples, facts = finishing.finished(tone, 44_100, wanted)
+    assert wanted.sample_rate_hz == rate_hz and facts["duration_s"] == 1.0
+    inner = slice(1_000, -1_000)  # without the ends, which ring where it is resampled
+    np.testing.assert_allclose(samples[inner], tone[:: 44_100 // rate_hz][inner], atol=1e-4)
+
+
 def test_a_peak_lowers_the_gain_and_never_clips():
     samples, facts = finishing.finished(BURST, RATE_HZ, finish(loudness_db=-10.0))
     assert 20 * np.log10(np.abs(samples).max()) == pytest.approx(-1, abs=1e-4)

@@ -14,13 +14,7 @@ from qvae_jax.generation.requests import Finish
 from qvae_jax.models import steered
 from qvae_jax.modes.evaluate import evaluate
 from qvae_jax.modes.generate import generate
-from qvae_jax.modes.prepare import prepare
-from qvae_jax.modes.requests import (
-    EvaluateRequest,
-    GenerateRequest,
-    PrepareRequest,
-    VisualiseRequest,
-)
+from qvae_jax.modes.requests import EvaluateRequest, GenerateRequest, VisualiseRequest
 from qvae_jax.modes.visualise import visualise
 
 RATE_HZ = 44_100
@@ -34,23 +28,17 @@ SETTINGS = {
     "loss.gesture": 0.3,
     "training.num_epochs": 1,
     "logging.num_samples": 1,
-    "diagnostics.every_epochs": 1,
-    "diagnostics.num_examples": 2,
 }
 
 
 @pytest.fixture(scope="module")
 def run(data_set, tmp_path_factory):
     """One epoch of three steps; fewer blocks and windows, to compile less."""
-    folder = tmp_path_factory.mktemp("rate")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(steered, "DILATIONS", (1,))
         patch.setattr(steered, "GESTURE_DILATIONS", (1,))
         patch.setattr(losses, "MAGNITUDE_WINDOWS", (512,))
-        prepare(
-            small_run.config(data_set, **SETTINGS), PrepareRequest(workdir=str(folder / "other"))
-        )
-        yield small_run.trained(data_set, folder / "run", **SETTINGS)
+        yield small_run.trained(data_set, tmp_path_factory.mktemp("rate") / "run", **SETTINGS)
 
 
 def _infos(folder, pattern: str) -> list:
@@ -100,6 +88,7 @@ def test_a_model_makes_sound_of_its_rate_in_python(run):
     assert len(followed) / RATE_HZ == pytest.approx(1.0, abs=0.02)
 
 
+@pytest.mark.slow
 def test_it_is_shown(run, tmp_path):
     visualise(VisualiseRequest(run, num_samples=1, output_dir=tmp_path / "shown"))
     assert "44,100 Hz" in (tmp_path / "shown" / "index.html").read_text("utf-8")
