@@ -170,7 +170,7 @@ def _phases(checkpoint: str, imitation: str) -> dict[str, tuple[float, float]]:
     with phase("generating, the second time"):
         audio = model.decode(model.posterior(waveforms)[0])
     with phase("encoding the file"), tempfile.TemporaryDirectory() as folder:
-        finish = finishing.checked(Finish())
+        finish = finishing.with_rate(finishing.checked(Finish()), model.sample_rate_hz)
         finishing.write(pathlib.Path(folder) / "sound.wav", np.asarray(audio[0]), finish)
     found["XLA alone: compiling or loading"] = sum(compiled_s), float("nan")
     return found

@@ -52,6 +52,7 @@ AS_BEFORE = {
     "model.encoder_classes": 527,
     "model.hop_length": 320,
     "model.num_mels": 128,
+    "model.sample_rate_hz": 22_050,
     "model.standardise_features": False,
     "model.decoder.dropout": 0.05,
     "fine_tuning.frozen_batch_norm": "frozen",
@@ -265,6 +266,7 @@ def model_config(config: ml_collections.ConfigDict) -> QVAEConfig:
         decoder_init=config.model.decoder.init,
         decoder_dropout=config.model.decoder.dropout,
         decoder_width=config.model.decoder.width,
+        sample_rate_hz=config.model.sample_rate_hz,
         front_end=FrontEnd(duration_s=config.data.input_duration_s, **front_end),
     )
 

@@ -16,12 +16,15 @@ from qvae_jax.models import global_batch
 from qvae_jax.models.cpu import spectral_terms
 from qvae_jax.system import platforms
 
-STFT_WINDOWS = (512, 1024, 2048, 4096)  # samples at 22,050 Hz, each with a hop of a quarter
+# Windows are in samples at SAMPLE_RATE_HZ, each with a hop of a quarter. Of sounds at a multiple of
+# it they last as long, and magnitudes are those of a tone at SAMPLE_RATE_HZ, so that floors and
+# thresholds mean the same. Their means then go over what lies above 11 kHz too.
+STFT_WINDOWS = (512, 1024, 2048, 4096)
 MEL_WINDOWS = (1024, 2048)  # both among STFT_WINDOWS, so that their spectra are shared
 SAMPLE_RATE_HZ = 22_050
 NUM_MELS = 80
 LOG_FLOOR = 1e-7  # of magnitudes, mel energies and the norm the spectral term divides by
-MAGNITUDE_WINDOWS = (256, 512, 1024, 2048)  # samples, each with a hop of a quarter
+MAGNITUDE_WINDOWS = (256, 512, 1024, 2048)
 # Re a target's largest magnitude: what is quieter counts as if it were as loud as this.
 MAGNITUDE_FLOOR_DB, AFTER_END_FLOOR_DB = -100.0, -80.0
 LOUD_ENOUGH = 1e-2  # a norm of magnitudes that no sound falls below, to divide by
@@ -76,16 +79,20 @@ WEIGHTED = tuple(term.name for term in TABLE if term.weight is not None)
 
 
 class Spectra(NamedTuple):
-    """Complex STFTs by window and mel energies by window, frames before frequencies."""
+    """Complex STFTs by window and mel energies by window, frames before frequencies.
+
+    The windows are named as of 22,050 Hz, whatever the rate of the sound.
+    """
 
     stft: dict[int, jax.Array]
     mel: dict[int, jax.Array]
 
 
-def spectra(audio: jax.Array) -> Spectra:
-    """All spectra the losses compare, of audio [..., samples] at 22,050 Hz."""
-    stfts = {window: stft.stft(audio, window, window // 4) for window in STFT_WINDOWS}
-    mels = {window: _mel_energies(stfts[window], window) for window in MEL_WINDOWS}
+def spectra(audio: jax.Array, sample_rate_hz: int = SAMPLE_RATE_HZ) -> Spectra:
+    """All spectra the losses compare, of audio [..., samples] at a multiple of 22,050 Hz."""
+    times = sample_rate_hz // SAMPLE_RATE_HZ
+    stfts = {window: _stft(audio, window, times) for window in STFT_WINDOWS}
+    mels = {window: _mel_energies(stfts[window], window, times) for window in MEL_WINDOWS}
     return Spectra(stfts, mels)
 
 
@@ -146,13 +153,14 @@ def qvae_loss(
     lengths: jax.Array | None = None,
     free_bits: float = 0.0,
     axis_name: str | None = None,
+    sample_rate_hz: int = SAMPLE_RATE_HZ,
 ) -> tuple[jax.Array, dict[str, jax.Array]]:
     """Total loss and its unweighted terms, each a scalar.
 
     Only the total has a gradient, and none by the target.
 
     Args:
-        prediction, target: audio [batch, samples] in [-1, 1] at 22,050 Hz.
+        prediction, target: audio [batch, samples] in [-1, 1].
         mu, logvar: of the approximate posterior, [batch, latent].
         beta: weight of the KL term.
         weights: weights of the other terms and the silence mask.
@@ -163,6 +171,7 @@ def qvae_loss(
             mean (Kingma et al., 2016); the term itself is reported whole.
         axis_name: where the batch is cut among devices, see global_batch. Every term is then the
             whole batch's.
+        sample_rate_hz: of the audio, a multiple of 22,050 Hz.
 
     Returns:
         The total, and the terms by name (terms_of) before weighting.
@@ -176,11 +185,13 @@ def qvae_loss(
     target = jax.lax.stop_gradient(target)
     total, terms = 0.0, {}
     if weights.magnitude:
-        distance = magnitude_distance(prediction, target, lengths)
+        distance = magnitude_distance(prediction, target, lengths, sample_rate_hz)
         terms["magnitude"] = mean(distance) / share
         total += weights.magnitude * terms["magnitude"]
     if set(ORIGINAL) <= set(terms_of(weights)):
-        of_original, original_terms = _original_terms(prediction, target, weights, share, axis_name)
+        of_original, original_terms = _original_terms(
+            prediction, target, weights, share, axis_name, sample_rate_hz
+        )
         total += of_original
         terms |= original_terms
     kl = kl_per_dimension(mu, logvar)
@@ -209,18 +220,25 @@ def _original_terms(
     weights: LossWeights,
     share: jax.Array | float,
     axis_name: str | None,
+    sample_rate_hz: int,
 ) -> tuple[jax.Array, dict[str, jax.Array]]:
     """The weighted sum of the original's terms of sounds, and these by name."""
     mean = lambda x: global_batch.mean(x, None, axis_name)
     if platforms.samples_apart() and axis_name is None and not weights.mask_silence:
         of_logs, (log_magnitude, log_mel) = spectral_terms.mean_of_samples(
-            functools.partial(_log_distances, weights=weights), prediction, target
+            functools.partial(_log_distances, weights=weights, sample_rate_hz=sample_rate_hz),
+            prediction,
+            target,
         )
-        convergence = spectral_terms.mean_convergence(prediction, target, STFT_WINDOWS, LOG_FLOOR)
+        times = sample_rate_hz // SAMPLE_RATE_HZ
+        windows = [window * times for window in STFT_WINDOWS]
+        convergence = spectral_terms.mean_convergence(
+            _scaled(prediction, times), _scaled(target, times), windows, LOG_FLOOR
+        )
         terms = {"spectral": convergence + log_magnitude / share, "mel": log_mel / share}
         spectra_total = weights.spectral * convergence + of_logs / share
     else:
-        predicted, wanted = spectra(prediction), spectra(target)
+        predicted, wanted = (spectra(audio, sample_rate_hz) for audio in (prediction, target))
         if weights.mask_silence:
             threshold = weights.silence_threshold
             predicted, wanted = _without_trailing_silence(predicted, wanted, threshold)
@@ -236,7 +254,10 @@ def _original_terms(
 
 
 def magnitude_distance(
-    prediction: jax.Array, target: jax.Array, lengths: jax.Array | None = None
+    prediction: jax.Array,
+    target: jax.Array,
+    lengths: jax.Array | None = None,
+    sample_rate_hz: int = SAMPLE_RATE_HZ,
 ) -> jax.Array:
     """How far the magnitudes of sounds are from those of others, for each alone: [batch].
 
@@ -247,26 +268,30 @@ def magnitude_distance(
     target's largest; after the target's end, where lengths [batch] in samples tell it, than
     AFTER_END_FLOOR_DB.
 
-    prediction, target: audio [batch, samples] at 22,050 Hz. There is no gradient by the target.
+    prediction, target: audio [batch, samples] at a multiple of 22,050 Hz. There is no gradient by
+    the target.
     """
     target = jax.lax.stop_gradient(target)
     if lengths is None:
         lengths = jnp.full(len(target), target.shape[-1], jnp.int32)
+    times = sample_rate_hz // SAMPLE_RATE_HZ
+    of_sample = functools.partial(_magnitude_distance, times=times)
     if platforms.samples_apart():
-        return spectral_terms.of_each_sample(_magnitude_distance, prediction, (target, lengths))
-    return jax.vmap(_magnitude_distance)(prediction, (target, lengths))
+        return spectral_terms.of_each_sample(of_sample, prediction, (target, lengths))
+    return jax.vmap(of_sample)(prediction, (target, lengths))
 
 
 def _magnitude_distance(
-    prediction: jax.Array, target_and_length: tuple[jax.Array, jax.Array]
+    prediction: jax.Array,
+    target_and_length: tuple[jax.Array, jax.Array],
+    times: int,
 ) -> jax.Array:
-    """Of a single sound [samples]."""
+    """Of a single sound [samples] at so many times SAMPLE_RATE_HZ."""
     target, length = target_and_length
     total = 0.0
     for window in MAGNITUDE_WINDOWS:
-        hop = window // 4
-        p, t = (stft.magnitude(stft.stft(x, window, hop)) for x in (prediction, target))
-        ended = jnp.arange(len(t)) * hop >= length + window // 2
+        p, t = (stft.magnitude(_stft(x, window, times)) for x in (prediction, target))
+        ended = jnp.arange(len(t)) * (times * window // 4) >= length + times * window // 2
         floor_db = jnp.where(ended, AFTER_END_FLOOR_DB, MAGNITUDE_FLOOR_DB)[:, None]
         floor = jnp.max(t) * 10 ** (floor_db / 20) + LOG_FLOOR
         logarithms = jnp.log(jnp.maximum(p, floor)) - jnp.log(jnp.maximum(t, floor))
@@ -278,17 +303,29 @@ def _magnitude_distance(
 
 
 def _log_distances(
-    prediction: jax.Array, target: jax.Array, weights: LossWeights
+    prediction: jax.Array, target: jax.Array, weights: LossWeights, sample_rate_hz: int
 ) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
     """Of sounds: the weighted sum of the distances of log-magnitudes and of log-mels, and both."""
-    predicted, wanted = spectra(prediction), spectra(target)
+    predicted, wanted = (spectra(audio, sample_rate_hz) for audio in (prediction, target))
     log_magnitude = _log_magnitude_distance(predicted, wanted, None)
     log_mel = mel_loss(predicted, wanted)
     return weights.spectral * log_magnitude + weights.mel * log_mel, (log_magnitude, log_mel)
 
 
-def _mel_energies(spectrum: jax.Array, window: int) -> jax.Array:
-    bank = mel.htk_mel_bank(NUM_MELS, window, SAMPLE_RATE_HZ, 0.0, SAMPLE_RATE_HZ / 2)
+def _stft(audio: jax.Array, window: int, times: int) -> jax.Array:
+    """The STFT of a window at SAMPLE_RATE_HZ, of audio at so many times this rate."""
+    return stft.stft(_scaled(audio, times), times * window, times * window // 4)
+
+
+def _scaled(audio: jax.Array, times: int) -> jax.Array:
+    """Audio whose tones have in windows of so many times the samples the magnitudes of one."""
+    # Dividing by 1 would move last bits: the compiler puts a step together in another way.
+    return audio if times == 1 else audio / times
+
+
+def _mel_energies(spectrum: jax.Array, window: int, times: int) -> jax.Array:
+    rate_hz = times * SAMPLE_RATE_HZ
+    bank = mel.htk_mel_bank(NUM_MELS, times * window, rate_hz, 0.0, rate_hz / 2)
     return mel_energies(stft.power(spectrum), bank)
 
 

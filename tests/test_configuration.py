@@ -103,6 +103,8 @@ def test_a_model_configuration_takes_all_that_concerns_it():
             "model.latent_dim": 5,
             "model.decoder.width": 0.5,
             "model.decoder.init": "fixed_std",
+            "model.decoder.type": "frame",
+            "model.sample_rate_hz": 44_100,
             "data.input_duration_s": 3.0,
         }
     )
@@ -110,6 +112,7 @@ def test_a_model_configuration_takes_all_that_concerns_it():
     assert (found.encoder_width, found.feature_space, found.latent_dim) == (0.4, "7", 5)
     assert (found.decoder_width, found.decoder_init) == (0.5, "fixed_std")
     assert found.standardise_features
+    assert (found.decoder_type, found.sample_rate_hz) == ("frame", 44_100)
     assert found.encoder_strides == (2, 2, 2, 1) and found.encoder_head == "mlp"
     assert found.front_end == FrontEnd(duration_s=3.0, hop_length=160)
 
@@ -128,6 +131,7 @@ def test_a_model_configuration_takes_all_that_concerns_it():
         ("model.decoder.type", "other"),
         ("model.decoder.init", "other"),
         ("model.decoder.width", 0.0),
+        ("model.sample_rate_hz", 44_100),
     ],
 )
 def test_a_model_that_makes_no_sense_is_refused(name, value):

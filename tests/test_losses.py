@@ -150,6 +150,31 @@ def test_total_is_the_weighted_sum_of_the_terms():
     assert total == pytest.approx(float(expected + 2 * terms["kl"]), rel=1e-6)
 
 
+def test_sounds_equal_in_kind_have_equal_losses_at_either_rate():
+    """White noise of two gains, and silence after its end: as many frames, as far apart."""
+    weights = LossWeights(magnitude=1.0)
+    terms = {}
+    for rate_hz in (22_050, 44_100):
+        target, prediction = np.random.default_rng(0).standard_normal((2, 2, rate_hz))
+        target[:, rate_hz // 2 :] = 0
+        prediction *= np.where(np.arange(rate_hz) < rate_hz // 2, 0.5, 1e-3)
+        # As much in each Hz at either rate.
+        gain = 0.1 * np.sqrt(rate_hz / 22_050)
+        inputs = [np.float32(gain * audio) for audio in (prediction, target)]
+        _, terms[rate_hz] = jax.jit(
+            functools.partial(losses.qvae_loss, beta=0.0, weights=weights, sample_rate_hz=rate_hz)
+        )(*inputs, *[np.zeros((2, 4), np.float32)] * 2, lengths=np.full(2, rate_hz // 2))
+        stfts = jax.eval_shape(lambda x, r=rate_hz: losses.spectra(x, r), inputs[0]).stft
+        assert {window: s.shape[1] for window, s in stfts.items()} == {
+            window: 1 + 22_050 // (window // 4) for window in losses.STFT_WINDOWS
+        }
+    for name, value in terms[22_050].items():
+        wanted = float(value) * (np.sqrt(2) if name == "waveform" else 1)
+        # The mel bands are wider, and hold more beside their floor.
+        tolerance = 0.1 if name == "mel" else 0.02
+        assert float(terms[44_100][name]) == pytest.approx(wanted, rel=tolerance), name
+
+
 def _silence() -> np.ndarray:
     return np.zeros((2, SHORT), np.float32)
 

@@ -19,11 +19,17 @@ LOUDNESS_FLOOR_DB = -80.0
 REST_CENTROID_HZ = 1_000.0  # of silence
 REST_PITCH_HZ = 220.0  # of a sound without any
 VOICED_PERIODICITY = 0.5  # above it a frame is voiced
+RESAMPLED_UP_TO_HZ = 10_550  # where soxr's HQ quality halves amplitudes on the way to 22,050 Hz
 
 
 def num_frames(num_samples: int) -> int:
     """How many frames the controls of so many samples at 22,050 Hz have."""
     return max(1, -(-num_samples // HOP_LENGTH))
+
+
+def hop_length(sample_rate_hz: int) -> int:
+    """Samples of a frame, which lasts 243/22,050 s, at a rate that is a multiple of 22,050 Hz."""
+    return HOP_LENGTH * sample_rate_hz // SAMPLE_RATE_HZ
 
 
 def controls(samples: jax.Array, num_samples: jax.Array | int | None = None) -> jax.Array:
@@ -96,7 +102,8 @@ def a_weighting(hz: np.ndarray) -> np.ndarray:
 def loudness_weights(window_length: int, sample_rate_hz: int) -> np.ndarray:
     """By what the power of a frame's bins, in all, is its A-weighted power: float32 [bins].
 
-    A power of 1 is that of a full-scale sine of 1 kHz. The frame has a periodic Hann window.
+    A power of 1 is that of a full-scale sine of 1 kHz. The frame has a periodic Hann window. Bins
+    that the curves know nothing of (num_measured_bins) weigh nothing.
     """
     bins = np.arange(window_length // 2 + 1)
     # Each bin but the first and the last stands for two. By Parseval's theorem their sum over this
@@ -105,12 +112,29 @@ def loudness_weights(window_length: int, sample_rate_hz: int) -> np.ndarray:
     squared_window = np.square(stft.hann_window(window_length, periodic=True), dtype=np.float64)
     scale = 2 / (window_length * np.sum(squared_window))
     weighting = np.square(a_weighting(bins * sample_rate_hz / window_length))
+    weighting[num_measured_bins(window_length, sample_rate_hz) :] = 0.0
     return (scale * sides * weighting).astype(np.float32)
 
 
-def loudness_power(samples: jax.Array) -> jax.Array:
-    """What the loudness curve is the decibels of, the floor's power aside: [..., n] -> [..., frames]."""
-    return _summed(_power(samples), loudness_weights(WINDOW_LENGTH, SAMPLE_RATE_HZ))
+def num_measured_bins(window_length: int, sample_rate_hz: int) -> int:
+    """How many of a frame's bins, from the first on, the curves tell of.
+
+    All of them at the curves' own 22,050 Hz; of a sound at a higher rate those that are left when
+    it is resampled to be measured.
+    """
+    if sample_rate_hz == SAMPLE_RATE_HZ:
+        return window_length // 2 + 1
+    return int(RESAMPLED_UP_TO_HZ * window_length / sample_rate_hz) + 1
+
+
+def loudness_power(samples: jax.Array, sample_rate_hz: int = SAMPLE_RATE_HZ) -> jax.Array:
+    """What the loudness curve is the decibels of, the floor's power aside: [..., n] -> [..., frames].
+
+    At a multiple of 22,050 Hz as nearly as it can be told without resampling.
+    """
+    window_length = WINDOW_LENGTH * sample_rate_hz // SAMPLE_RATE_HZ
+    power = _power(samples, window_length, hop_length(sample_rate_hz))
+    return _summed(power, loudness_weights(window_length, sample_rate_hz))
 
 
 def _summed(frames: jax.Array, weights: np.ndarray) -> jax.Array:
@@ -118,20 +142,20 @@ def _summed(frames: jax.Array, weights: np.ndarray) -> jax.Array:
     return jnp.matmul(frames, weights, precision=lax.Precision.HIGHEST)
 
 
-def _power(samples: jax.Array) -> jax.Array:
-    """The power spectra of 46 ms around each frame's centre: [..., n] -> [..., frames, bins]."""
-    before = WINDOW_LENGTH // 2 - HOP_LENGTH // 2
-    reach = num_frames(samples.shape[-1]) * HOP_LENGTH + WINDOW_LENGTH - HOP_LENGTH
+def _power(samples: jax.Array, window_length: int, hop: int) -> jax.Array:
+    """The power spectra around the centre of each hop: [..., n] -> [..., frames, bins]."""
+    before = window_length // 2 - hop // 2
+    reach = max(1, -(-samples.shape[-1] // hop)) * hop + window_length - hop
     edges = (before, reach - before - samples.shape[-1])
-    window = stft.hann_window(WINDOW_LENGTH, periodic=True)
+    window = stft.hann_window(window_length, periodic=True)
     padded = jnp.pad(samples, [(0, 0)] * (samples.ndim - 1) + [edges])
-    return stft.power(jnp.fft.rfft(stft.frame(padded, WINDOW_LENGTH, HOP_LENGTH, window)))
+    return stft.power(jnp.fft.rfft(stft.frame(padded, window_length, hop, window)))
 
 
 def _loudness_and_centroid(samples: jax.Array) -> tuple[jax.Array, jax.Array]:
     """dB and semitones of each frame, of one spectrum; controls says which."""
     window = stft.hann_window(WINDOW_LENGTH, periodic=True)
-    power = _power(samples)
+    power = _power(samples, WINDOW_LENGTH, HOP_LENGTH)
     floor = 10 ** (LOUDNESS_FLOOR_DB / 10)
     weights = loudness_weights(WINDOW_LENGTH, SAMPLE_RATE_HZ)
     loudness_db = 10 * jnp.log10(_summed(power, weights) + floor)

@@ -24,7 +24,7 @@ class Examples:
         pairs: imitation and reference of each example.
         inputs: what the encoder's learning part is given: features [rows, feature_dim], log-mels
             [rows, mels, frames] or maps [rows, mels, frames, channels].
-        targets: audio [rows, 59049] at 22,050 Hz.
+        targets: audio [rows, samples] at the model's rate.
         input_rows: the row in `inputs` of each pair, int [pairs].
         target_rows: the row in `targets` of each pair, int [pairs].
         gestures: of a steered decoder, each target's curves and length (recipes.GESTURE) [rows].
@@ -45,7 +45,8 @@ class Examples:
     def batch(self, indices: np.ndarray) -> Batch:
         """The examples at positions [batch]: "inputs" and "targets", float32 [batch, …] each.
 
-        With gestures, also "controls", float32 [batch, 243, 4], and "lengths", int32 [batch].
+        With gestures, also "controls", float32 [batch, 243, 4], and "lengths" in samples at
+        22,050 Hz, int32 [batch].
         """
         found = {
             "inputs": _taken(self.inputs, self.input_rows[indices]).astype(np.float32, copy=False),

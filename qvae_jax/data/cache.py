@@ -1,6 +1,7 @@
 """The prepared data set: what training reads, as plain arrays on disk.
 
-    targets.npy    float32 [references, 59049]          audio at 22,050 Hz
+    targets.npy    float32 [references, 59049]          audio at 22,050 Hz; targets-44100.npy, of
+                                                        118,098 samples, at 44,100 Hz
     gestures.npy   recipes.GESTURE [references]         its curves and length, for a steered decoder
     logmels.npy    float16 [imitations, mels, frames]   where the encoder learns
     maps.npy       float32 [imitations, mels, frames, channels]   where only its last layers learn

@@ -115,7 +115,7 @@ def is_frozen(config: ml_collections.ConfigDict) -> bool:
 
 def needs_controls(model_config: QVAEConfig) -> bool:
     """Whether training reads each target's control curves and length."""
-    return model_config.decoder_type == "steered"
+    return model_config.is_steered
 
 
 def _first_layer(
@@ -146,11 +146,11 @@ def _first_layer(
     return 0
 
 
-def target_audio(sound: Sound) -> np.ndarray:
-    """A reference as the decoder's target: [59049] at 22,050 Hz, cut or padded at its end."""
-    duration_s = decoders.NUM_SAMPLES / decoders.SAMPLE_RATE_HZ
-    samples = read_sound(sound, decoders.SAMPLE_RATE_HZ, max_duration_s=duration_s)
-    return fit_length(samples, decoders.NUM_SAMPLES)
+def target_audio(sound: Sound, sample_rate_hz: int = decoders.SAMPLE_RATE_HZ) -> np.ndarray:
+    """A reference as the decoder's target, cut or padded at its end: 59,049 samples at 22,050 Hz."""
+    num_samples = decoders.num_samples(sample_rate_hz)
+    samples = read_sound(sound, sample_rate_hz, max_duration_s=num_samples / sample_rate_hz)
+    return fit_length(samples, num_samples)
 
 
 def input_audio(sound: Sound, front_end: FrontEnd) -> np.ndarray:
@@ -182,7 +182,10 @@ def _arrays(
     else:
         name, recipe = "logmels", recipes.logmels(model_config.front_end)
     inputs = f"{name}-{recipes.digest(recipe.parameters)}.npy"
-    arrays = {"targets": _Array("targets.npy", recipes.targets(), True)}
+    rate_hz = model_config.sample_rate_hz
+    # Prepared caches of the usual rate have had no rate in the name.
+    of_rate = "" if rate_hz == decoders.SAMPLE_RATE_HZ else f"-{rate_hz}"
+    arrays = {"targets": _Array(f"targets{of_rate}.npy", recipes.targets(rate_hz), True)}
     if needs_controls(model_config):
         arrays["gestures"] = _Array("gestures.npy", recipes.gestures(), True)
     return arrays | {"inputs": _Array(inputs, recipe, False)}

@@ -22,8 +22,8 @@ from qvae_jax.models.variables import Variables
 
 ENCODER_BATCH_SIZE = 16
 
-# What a steered decoder is given of a target: its control curves (audio/controls.py), and its
-# length in samples at 22,050 Hz before it was padded.
+# What a steered decoder is given of a target, whatever the rate of its sound: the target's control
+# curves (audio/controls.py), and its length before it was padded, both at 22,050 Hz.
 GESTURE = np.dtype(
     [
         (
@@ -36,20 +36,20 @@ GESTURE = np.dtype(
 )
 
 
-def targets() -> Recipe:
-    """References as the decoder's targets: float32 [59049] at 22,050 Hz."""
-    duration_s = decoders.NUM_SAMPLES / decoders.SAMPLE_RATE_HZ
+def targets(sample_rate_hz: int = decoders.SAMPLE_RATE_HZ) -> Recipe:
+    """References as the decoder's targets: float32 [decoders.num_samples], 59,049 at 22,050 Hz."""
+    num_samples = decoders.num_samples(sample_rate_hz)
     return Recipe(
-        load=_loader(decoders.SAMPLE_RATE_HZ, duration_s),
-        transform=lambda waveforms: _stacked(waveforms, decoders.NUM_SAMPLES),
-        row_shape=(decoders.NUM_SAMPLES,),
+        load=_loader(sample_rate_hz, num_samples / sample_rate_hz),
+        transform=lambda waveforms: _stacked(waveforms, num_samples),
+        row_shape=(num_samples,),
         dtype=np.float32,
-        parameters={"sample_rate_hz": decoders.SAMPLE_RATE_HZ},
+        parameters={"sample_rate_hz": sample_rate_hz},
     )
 
 
 def gestures() -> Recipe:
-    """References' control curves and lengths, a GESTURE each; padding does not count."""
+    """References' control curves and lengths at 22,050 Hz, a GESTURE each; padding does not count."""
     of_target = targets()
     compute = jax.jit(controls.controls)
 

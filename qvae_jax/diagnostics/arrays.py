@@ -13,7 +13,7 @@ from qvae_jax.models.variables import Arrays
 
 ACTIVE_VARIANCE = 0.01  # of a posterior mean over the data (Burda et al., 2016)
 NUM_GENERATIONS = 5  # stochastic ones of the same sample, as in the original
-MEL_WINDOW = 1024  # samples of 22,050 Hz; the spread is measured on these mel bands
+MEL_WINDOW = 1024  # of losses.MEL_WINDOWS; the spread is measured on these mel bands
 DECIBELS_OF_NEPERS = 10.0 / np.log(10.0)
 
 
@@ -96,14 +96,16 @@ def latent_summary(mu: np.ndarray, logvar: np.ndarray) -> dict[str, np.ndarray]:
     }
 
 
-def spread(generations: jax.Array) -> dict[str, jax.Array]:
+def spread(
+    generations: jax.Array, sample_rate_hz: int = losses.SAMPLE_RATE_HZ
+) -> dict[str, jax.Array]:
     """How far generations of the same sample differ: [batch, generations, samples] -> two [batch].
 
     spread_waveform is the standard deviation over the generations, root mean square over time, of a
     full scale of 1. spread_db is that of the level in decibels of mel bands, mean over bands and
     frames: there a mere shift of phase counts for little.
     """
-    levels = jax.vmap(_mel_levels_db)(generations)
+    levels = jax.vmap(lambda audio: _mel_levels_db(audio, sample_rate_hz))(generations)
     return {
         "spread_waveform": jnp.sqrt(jnp.mean(jnp.var(generations, axis=1), axis=1)),
         "spread_db": jnp.mean(jnp.std(levels, axis=1), axis=(1, 2)),
@@ -133,7 +135,7 @@ def part_of(name: str) -> str:
     return ".".join(modules[: max(2, in_list + 1)])
 
 
-def _mel_levels_db(audio: jax.Array) -> jax.Array:
+def _mel_levels_db(audio: jax.Array, sample_rate_hz: int) -> jax.Array:
     """Mel levels of audio [batch, samples]: [batch, frames, mels], in dB."""
-    energies = losses.spectra(audio).mel[MEL_WINDOW]
+    energies = losses.spectra(audio, sample_rate_hz).mel[MEL_WINDOW]
     return DECIBELS_OF_NEPERS * jnp.log(energies + losses.LOG_FLOOR)

@@ -42,7 +42,7 @@ def make_probe(loss: QVAELoss, options: StepOptions, placement: devices.Placemen
         key = jax.random.fold_in(jax.random.key(options.seed), number)
         num_draws = diagnostics.NUM_GENERATIONS
         audio = loss.draws(model_variables, batch["inputs"], key, num_draws)
-        return {}, diagnostics.spread(audio)
+        return {}, diagnostics.spread(audio, loss.sample_rate_hz)
 
     programs = (posterior, generations, _gradient_step(loss, options))
     return Probe(

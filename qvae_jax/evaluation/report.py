@@ -292,6 +292,8 @@ def _notes(found: dict) -> list[str]:
         f"diversity) by the jackknife over {pairs} of pairs. Pairs count as independent, though "
         "imitations of one sound are not. That a silent output wins is said where the interval of "
         "its difference from the model's lies on its side.",
+        "- Everything is heard at 22,050 Hz, below 11 kHz: sounds of a model at 44,100 Hz are "
+        "resampled to it first (soxr's HQ quality), as files are.",
         *([heard] if found.get("trimmed") else []),
         *([] if found["part"] == VOICES else of_references),
         "- Against the imitation: mean absolute differences over its frames within "

@@ -11,11 +11,11 @@ import soundfile
 import soxr
 
 from qvae_jax.generation.requests import Finish
-from qvae_jax.models.decoders import SAMPLE_RATE_HZ
+from qvae_jax.models import decoders
 from qvae_jax.system import files
 from qvae_jax.system.errors import UserError
 
-SAMPLE_RATES_HZ = (SAMPLE_RATE_HZ, 44_100, 48_000)
+SAMPLE_RATES_HZ = (*decoders.SAMPLE_RATES_HZ, 48_000)
 DEFAULT_SUBTYPES = {"wav": "FLOAT", "flac": "PCM_24"}
 FLOAT_SUBTYPES = {"FLOAT": np.float32, "DOUBLE": np.float64}  # these hold samples beyond ±1
 PEAK_LIMIT_DB = -1.0  # dBFS
@@ -23,10 +23,8 @@ QUIETEST_LOUDNESS_DB = -70.0  # LUFS; BS.1770 takes no account of anything below
 
 
 def checked(finish: Finish) -> Finish:
-    """The finish with rate and subtype filled in; UserError naming the flag that makes no sense."""
-    if finish.sample_rate_hz is None:
-        finish = dataclasses.replace(finish, sample_rate_hz=SAMPLE_RATE_HZ)
-    if finish.sample_rate_hz not in SAMPLE_RATES_HZ:
+    """The finish with the subtype filled in; UserError naming the flag that makes no sense."""
+    if finish.sample_rate_hz not in (None, *SAMPLE_RATES_HZ):
         rates = ", ".join(map(str, SAMPLE_RATES_HZ))
         raise UserError(f"--sample_rate is {finish.sample_rate_hz}: set it to one of {rates}.")
     if finish.format not in DEFAULT_SUBTYPES:
@@ -45,14 +43,19 @@ def checked(finish: Finish) -> Finish:
     allowed = soundfile.available_subtypes(finish.format)
     if not soundfile.check_format(finish.format, subtype) or not _can_encode(finish):
         raise UserError(
-            f"--subtype is {finish.subtype!r}, which {finish.format} at {finish.sample_rate_hz} Hz "
-            f"does not have: set it to one of {', '.join(sorted(allowed))}."
+            f"--subtype is {finish.subtype!r}, which {finish.format} does not have: set it to one of "
+            f"{', '.join(sorted(allowed))}."
         )
     return finish
 
 
-def finished(audio: np.ndarray, finish: Finish) -> tuple[np.ndarray, dict]:
-    """A sound [samples] at 22,050 Hz, finished; and what was done to it, for the manifest.
+def with_rate(finish: Finish, sample_rate_hz: int) -> Finish:
+    """The finish of sounds of this rate, which they keep where no other is asked for."""
+    return dataclasses.replace(finish, sample_rate_hz=finish.sample_rate_hz or sample_rate_hz)
+
+
+def finished(audio: np.ndarray, sample_rate_hz: int, finish: Finish) -> tuple[np.ndarray, dict]:
+    """A sound [samples], finished; and what was done to it, for the manifest.
 
     Resampled with soxr's VHQ quality; brought to the loudness, measured over the whole sound; then
     trimmed. Where the loudness asks for a peak above -1 dBFS the gain is lowered until it is
@@ -60,8 +63,8 @@ def finished(audio: np.ndarray, finish: Finish) -> tuple[np.ndarray, dict]:
     its format is brought to that peak. Peaks are those of samples.
     """
     samples = np.asarray(audio, np.float32)
-    if finish.sample_rate_hz != SAMPLE_RATE_HZ:
-        samples = soxr.resample(samples, SAMPLE_RATE_HZ, finish.sample_rate_hz, quality="VHQ")
+    if finish.sample_rate_hz != sample_rate_hz:
+        samples = soxr.resample(samples, sample_rate_hz, finish.sample_rate_hz, quality="VHQ")
     gain_db, limited, measured_db = _gain(samples, finish)
     samples = samples * np.float32(10 ** (gain_db / 20)) if gain_db else samples
     facts = {"gain_db": gain_db, "peak_limited": limited}
@@ -121,7 +124,7 @@ def _meter(sample_rate_hz: int):
 
 def _can_encode(finish: Finish) -> bool:
     try:
-        encoded(np.zeros(1024, np.float32), finish)
+        encoded(np.zeros(1024, np.float32), with_rate(finish, SAMPLE_RATES_HZ[0]))
         return True
     except (soundfile.SoundFileError, ValueError):
         return False

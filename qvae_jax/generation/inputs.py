@@ -13,6 +13,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from qvae_jax.audio import kinds, listing, windows
+from qvae_jax.audio.controls import SAMPLE_RATE_HZ
 from qvae_jax.audio.levels import SILENT_PEAK
 from qvae_jax.audio.logmel import FrontEnd
 from qvae_jax.audio.windows import Sound, Window, read_sound
@@ -21,7 +22,6 @@ from qvae_jax.data.catalogue import Catalogue
 from qvae_jax.data.index import Index, Pair
 from qvae_jax.generation import manifest
 from qvae_jax.generation.steer_request import LONGEST_S
-from qvae_jax.models.decoders import SAMPLE_RATE_HZ
 from qvae_jax.system import files
 from qvae_jax.system.errors import Notice, UserError
 from qvae_jax.system.paths import local_path
@@ -62,7 +62,8 @@ class Heard:
     Attributes:
         start_s: where in the file it begins.
         file_duration_s: of the whole file.
-        whole: up to the first 60 s of the recording at 22,050 Hz, where it is asked for.
+        whole: up to the first 60 s of the recording at 22,050 Hz, of which curves are measured,
+            where it is asked for.
     """
 
     samples: np.ndarray
@@ -133,14 +134,14 @@ def pair_sources(index: Index | Catalogue, pairs: Sequence[Pair]) -> list[Source
     ]
 
 
-def probe(source: Source, front_end_rate_hz: int) -> None:
+def probe(source: Source) -> None:
     """Raises UserError where a look at the beginning of a file, or its reference, finds fault."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", Notice)  # they come when all that is heard is read
         with _named(source):
-            read_sound(source.sound, front_end_rate_hz, max_duration_s=PROBE_S)
+            read_sound(source.sound, SAMPLE_RATE_HZ, max_duration_s=PROBE_S)
         if source.reference is not None:
-            read_sound(source.reference, front_end_rate_hz, max_duration_s=PROBE_S)
+            read_sound(source.reference, SAMPLE_RATE_HZ, max_duration_s=PROBE_S)
 
 
 def hear(

@@ -14,16 +14,16 @@ import soxr
 from flax import nnx
 
 from qvae_jax import configuration, runs
+from qvae_jax.audio import controls
 from qvae_jax.audio.files import fit_length
 from qvae_jax.audio.logmel import FrontEnd, log_mel
 from qvae_jax.generation import arrays, gestures, latents, steer_request, steering
 from qvae_jax.generation.steer_request import SteerRequest
 from qvae_jax.generation.voice import voice_of
-from qvae_jax.models import decoders, stored, variables
+from qvae_jax.models import stored, variables
 from qvae_jax.models.batching import in_batches
-from qvae_jax.models.frame_decoder import HOP_LENGTH
 from qvae_jax.models.qvae import QVAE, QVAEConfig
-from qvae_jax.models.steered import SAMPLE_RATE_HZ, within_range
+from qvae_jax.models.steered import within_range
 from qvae_jax.models.variables import Variables
 from qvae_jax.system import files, platforms
 from qvae_jax.system.errors import UserError, counted
@@ -43,14 +43,13 @@ class Model:
         config: what the model is.
         variables: its arrays.
         source: its folder, and for a run the step of its checkpoint, for the manifest.
-        sample_rate_hz: of the audio it gives.
+        sample_rate_hz: of the audio it gives, 22,050 Hz or 44,100 Hz.
         uses_noise: whether its decoder filters noise, which has seeds.
     """
 
-    sample_rate_hz = decoders.SAMPLE_RATE_HZ
-
     def __init__(self, config: QVAEConfig, model_variables: Variables, source: dict | None = None):
         self.config = config
+        self.sample_rate_hz = config.sample_rate_hz
         self.source = source or {}
         self.variables = jax.device_put(model_variables)
         network = QVAE(config, rng=None)
@@ -115,7 +114,7 @@ class Model:
         batch_size: int | None = None,
         names: Sequence[str] | None = None,
     ) -> np.ndarray:
-        """Audio [rows, 59049] in (-1, 1) at 22,050 Hz of latents [rows, latent].
+        """Audio [rows, config.num_samples] in (-1, 1) of latents [rows, latent].
 
         seeds, two whole numbers for each row, are those of its noise, if the decoder has any; by
         default zeros for all. A steered model's gesture head steers. Raises UserError as features
@@ -154,10 +153,10 @@ class Model:
         """The sounds of latents [rows, latent] and curves, of a steered model.
 
         curves are, for each row, [frames, 4] as audio.controls gives them, of up to LONGEST_FRAMES
-        frames of 243 samples; its sound has frames·243 samples in (-1, 1) at 22,050 Hz. How long the
-        others are changes nothing: frames are filled up to the next of BUCKETS, for each of which a
-        program is compiled. seeds as for decode. Raises UserError as gesture does, and for curves of
-        another shape or with values that are not finite.
+        frames of 243 samples at 22,050 Hz; its sound in (-1, 1) lasts as long, at sample_rate_hz.
+        How long the others are changes nothing: frames are filled up to the next of BUCKETS, for
+        each of which a program is compiled. seeds as for decode. Raises UserError as gesture does,
+        and for curves of another shape or with values that are not finite.
         """
         self._require_steered()
         z = arrays.as_rows(z, self.config.latent_dim, "The latents")
@@ -173,7 +172,8 @@ class Model:
         lengths = np.array([len(of_one) for of_one in curves], np.int32)
         rows = (z, filled, lengths, _as_seeds(seeds, len(z)))
         sounds = self._computed(self._render, rows, batch_size, names)
-        return [sound[: n * HOP_LENGTH] for sound, n in zip(sounds, lengths)]
+        hop = controls.hop_length(self.sample_rate_hz)
+        return [sound[: n * hop] for sound, n in zip(sounds, lengths)]
 
     def _require_steered(self) -> None:
         if not self.is_steered:
@@ -217,10 +217,10 @@ class Model:
         variation: int = 1,
         steer: str | None = None,
     ) -> np.ndarray:
-        """The sound of an imitation: float32 [59049] in (-1, 1) at 22,050 Hz.
+        """The sound of an imitation: float32 [config.num_samples] in (-1, 1), at self.sample_rate_hz.
 
         That of a steered model is as long as the imitation without its leading silence, up to 60 s,
-        in whole frames of 243 samples, unless steer is "none".
+        in whole frames of 11 ms, unless steer is "none".
 
         Args:
             imitation: [samples], or with at most 8 channels, fewer than samples, on the other
@@ -249,7 +249,7 @@ class Model:
         steered_by = gestures.steering_of(asked, kind=None)
         if not (self.is_steered and steered_by.needs_voice):
             return self.decode(z, seeds=seeds)[0]
-        voice = voice_of(_resampled(mono, rate_hz, SAMPLE_RATE_HZ))
+        voice = voice_of(_resampled(mono, rate_hz, controls.SAMPLE_RATE_HZ))
         curves = steered_by.curves([voice.curves], head=lambda: self.gesture(z))
         return self.render(z, curves, seeds=seeds)[0]
 

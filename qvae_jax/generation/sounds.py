@@ -12,7 +12,6 @@ import numpy as np
 from tqdm import tqdm
 
 from qvae_jax.audio.files import fit_length, write_wav
-from qvae_jax.audio.front_end import FrontEnd
 from qvae_jax.data.prepared import target_audio
 from qvae_jax.generation import ahead, curve_file, finishing, gestures, naming, voice
 from qvae_jax.generation.gestures import Steering
@@ -22,18 +21,17 @@ from qvae_jax.generation.model import BATCH_SIZE, Model
 from qvae_jax.generation.requests import Before, Finish, LatentRequest, Posterior, latents_of
 from qvae_jax.generation.steer_request import LONGEST_S
 from qvae_jax.models.batching import batches
-from qvae_jax.models.decoders import SAMPLE_RATE_HZ
 from qvae_jax.models.spectral_head import LINEAR_UP_TO
 from qvae_jax.system.progress import progress_bar
 
 NUM_THREADS = 3  # that read, decode, finish and write beside the one that encodes
 
-# (path, curves [frames, 4], sound [samples], title): writes a picture of them.
-Draw = Callable[[pathlib.Path, np.ndarray, np.ndarray, str], None]
+# (path, curves [frames, 4], sound [samples], its rate in Hz, title): writes a picture of them.
+Draw = Callable[[pathlib.Path, np.ndarray, np.ndarray, int, str], None]
 
 
 class Made(NamedTuple):
-    """A sound [samples] at 22,050 Hz, and what it was made of.
+    """A sound [samples] at the model's rate, and what it was made of.
 
     Attributes:
         noise_seed: of the noise that the decoder filters: the request's seed, and the place of the
@@ -89,7 +87,7 @@ class HeardInputs:
         threads read the inputs, and write what was heard.
         """
         batch_size = min(BATCH_SIZE, len(self.sources))
-        read = functools.partial(self._read, front_end=model.front_end)
+        read = functools.partial(self._read, model=model)
         inputs = ahead.in_order(threads, read, zip(self.sources, self.stems))
         encode = self._encoder(model, batch_size)
         for batch in batches(zip(self.sources, inputs), batch_size):
@@ -117,17 +115,16 @@ class HeardInputs:
             np.repeat(logvar, len(heard), axis=0),
         )
 
-    def _read(
-        self, named: tuple[Source, str], front_end: FrontEnd
-    ) -> tuple[Heard, voice.Voice | None]:
+    def _read(self, named: tuple[Source, str], model: Model) -> tuple[Heard, voice.Voice | None]:
         source, stem = named
-        heard = hear(source, front_end, self._window, whole=self._measured)
+        heard = hear(source, model.front_end, self._window, whole=self._measured)
         of_voice = voice.voice_of(heard.whole) if self._measured else None
         path = self._folder / naming.heard_name(stem)
-        write_wav(path, heard.samples, front_end.sample_rate_hz)
+        write_wav(path, heard.samples, model.front_end.sample_rate_hz)
         if source.reference is not None:
             path = self._folder / naming.reference_name(stem)
-            write_wav(path, self._reference(source.reference), SAMPLE_RATE_HZ)
+            reference = self._reference(source.reference, model.sample_rate_hz)
+            write_wav(path, reference, model.sample_rate_hz)
         # Its samples are not kept, which may be a minute of each of many.
         return dataclasses.replace(heard, whole=None), of_voice
 
@@ -167,19 +164,20 @@ def write_sounds(
 ) -> list[dict]:
     """Writes all sounds into folder under these names; gives their entries of the manifest.
 
+    finish has a rate, see finishing.with_rate.
     Those of a steered model, whose steering says how, have their curves beside them, and what draw
     makes of these. Raises UserError for an input that cannot be read, and for a sound that is not
     finite.
     """
-    batch_size = min(BATCH_SIZE, len(names))
+    batch_size, rate_hz = min(BATCH_SIZE, len(names)), model.sample_rate_hz
 
     def write(sound: tuple[str, Made]) -> dict:
         name, made = sound
-        samples, done = finishing.finished(made.audio, finish)
+        samples, done = finishing.finished(made.audio, rate_hz, finish)
         finishing.write(folder / name, samples, finish)
         if made.curves is not None:
             curve_file.write(folder / naming.curves_name(name), made.curves)
-            draw(folder / naming.picture_name(name), made.curves, made.audio, name)
+            draw(folder / naming.picture_name(name), made.curves, made.audio, rate_hz, name)
         return _entry(name, heard, made, model.uses_noise, done)
 
     with ThreadPoolExecutor(NUM_THREADS) as threads:

@@ -4,9 +4,9 @@ import numpy as np
 import numpy.typing as npt
 
 from qvae_jax.audio import controls
+from qvae_jax.audio.controls import HOP_LENGTH, SAMPLE_RATE_HZ
 from qvae_jax.generation.steer_request import LONGEST_S
-from qvae_jax.models.frame_decoder import HOP_LENGTH, NUM_FRAMES
-from qvae_jax.models.steered import SAMPLE_RATE_HZ
+from qvae_jax.models.frame_decoder import NUM_FRAMES
 from qvae_jax.system.errors import UserError
 
 LONGEST_FRAMES = LONGEST_S * SAMPLE_RATE_HZ // HOP_LENGTH

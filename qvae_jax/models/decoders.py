@@ -1,8 +1,8 @@
-"""Decoders: latent [batch, latent] -> audio [batch, 59049] in (-1, 1) at 22,050 Hz.
+"""Decoders: latent [batch, latent] -> audio [batch, num_samples] in (-1, 1).
 
 The original's six take the latent as one time step and upsample it by three, ten times: 3^10 =
-59,049. SampleCNN (Lee et al., 2017) run backwards. DECODERS says what distinguishes them; the two
-that end in an inverse STFT lie in frame_decoder.py and steered.py.
+59,049 at 22,050 Hz. SampleCNN (Lee et al., 2017) run backwards. DECODERS says what distinguishes
+them; the two that end in an inverse STFT, at 44,100 Hz too, lie in frame_decoder.py and steered.py.
 """
 
 import functools
@@ -18,9 +18,11 @@ from qvae_jax.models.frame_decoder import FrameDecoder
 from qvae_jax.models.plain import Step
 from qvae_jax.models.steered import Steered
 
-NUM_SAMPLES = 3**10
+NUM_SAMPLES = 3**10  # at SAMPLE_RATE_HZ
 SAMPLE_RATE_HZ = 22_050
-STEERED = "steered"
+FRAME, STEERED = "frame", "steered"
+AT_FRAME_RATE = (FRAME, STEERED)  # these make sound of any of SAMPLE_RATES_HZ
+SAMPLE_RATES_HZ = (SAMPLE_RATE_HZ, 44_100)
 STAGE_WIDTHS = (512, 256, 256, 256, 256, 256, 256, 128, 128, 128)
 FINAL_WIDTHS = (32, 8)
 # The stages whose input is added: those that the original numbers 8, 7, 6, 5 and 2.
@@ -261,9 +263,14 @@ DECODERS = {
     ),
     "improved": Improved,
     "light_improved": LightImproved,
-    "frame": FrameDecoder,
+    FRAME: FrameDecoder,
     STEERED: Steered,
 }
+
+
+def num_samples(sample_rate_hz: int) -> int:
+    """Samples of a decoder's sound, which lasts 2.678 s: 59,049 at 22,050 Hz, 118,098 at 44,100."""
+    return NUM_SAMPLES * sample_rate_hz // SAMPLE_RATE_HZ
 
 
 def _batch_norm(num_channels: int) -> layers.BatchNorm:

@@ -1,9 +1,9 @@
 """`frame`: a decoder that works at frame rate and ends in an inverse STFT.
 
 A latent becomes 9 frames, then 27, 81 and 243, each of them a log-magnitude, a phase and a
-magnitude of noise for every bin (Vocos: Siuzdak, 2023). 243 frames of 243 samples are 59,049. It
-costs a fraction of the stages that go up to every sample, and learns tones and noises that they do
-not.
+magnitude of noise for every bin (Vocos: Siuzdak, 2023). 243 frames of 243 samples are 59,049 at
+22,050 Hz; at 44,100 Hz frames have 486 samples, and twice as many bins. It costs a fraction of the
+stages that go up to every sample, and learns tones and noises that they do not.
 """
 
 from collections.abc import Iterator
@@ -12,7 +12,7 @@ import jax
 from flax import nnx
 
 from qvae_jax.audio import inverse_stft
-from qvae_jax.audio.controls import HOP_LENGTH  # a frame of sound is one of curves
+from qvae_jax.audio.controls import SAMPLE_RATE_HZ, hop_length  # a frame of sound is one of curves
 from qvae_jax.models import layers, plain
 from qvae_jax.models.convnext import ConvNeXtBlock
 from qvae_jax.models.initializers import xavier_normal
@@ -54,21 +54,29 @@ class Trunk(nnx.Module):
 
 
 class FrameDecoder(nnx.Module):
-    """Latents [batch, latent] -> audio [batch, 59049] in (-1, 1) at 22,050 Hz."""
+    """Latents [batch, latent] -> audio [batch, 243·hop] in (-1, 1) at sample_rate_hz."""
 
     uses_noise = True
 
     def __init__(
-        self, latent_dim: int, *, width: float = 1.0, dropout: float = 0.0, kernel_init=None, rng
+        self,
+        latent_dim: int,
+        *,
+        sample_rate_hz: int = SAMPLE_RATE_HZ,
+        width: float = 1.0,
+        dropout: float = 0.0,
+        kernel_init=None,
+        rng,
     ):
         del dropout, kernel_init  # those of the decoders of samples; these blocks have their own
         channels = max(1, round(WIDTH * width))
+        self.hop_length = hop_length(sample_rate_hz)
         self.trunk = Trunk(latent_dim, channels, rng=rng)
-        self.output = SpectralHead(channels, HOP_LENGTH, rng=rng)
+        self.output = SpectralHead(channels, self.hop_length, rng=rng)
 
     def __call__(
         self, z: jax.Array, *, seeds: jax.Array, train: bool = False, key=None
     ) -> jax.Array:
         """The audio; seeds [batch, 2] are those of its noise, see noise.white."""
-        complex_frames, _ = spectrum(self.output(self.trunk(z)), seeds, HOP_LENGTH)
-        return limited(inverse_stft.inverse(complex_frames, HOP_LENGTH))
+        complex_frames, _ = spectrum(self.output(self.trunk(z)), seeds, self.hop_length)
+        return limited(inverse_stft.inverse(complex_frames, self.hop_length))

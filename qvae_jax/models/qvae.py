@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from qvae_jax.audio.logmel import FrontEnd
-from qvae_jax.models import global_batch, initializers, layers
+from qvae_jax.models import decoders, global_batch, initializers, layers
 from qvae_jax.models.decoders import DECODERS, STEERED
 from qvae_jax.models.mobilenet import (
     HEADS,
@@ -39,6 +39,7 @@ class QVAEConfig:
     decoder_init: str = "he_uniform"  # or "kaiming_scaled", "fixed_std"
     decoder_dropout: float = 0.05  # of the improved decoders' residual blocks, in training
     decoder_width: float = 1.0  # multiplies the decoder's channels; the original's is 1
+    sample_rate_hz: int = decoders.SAMPLE_RATE_HZ  # of the sound; or, at frame rate, 44_100
     front_end: FrontEnd = FrontEnd()
 
     @classmethod
@@ -79,6 +80,7 @@ class QVAEConfig:
             )
         if not self.decoder_width > 0:
             raise UserError(f"model.decoder.width is {self.decoder_width}: set it above 0.")
+        _check_sample_rate(self.sample_rate_hz, self.decoder_type)
         if not self.encoder_width > 0:
             raise UserError(f"model.encoder_width is {self.encoder_width}: set it above 0.")
         for name in ("hop_length", "num_mels"):
@@ -90,6 +92,11 @@ class QVAEConfig:
     def is_steered(self) -> bool:
         """Whether the decoder is a gesture head and a renderer."""
         return self.decoder_type == STEERED
+
+    @property
+    def num_samples(self) -> int:
+        """Samples of the decoder's sound."""
+        return decoders.num_samples(self.sample_rate_hz)
 
     @property
     def last_layer(self) -> int:
@@ -135,8 +142,11 @@ class QVAE(nnx.Module):
             feature_dim, config.latent_dim, kernel_init=initializers.xavier_normal, rng=rng
         )
         self.mu_head, self.logvar_head = head(), head()
+        at_frame_rate = config.decoder_type in decoders.AT_FRAME_RATE
+        at_rate = {"sample_rate_hz": config.sample_rate_hz} if at_frame_rate else {}
         self.decoder = DECODERS[config.decoder_type](
             config.latent_dim,
+            **at_rate,
             width=config.decoder_width,
             dropout=config.decoder_dropout,
             kernel_init=initializers.DECODER_INITIALIZERS[config.decoder_init],
@@ -191,7 +201,7 @@ class QVAE(nnx.Module):
         key: jax.Array | None = None,
         seeds: jax.Array | None = None,
     ) -> jax.Array:
-        """Audio of latents: [batch, latent] -> [batch, 59049] in (-1, 1) at 22,050 Hz.
+        """Audio of latents: [batch, latent] -> [batch, config.num_samples] in (-1, 1).
 
         key draws the dropout, which only the improved decoders have, and only in training. seeds,
         uint32 [batch, 2], are those of the noise that frame and steered decoders filter (see
@@ -235,6 +245,20 @@ def _check_types(described: type, values: dict) -> None:
 def _check_choice(name: str, value: str, choices) -> None:
     if value not in choices:
         raise UserError(f"{name} is {value!r}, which is not one of {', '.join(sorted(choices))}.")
+
+
+def _check_sample_rate(sample_rate_hz: int, decoder_type: str) -> None:
+    free = decoder_type in decoders.AT_FRAME_RATE
+    rates_hz = decoders.SAMPLE_RATES_HZ if free else (decoders.SAMPLE_RATE_HZ,)
+    if sample_rate_hz in rates_hz:
+        return
+    others = ""
+    if sample_rate_hz in decoders.SAMPLE_RATES_HZ:
+        others = f", or model.decoder.type to {' or '.join(decoders.AT_FRAME_RATE)}"
+    raise UserError(
+        f"model.sample_rate_hz is {sample_rate_hz!r}, but a decoder of type {decoder_type!r} makes "
+        f"sound at {' or '.join(map(str, rates_hz))} Hz: set it so{others}."
+    )
 
 
 def _check_strides(strides: tuple[int, ...]) -> None:

@@ -11,11 +11,10 @@ import numpy as np
 from qvae_jax.audio import controls, inverse_stft
 from qvae_jax.audio.controls import PERIODICITY
 from qvae_jax.audio.excitation import voiced_share
-from qvae_jax.models.frame_decoder import HOP_LENGTH
 from qvae_jax.models.spectral_head import FIRST_BIN, Parts
 
-WINDOW_LENGTH = inverse_stft.HOPS_PER_WINDOW * HOP_LENGTH  # of a frame
-BIN_HZ = controls.SAMPLE_RATE_HZ / WINDOW_LENGTH
+# A frame lasts as long at any rate, so that its bins lie as close, and there are more of them.
+BIN_HZ = controls.SAMPLE_RATE_HZ / (inverse_stft.HOPS_PER_WINDOW * controls.HOP_LENGTH)
 # By how much a frame is made louder or softer where the frames' sum is not as loud as its curve:
 # those whose phases do not meet cancel each other. No more, so that no frame bursts.
 LARGEST_CORRECTION = 4.0
@@ -52,8 +51,10 @@ def as_periodic(parts: Parts, excited_power: jax.Array, curves: jax.Array) -> Pa
     return parts._replace(excitation=parts.excitation * strength[..., None])
 
 
-def tilt(centroid: jax.Array, power: jax.Array) -> jax.Array:
+def tilt(centroid: jax.Array, power: jax.Array, sample_rate_hz: int) -> jax.Array:
     """Factors [batch, frames, bins] that move the centroids of frames of this power to a curve.
+
+    The centroid is that of the bins that curves tell of (controls.num_measured_bins).
 
     They are (f / 1 kHz)^a, the same beyond TILTED_HZ, and a is found by Newton's method, within
     ±STEEPEST, for the logarithm of the centroid: its slope by a is the covariance of f and ln f over
@@ -64,11 +65,13 @@ def tilt(centroid: jax.Array, power: jax.Array) -> jax.Array:
     height = np.log(np.clip(hz, *TILTED_HZ) / 1000)
     moments = np.stack([np.ones_like(hz), hz, height, hz * height], -1).astype(np.float32)
     height = height.astype(np.float32)
-    magnitude = jnp.sqrt(jax.lax.stop_gradient(power))
+    measured = controls.num_measured_bins(_window_length(power), sample_rate_hz)
+    moments, measured_height = moments[:measured], height[:measured]
+    magnitude = jnp.sqrt(jax.lax.stop_gradient(power[..., :measured]))
     wanted = jnp.log(controls.hertz(centroid))
     steepness = jnp.zeros_like(wanted)
     for _ in range(NEWTON_STEPS):
-        tilted = magnitude * jnp.exp(steepness[..., None] * height)
+        tilted = magnitude * jnp.exp(steepness[..., None] * measured_height)
         total, of_hz, of_height, of_both = jnp.moveaxis(tilted @ moments, -1, 0)
         total = total + LEAST_POWER
         mean_hz, mean_height = of_hz / total + LEAST_POWER, of_height / total
@@ -78,7 +81,7 @@ def tilt(centroid: jax.Array, power: jax.Array) -> jax.Array:
     return jnp.exp(jax.lax.stop_gradient(steepness)[..., None] * height)
 
 
-def gain(loudness_db: jax.Array, power: jax.Array) -> jax.Array:
+def gain(loudness_db: jax.Array, power: jax.Array, sample_rate_hz: int) -> jax.Array:
     """The factor [batch, frames] that gives frames of this power [batch, frames, bins] a loudness.
 
     At the loudness curve's floor it is 0: a silent frame is silent.
@@ -86,11 +89,17 @@ def gain(loudness_db: jax.Array, power: jax.Array) -> jax.Array:
     silent = loudness_db <= controls.LOUDNESS_FLOOR_DB + SILENT_WITHIN_DB
     # A root has no slope at 0, so that of silent frames is of something else, and not taken.
     wanted = jnp.where(silent, 1.0, 10 ** (loudness_db / 10) - FLOOR_POWER)
-    weights = controls.loudness_weights(WINDOW_LENGTH, controls.SAMPLE_RATE_HZ)
+    weights = controls.loudness_weights(_window_length(power), sample_rate_hz)
     return jnp.where(silent, 0.0, jnp.sqrt(wanted / (power @ weights + LEAST_POWER)))
 
 
-def correction(loudness_db: jax.Array, sound: jax.Array) -> jax.Array:
+def correction(loudness_db: jax.Array, sound: jax.Array, sample_rate_hz: int) -> jax.Array:
     """The factor [batch, frames] by which a sound is as loud as its curve, within bounds."""
-    ratio = 10 ** (loudness_db / 10) / (controls.loudness_power(sound) + FLOOR_POWER)
+    made = controls.loudness_power(sound, sample_rate_hz)
+    ratio = 10 ** (loudness_db / 10) / (made + FLOOR_POWER)
     return jnp.sqrt(jnp.clip(ratio, LARGEST_CORRECTION**-2, LARGEST_CORRECTION**2))
+
+
+def _window_length(power: jax.Array) -> int:
+    """Samples of the frames that have these bins."""
+    return 2 * (power.shape[-1] - 1)

@@ -7,6 +7,7 @@ A frame's spectrum is the sum of up to three parts, which the channels decide:
     an excitation that is given, filtered likewise (Serra & Smith, 1990, have partials and noise).
 """
 
+import math
 from typing import NamedTuple
 
 import jax
@@ -15,11 +16,14 @@ import numpy as np
 from flax import nnx
 
 from qvae_jax.audio import inverse_stft, stft
+from qvae_jax.audio.controls import HOP_LENGTH
 from qvae_jax.models import layers, noise
 from qvae_jax.models.convnext import LayerNorm
 from qvae_jax.models.initializers import xavier_normal
 
-LOUDEST = 6.0  # natural logarithm of a bin's magnitude; smoothly bounded there
+# Natural logarithm of a bin's magnitude in frames of 22,050 Hz; smoothly bounded there. A sine's
+# grows with the samples of a frame, and so does all that the channels say of magnitudes.
+LOUDEST = 6.0
 NOISE_AT_FIRST = -2.0  # likewise, added to what the channels say of noise
 FIRST_BIN = 2  # 45 Hz: the window makes of each bin also its neighbours, and none may be of 0 Hz
 LINEAR_UP_TO = 0.9  # of full scale; what is louder is bent towards LIMIT
@@ -43,6 +47,7 @@ class SpectralHead(nnx.Module):
         num_outputs = (4 if excited else 3) * inverse_stft.num_bins(hop_length)
         self.output = layers.Linear(num_channels, num_outputs, kernel_init=xavier_normal, rng=rng)
         self.excited = excited
+        self.log_scale = math.log(hop_length / HOP_LENGTH)
 
     def __call__(self, x: jax.Array) -> Parts:
         """[batch, frames, channels] -> the parts, float32 at least."""
@@ -51,16 +56,16 @@ class SpectralHead(nnx.Module):
         numbers = self.output(self.norm(wide))
         free, phase, of_noise, *excitation = jnp.split(numbers, 4 if self.excited else 3, axis=-1)
         return Parts(
-            magnitude(free),
+            magnitude(free, self.log_scale),
             phase,
-            magnitude(of_noise + NOISE_AT_FIRST),
-            magnitude(excitation[0]) if self.excited else None,
+            magnitude(of_noise + NOISE_AT_FIRST, self.log_scale),
+            magnitude(excitation[0], self.log_scale) if self.excited else None,
         )
 
 
-def magnitude(logarithm: jax.Array) -> jax.Array:
-    """exp(x), smoothly bounded at exp(LOUDEST), so that no frame bursts."""
-    return jnp.exp(LOUDEST - jax.nn.softplus(LOUDEST - logarithm))
+def magnitude(logarithm: jax.Array, log_scale: float = 0.0) -> jax.Array:
+    """exp(x), smoothly bounded at exp(LOUDEST), so that no frame bursts; times exp(log_scale)."""
+    return jnp.exp(LOUDEST + log_scale - jax.nn.softplus(LOUDEST - logarithm))
 
 
 def spectrum(

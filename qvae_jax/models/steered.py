@@ -4,6 +4,7 @@
     z, curves ──> Renderer ──> sound of as many frames
 
 The curves are those of audio.controls, and may as well be another sound's: a voice's, or a user's.
+Their frames are those of 22,050 Hz, whatever the rate of the sound.
 """
 
 import jax
@@ -12,11 +13,19 @@ import numpy as np
 from flax import nnx
 
 from qvae_jax.audio import controls, inverse_stft, stft
-from qvae_jax.audio.controls import CENTROID, LOUDNESS, PERIODICITY, PITCH, SAMPLE_RATE_HZ
+from qvae_jax.audio.controls import (
+    CENTROID,
+    HOP_LENGTH,
+    LOUDNESS,
+    PERIODICITY,
+    PITCH,
+    SAMPLE_RATE_HZ,
+    hop_length,
+)
 from qvae_jax.audio.excitation import harmonics, per_sample, voiced_share
 from qvae_jax.models import layers, shaping
 from qvae_jax.models.convnext import ConvNeXtBlock, LayerNorm
-from qvae_jax.models.frame_decoder import HOP_LENGTH, NUM_FRAMES, Trunk
+from qvae_jax.models.frame_decoder import NUM_FRAMES, Trunk
 from qvae_jax.models.initializers import lecun_normal, xavier_normal
 from qvae_jax.models.spectral_head import SpectralHead, complex_frames_of, limited, spectrum
 
@@ -55,13 +64,18 @@ class Gesture(nnx.Module):
 
 
 class Renderer(nnx.Module):
-    """z [batch, latent] and curves [batch, frames, 4] -> sound [batch, frames·243] in (-1, 1).
+    """z [batch, latent] and curves [batch, frames, 4] -> sound [batch, frames·hop] in (-1, 1).
+
+    A hop is 243 samples at 22,050 Hz and 486 at 44,100 Hz.
 
     The spectral head gives a frame its colour. How loud it is, where its centroid lies and how
     periodic it is, the curves say, as far as bounds allow: the head's spectrum is made so.
     """
 
-    def __init__(self, latent_dim: int, *, width: float = 1.0, rng):
+    def __init__(
+        self, latent_dim: int, *, sample_rate_hz: int = SAMPLE_RATE_HZ, width: float = 1.0, rng
+    ):
+        self.sample_rate_hz, self.hop_length = sample_rate_hz, hop_length(sample_rate_hz)
         channels = max(1, round(WIDTH * width))
         num_inputs = 6 + 2 * len(PITCH_OCTAVES)
         self.input = layers.Linear(num_inputs, channels, kernel_init=lecun_normal, rng=rng)
@@ -69,7 +83,7 @@ class Renderer(nnx.Module):
             ConvNeXtBlock(channels, dilation=dilation, latent_dim=latent_dim, rng=rng)
             for dilation in DILATIONS
         )
-        self.output = SpectralHead(channels, HOP_LENGTH, excited=True, rng=rng)
+        self.output = SpectralHead(channels, self.hop_length, excited=True, rng=rng)
 
     def __call__(
         self, z: jax.Array, curves: jax.Array, seeds: jax.Array, valid: jax.Array | None = None
@@ -84,17 +98,17 @@ class Renderer(nnx.Module):
         x = self.input(described(curves).astype(z.dtype))
         for block in self.blocks:
             x = block(x, z, valid)
-        excitation = harmonics(_with_margins(curves), HOP_LENGTH, SAMPLE_RATE_HZ)
-        excited = complex_frames_of(excitation, HOP_LENGTH)
+        hop, rate_hz = self.hop_length, self.sample_rate_hz
+        excited = complex_frames_of(harmonics(_with_margins(curves), hop, rate_hz), hop)
         parts = shaping.as_periodic(self.output(x), stft.power(excited), curves)
-        complex_frames, power = spectrum(parts, seeds, HOP_LENGTH, excited)
-        tilt = shaping.tilt(curves[..., CENTROID], power)
-        gain = shaping.gain(curves[..., LOUDNESS], power * jnp.square(tilt))
-        sound = inverse_stft.inverse(complex_frames * tilt * gain[..., None], HOP_LENGTH, valid)
-        correction = shaping.correction(curves[..., LOUDNESS], sound)
+        complex_frames, power = spectrum(parts, seeds, hop, excited)
+        tilt = shaping.tilt(curves[..., CENTROID], power, rate_hz)
+        gain = shaping.gain(curves[..., LOUDNESS], power * jnp.square(tilt), rate_hz)
+        sound = inverse_stft.inverse(complex_frames * tilt * gain[..., None], hop, valid)
+        correction = shaping.correction(curves[..., LOUDNESS], sound, rate_hz)
         if valid is not None:
             correction = held_beyond(correction[..., None], valid)[..., 0]
-        return limited(sound * per_sample(correction, HOP_LENGTH))
+        return limited(sound * per_sample(correction, hop))
 
 
 class Steered(nnx.Module):
@@ -103,16 +117,23 @@ class Steered(nnx.Module):
     uses_noise = True
 
     def __init__(
-        self, latent_dim: int, *, width: float = 1.0, dropout: float = 0.0, kernel_init=None, rng
+        self,
+        latent_dim: int,
+        *,
+        sample_rate_hz: int = SAMPLE_RATE_HZ,
+        width: float = 1.0,
+        dropout: float = 0.0,
+        kernel_init=None,
+        rng,
     ):
         del dropout, kernel_init  # those of the decoders of samples; these blocks have their own
         self.gesture = Gesture(latent_dim, width=width, rng=rng)
-        self.renderer = Renderer(latent_dim, width=width, rng=rng)
+        self.renderer = Renderer(latent_dim, sample_rate_hz=sample_rate_hz, width=width, rng=rng)
 
     def __call__(
         self, z: jax.Array, *, seeds: jax.Array, train: bool = False, key=None
     ) -> jax.Array:
-        """Latents [batch, latent] -> audio [batch, 59049], steered by the gesture head."""
+        """Latents [batch, latent] -> audio [batch, 243·hop], steered by the gesture head."""
         curves, _ = self.gesture(z)
         return self.renderer(z, within_range(curves), seeds)
 
@@ -135,7 +156,7 @@ def gesture_distance(
         gestured, curves: [batch, frames, 4]; a gesture may lie below the floor of loudness, which
             is no mistake where the sound is silent.
         durations_s: in seconds, [batch].
-        lengths: of the sounds in samples, [batch].
+        lengths: of the sounds in samples at 22,050 Hz, as of the curves, [batch].
     """
     difference = jnp.abs(gestured - curves) / SCALES
     loudness = curves[..., LOUDNESS]

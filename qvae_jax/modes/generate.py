@@ -23,7 +23,6 @@ from qvae_jax.generation.manifest import MANIFEST_FILE
 from qvae_jax.generation.model import Model, load_model
 from qvae_jax.generation.requests import ADD, REPLACE, Finish
 from qvae_jax.generation.sounds import Draw, HeardInputs, write_sounds
-from qvae_jax.models.decoders import SAMPLE_RATE_HZ
 from qvae_jax.models.spectral_head import LINEAR_UP_TO
 from qvae_jax.modes.requests import GenerateRequest
 from qvae_jax.runs import open_run
@@ -69,8 +68,9 @@ def generate(request: GenerateRequest) -> None:
         written = naming.file_names(found, stems, names)
         _require_free(output_dir, written, request.existing)
         for source in progress_bar("checking", total=len(found), unit="file", over=found):
-            probe(source, SAMPLE_RATE_HZ)
+            probe(source)
         model = load_model(workdir=request.workdir, checkpoint=request.checkpoint)
+        finish = finishing.with_rate(finish, model.sample_rate_hz)
         requests.check_dimension(latents, model.config.latent_dim)
         steer_request.check_model(request.steering, model.is_steered, model.config.decoder_type)
         steering = steering_of(request.steering, latents.kind, given) if model.is_steered else None
@@ -131,7 +131,7 @@ def _require_free(output_dir: pathlib.Path, names: Sequence[str], existing: str 
 def _run(
     request: GenerateRequest, finish: Finish, model: Model, heard: HeardInputs, entries: list[dict]
 ) -> dict:
-    """What the manifest says of this run; finish is as finishing.checked gives it."""
+    """What the manifest says of this run; finish is as finishing.with_rate gives it."""
     return {
         "model": model.source,
         "settings": {
@@ -177,7 +177,7 @@ def _sounds_like(request: GenerateRequest) -> Source | None:
         return None
     path = pathlib.Path(request.steering.sounds_like)
     source = Source(path, str(path), path.stem)
-    probe(source, SAMPLE_RATE_HZ)
+    probe(source)
     return source
 
 

@@ -7,7 +7,6 @@ from qvae_jax import runs
 from qvae_jax.generation.inputs import pair_sources, probe
 from qvae_jax.generation.model import load_model
 from qvae_jax.generation.requests import check_part
-from qvae_jax.models.decoders import SAMPLE_RATE_HZ
 from qvae_jax.modes.requests import VisualiseRequest
 from qvae_jax.runs import open_run, read_metrics
 from qvae_jax.system import files, output_folders
@@ -50,7 +49,7 @@ def visualise(request: VisualiseRequest) -> None:
     logged = read_metrics(run.folder)
     evaluated = measures.read_evaluations(run.folder / runs.EVALUATION)
     for source in [source for found in chosen.values() for source in found]:
-        probe(source, SAMPLE_RATE_HZ)
+        probe(source)
     counts = {name: len(found) for name, found in chosen.items()}
     with output_folders.held(output_dir):
         earlier = _earlier(output_dir)

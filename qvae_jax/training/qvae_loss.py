@@ -21,7 +21,7 @@ FEATURE_NOISE = 1  # what its key is folded with, so that it is another than tho
 class QVAELoss:
     """The loss of a QVAE, from which its training step is made; fixed when that is compiled.
 
-    A batch holds inputs [batch, …] and targets [batch, 59049].
+    A batch holds inputs [batch, …] and targets [batch, samples] at sample_rate_hz.
 
     Attributes:
         graphdef: the model's structure.
@@ -33,6 +33,7 @@ class QVAELoss:
         feature_noise: spread of the noise on the features, as a share of their own.
         free_bits: nats that each dimension's KL divergence may have for nothing.
         first_layer: encoder layer whose input a batch's inputs are, 0 where they are log-mels.
+        sample_rate_hz: of targets and of the model's sounds.
         compute_dtype: of the encoder's trunk and the decoder, None for that of what they are
             given. Heads, losses, parameters and statistics keep their own.
         axis_name: inside jax.pmap or jax.shard_map, the axis along which the batch is cut.
@@ -48,6 +49,7 @@ class QVAELoss:
     feature_noise: float = 0.0
     free_bits: float = 0.0
     first_layer: int = 0
+    sample_rate_hz: int = losses.SAMPLE_RATE_HZ
     compute_dtype: Any = None
     axis_name: str | None = None
     batch_norm_per_device: bool = False
@@ -77,7 +79,7 @@ class QVAELoss:
         *,
         batch_statistics: bool = False,
     ) -> tuple[Metrics, jax.Array]:
-        """At z = μ, with the β of a step: the total and its terms, and the audio [batch, 59049].
+        """At z = μ, with the β of a step: the total and its terms, and the audio [batch, samples].
 
         BatchNorm runs on its running statistics, or, with batch_statistics, on those of the batch,
         as the original validates in its overfit mode; nothing is dropped out. A batch may mark
@@ -102,7 +104,7 @@ class QVAELoss:
     def draws(
         self, model_variables: Variables, inputs: jax.Array, key: jax.Array, num_draws: int
     ) -> jax.Array:
-        """Audio [batch, num_draws, 59049] of draws from the posterior, in evaluation mode."""
+        """Audio [batch, num_draws, samples] of draws from the posterior, in evaluation mode."""
         model = self._merged(model_variables)
         mu, logvar = model.posterior(self._features(model, inputs, train=False))
 
@@ -176,6 +178,9 @@ class QVAELoss:
         logvar: jax.Array,
         beta: jax.Array | float,
     ) -> tuple[jax.Array, Metrics]:
+        lengths = batch.get("lengths")
+        if lengths is not None:  # in samples of the curves' rate
+            lengths = lengths * (self.sample_rate_hz // losses.SAMPLE_RATE_HZ)
         return losses.qvae_loss(
             audio,
             batch["targets"],
@@ -184,7 +189,8 @@ class QVAELoss:
             beta=beta,
             weights=self.weights,
             valid=batch.get("valid"),
-            lengths=batch.get("lengths"),
+            lengths=lengths,
             free_bits=self.free_bits,
             axis_name=self.axis_name,
+            sample_rate_hz=self.sample_rate_hz,
         )

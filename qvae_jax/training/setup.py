@@ -112,6 +112,7 @@ def set_up(
         feature_noise=config.training.feature_noise,
         free_bits=config.beta.free_bits,
         first_layer=prepared.first_layer,
+        sample_rate_hz=model.config.sample_rate_hz,
         compute_dtype=jnp.bfloat16 if config.training.dtype == "bfloat16" else None,
         **cut,
     )

@@ -17,8 +17,8 @@ class SteeredLoss(QVAELoss):
     """The loss of a steered model, fixed when its step is compiled.
 
     A batch holds, besides inputs and targets, the targets' curves as controls [batch, 243, 4] and
-    their lengths in samples, int [batch]; in training maybe told, bool [batch, 4]: where a curve is
-    not, the gesture head's takes its place.
+    their lengths in samples, int [batch], both of 22,050 Hz; in training maybe told, bool [batch,
+    4]: where a curve is not, the gesture head's takes its place.
     """
 
     def __call__(
@@ -51,7 +51,7 @@ class SteeredLoss(QVAELoss):
         """At z = μ, steered by the targets' own curves, with noise that is always the same.
 
         Gives the total and its terms; by_gesture, the audio terms' total where the gesture head
-        steers; and the audio [batch, 59049] of the targets' curves. There is no BatchNorm in the
+        steers; and the audio [batch, samples] of the targets' curves. There is no BatchNorm in the
         decoder that batch_statistics could concern.
         """
         model = self._merged(model_variables)

@@ -11,7 +11,6 @@ from qvae_jax.audio.windows import read_sound
 from qvae_jax.data import batches
 from qvae_jax.data.batches import Examples
 from qvae_jax.data.catalogue import Catalogue
-from qvae_jax.models.decoders import SAMPLE_RATE_HZ
 from qvae_jax.models.variables import Variables
 from qvae_jax.runs import SAMPLES
 from qvae_jax.system import files
@@ -77,9 +76,10 @@ def write_samples(setup: Setup, state: TrainState, log: Logs, epoch: int, step: 
         title = f"{part}, epoch {epoch}: loss {total:.2f}"
         examples = setup.prepared.parts[part]
         folder = samples_folder(setup, epoch)
-        _write_part(folder, part, setup.prepared.catalogue, examples, audio, title)
+        rate_hz = setup.loss.sample_rate_hz
+        _write_part(folder, part, setup.prepared.catalogue, examples, audio, rate_hz, title)
         for i, waveform in enumerate(audio):
-            log.write_audio(step, f"{part}_{i + 1:02d}", waveform, SAMPLE_RATE_HZ)
+            log.write_audio(step, f"{part}_{i + 1:02d}", waveform, rate_hz)
 
 
 def has_samples(setup: Setup, epoch: int) -> bool:
@@ -98,7 +98,7 @@ def samples_folder(setup: Setup, epoch: int) -> pathlib.Path:
 def _first_samples(
     setup: Setup, model_variables: Variables, examples: Examples, step: int
 ) -> tuple[float, np.ndarray]:
-    """Mean loss and audio [samples, 59049] of the first samples of a part."""
+    """Mean loss and audio [samples, n] of the first samples of a part."""
     count = min(setup.config.logging.num_samples, len(examples))
     audio, totals = [], []
     few = examples.at(np.arange(count))
@@ -114,12 +114,13 @@ def _write_part(
     catalogue: Catalogue,
     examples: Examples,
     generated: np.ndarray,
+    rate_hz: int,
     title: str,
 ) -> None:
     """Writes the first samples of a part: `PART_NN_STEM_generated.wav` each, and `PART.png` last.
 
-    generated holds the audio [samples, 59049] of the first of `examples`; title stands above the
-    picture. References do not change during a run, so they are written once, into `reference`
+    generated holds the audio [samples, n] at rate_hz of the first of `examples`; title stands above
+    the picture. References do not change during a run, so they are written once, into `reference`
     beside `folder`.
     """
     references = folder.parent / "reference"
@@ -129,17 +130,17 @@ def _write_part(
     for i, audio in enumerate(generated):
         pair = examples.pairs[i]
         stem = f"{part}_{i + 1:02d}_{pathlib.Path(pair.imitation).stem}"
-        write_wav(folder / f"{stem}_generated.wav", audio, SAMPLE_RATE_HZ)
+        write_wav(folder / f"{stem}_generated.wav", audio, rate_hz)
         target = examples.batch(np.array([i]))["targets"][0]
         if not (references / f"{stem}_reference.wav").exists():
-            write_wav(references / f"{stem}_reference.wav", target, SAMPLE_RATE_HZ)
+            write_wav(references / f"{stem}_reference.wav", target, rate_hz)
         heard = catalogue.imitation_path(pair)
-        imitation = read_sound(heard, SAMPLE_RATE_HZ, max_duration_s=10.0)
+        imitation = read_sound(heard, rate_hz, max_duration_s=10.0)
         rows.append(
             [
-                figures.Sound(imitation, SAMPLE_RATE_HZ, f"imitation {_short(pair.imitation)}"),
-                figures.Sound(target, SAMPLE_RATE_HZ, f"reference {_short(pair.reference)}"),
-                figures.Sound(audio, SAMPLE_RATE_HZ, "generated"),
+                figures.Sound(imitation, rate_hz, f"imitation {_short(pair.imitation)}"),
+                figures.Sound(target, rate_hz, f"reference {_short(pair.reference)}"),
+                figures.Sound(audio, rate_hz, "generated"),
             ]
         )
     figures.save_comparison(folder / f"{part}.png", rows, title)

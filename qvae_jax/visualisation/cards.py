@@ -8,7 +8,6 @@ import numpy as np
 from qvae_jax.evaluation import metrics
 from qvae_jax.generation import finishing
 from qvae_jax.generation.requests import Finish
-from qvae_jax.models.decoders import SAMPLE_RATE_HZ
 from qvae_jax.visualisation import figures
 from qvae_jax.visualisation.page import Card, Picture, Player
 from qvae_jax.visualisation.samples import Sample
@@ -38,9 +37,9 @@ def draw_part(name: str, samples: Iterable[Sample], folder: pathlib.Path, step: 
         rows.append(
             [
                 figures.Sound(
-                    player_samples, SAMPLE_RATE_HZ, f"{player.role} {player.name}".strip()
+                    waveform, sample.sample_rate_hz, f"{player.role} {player.name}".strip()
                 )
-                for player, player_samples in zip(players, _waveforms(sample))
+                for player, waveform in zip(players, _waveforms(sample))
             ]
         )
     figures.save_comparison(folder / f"{name}.png", rows, f"{name}, step {step}")
@@ -59,14 +58,14 @@ def _waveforms(sample: Sample) -> list[np.ndarray]:
 def _drawn(sample: Sample, players: Sequence[Player]) -> list[figures.Sound]:
     """The sounds of a sample's own picture."""
     return [
-        figures.Sound(waveform, SAMPLE_RATE_HZ, player.role, player.notes[0])
+        figures.Sound(waveform, sample.sample_rate_hz, player.role, player.notes[0])
         for player, waveform in zip(players, _waveforms(sample))
     ]
 
 
 def _players(sample: Sample) -> list[Player]:
-    source, heard = sample.source, sample.heard
-    heard_s = len(sample.imitation) / SAMPLE_RATE_HZ
+    source, heard, rate_hz = sample.source, sample.heard, sample.sample_rate_hz
+    heard_s = len(sample.imitation) / rate_hz
     part = (
         f"{heard_s:.1f} s from {heard.start_s:.1f} s on"
         if heard.start_s
@@ -79,30 +78,37 @@ def _players(sample: Sample) -> list[Player]:
             "imitation",
             source.sound.name,
             sample.imitation,
+            rate_hz,
             cut if heard.file_duration_s > heard_s + 0.01 else [],
         ),
-        _player("reference", source.reference.name, sample.reference),
-        _player("generated", "", sample.generated),
-        *([] if sample.steered is None else [_player("steered", "", sample.steered, followed)]),
+        _player("reference", source.reference.name, sample.reference, rate_hz),
+        _player("generated", "", sample.generated, rate_hz),
+        *(
+            []
+            if sample.steered is None
+            else [_player("steered", "", sample.steered, rate_hz, followed)]
+        ),
     ]
 
 
-def _player(role: str, name: str, samples: np.ndarray, notes: Sequence[str] = ()) -> Player:
-    finish = finishing.checked(Finish(format="flac", subtype="PCM_16"))
-    finished, done = finishing.finished(samples, finish)
+def _player(
+    role: str, name: str, samples: np.ndarray, rate_hz: int, notes: Sequence[str] = ()
+) -> Player:
+    finish = Finish(sample_rate_hz=rate_hz, format="flac", subtype="PCM_16")
+    finished, done = finishing.finished(samples, rate_hz, finish)
     if done["gain_db"]:
         notes = [*notes, f"played {-done['gain_db']:.1f} dB quieter, since it would clip"]
     return Player(
         role,
         name,
-        len(samples) / SAMPLE_RATE_HZ,
-        [_description(samples), *notes],
+        len(samples) / rate_hz,
+        [_description(samples, rate_hz), *notes],
         finishing.encoded(finished, finish),
     )
 
 
-def _description(samples: np.ndarray) -> str:
-    found = metrics.describe(samples, SAMPLE_RATE_HZ)
+def _description(samples: np.ndarray, rate_hz: int) -> str:
+    found = metrics.describe(samples, rate_hz)
     if found is None:
         return "silent"
     return (

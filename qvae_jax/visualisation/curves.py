@@ -25,11 +25,13 @@ UNVOICED_COLOUR = "#c0c0c0"
 
 
 @canvas.drawing()
-def save_curves(path: pathlib.Path, curves: np.ndarray, samples: np.ndarray, title: str) -> None:
+def save_curves(
+    path: pathlib.Path, curves: np.ndarray, samples: np.ndarray, sample_rate_hz: int, title: str
+) -> None:
     """A PNG of a sound's mel spectrogram and its curves on one time axis.
 
-    curves [frames, 4] are those of audio.controls; samples [frames·243] are at 22,050 Hz. The pitch
-    is drawn dark where a frame has one, and pale where none is heard.
+    curves [frames, 4] are those of audio.controls, and samples last as long. The pitch is drawn dark
+    where a frame has one, and pale where none is heard.
     """
     figure = canvas.new_figure(*SIZE_INCHES)
     # Places that are found for each picture take most of its time, and these never change.
@@ -38,8 +40,8 @@ def save_curves(path: pathlib.Path, curves: np.ndarray, samples: np.ndarray, tit
     shown = lettering(title)
     figure.suptitle(shown.text, fontsize=10, fontfamily=list(shown.families), parse_math=False)
     of_sound, *of_curves = figure.subplots(4, 1, sharex=True, height_ratios=[3, 2, 2, 2])
-    duration_s = len(samples) / SAMPLE_RATE_HZ
-    _draw_sound(of_sound, samples, duration_s)
+    duration_s = len(samples) / sample_rate_hz
+    _draw_sound(of_sound, samples, sample_rate_hz)
     times_s = (np.arange(len(curves)) + 0.5) * HOP_LENGTH / SAMPLE_RATE_HZ
     for axis, number, label in zip(
         of_curves,
@@ -63,13 +65,13 @@ def save_curves(path: pathlib.Path, curves: np.ndarray, samples: np.ndarray, tit
         figure.savefig(temporary, format="png", dpi=DPI)
 
 
-def _draw_sound(axis, samples: np.ndarray, duration_s: float) -> None:
-    levels = figures.mel_spectrogram_db(samples, SAMPLE_RATE_HZ)
+def _draw_sound(axis, samples: np.ndarray, sample_rate_hz: int) -> None:
+    levels = figures.mel_spectrogram_db(samples, sample_rate_hz)
     axis.imshow(
         levels - max(levels.max(), figures.QUIETEST_PEAK_DB),
         origin="lower",
         aspect="auto",
-        extent=(0, duration_s, 0, figures.NUM_MELS),
+        extent=(0, len(samples) / sample_rate_hz, 0, figures.NUM_MELS),
         vmin=-figures.DYNAMIC_RANGE_DB,
         vmax=0,
         cmap=figures.COLOUR_MAP,

@@ -23,7 +23,10 @@ def facts(
     return [
         ("checkpoint", f"{step}: the best one kept"),
         ("latent", f"{shape.latent_dim} dimensions; sounds are made of its mean, z = μ"),
-        ("decoder", f"{shape.decoder_type}, width {shape.decoder_width:g}"),
+        (
+            "decoder",
+            f"{shape.decoder_type}, width {shape.decoder_width:g}, {shape.sample_rate_hz:,} Hz",
+        ),
         (
             "encoder",
             f"MobileNetV3, width {shape.encoder_width:g}, {trained}, from {origin}; "

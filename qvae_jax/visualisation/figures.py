@@ -15,7 +15,9 @@ from qvae_jax.visualisation.lettering import lettering
 
 DYNAMIC_RANGE_DB = 80.0
 QUIETEST_PEAK_DB = -20.0  # below it a sound is shown as the silence it is
-N_FFT, HOP_LENGTH, NUM_MELS = 1024, 256, 80
+N_FFT, HOP_LENGTH = 1024, 256  # samples at LOWEST_RATE_HZ; at multiples of it they last as long
+LOWEST_RATE_HZ = 22_050
+NUM_MELS = 80
 POWER_FLOOR = 1e-10
 QUIETEST_AMPLITUDE = 0.01  # of a waveform's axis, so that noise at -60 dBFS looks faint
 WAVEFORM_COLUMNS = 800  # of a waveform's outline
@@ -84,24 +86,36 @@ def save_sample(path: pathlib.Path, sounds: Sequence[Sound], title: str) -> None
     _save(figure, path)
 
 
-def stft_db(samples: np.ndarray) -> np.ndarray:
+def stft_db(samples: np.ndarray, sample_rate_hz: int) -> np.ndarray:
     """STFT power in dB re 1, [513 frequencies, frames]; periodic Hann window of 1024, hop of 256.
 
-    Frames are centred at 0, 256, 512, … samples; outside the sound lies silence.
+    Frames are centred at 0, 256, 512, … samples; outside the sound lies silence. At about twice
+    22,050 Hz all of these are twice as many, and so on.
     """
-    return _db(_power(samples))
+    return _db(_power(samples, _n_fft(sample_rate_hz)))
 
 
 def mel_spectrogram_db(samples: np.ndarray, sample_rate_hz: int) -> np.ndarray:
     """Mel power spectrogram in dB re 1, [80 mels, frames]; frames are those of stft_db."""
-    bank = mel.htk_mel_bank(NUM_MELS, N_FFT, sample_rate_hz, 0.0, sample_rate_hz / 2)
-    return _db(bank.T @ _power(samples))
+    n_fft = _n_fft(sample_rate_hz)
+    bank = mel.htk_mel_bank(NUM_MELS, n_fft, sample_rate_hz, 0.0, sample_rate_hz / 2)
+    return _db(bank.T @ _power(samples, n_fft))
 
 
-def _power(samples: np.ndarray) -> np.ndarray:
-    padded = np.pad(samples, (N_FFT // 2, N_FFT // 2 + HOP_LENGTH))
-    frames = np.lib.stride_tricks.sliding_window_view(padded, N_FFT)[::HOP_LENGTH]
-    return np.abs(np.fft.rfft(frames * stft.hann_window(N_FFT, periodic=True))).T ** 2
+def _n_fft(sample_rate_hz: int) -> int:
+    # Of fewer, some mel bands of a higher rate would lie between bins.
+    return N_FFT * max(1, round(sample_rate_hz / LOWEST_RATE_HZ))
+
+
+def _hop_length(n_fft: int) -> int:
+    return HOP_LENGTH * n_fft // N_FFT
+
+
+def _power(samples: np.ndarray, n_fft: int) -> np.ndarray:
+    hop = _hop_length(n_fft)
+    padded = np.pad(samples, (n_fft // 2, n_fft // 2 + hop))
+    frames = np.lib.stride_tricks.sliding_window_view(padded, n_fft)[::hop]
+    return np.abs(np.fft.rfft(frames * stft.hann_window(n_fft, periodic=True))).T ** 2
 
 
 def _db(power: np.ndarray) -> np.ndarray:
@@ -127,7 +141,8 @@ def _draw_waveform(axis, sound: Sound) -> None:
 
 
 def _draw_stft(axis, sound: Sound):
-    image = _draw_levels(axis, sound, stft_db(sound.samples), sound.sample_rate_hz / 2)
+    levels = stft_db(sound.samples, sound.sample_rate_hz)
+    image = _draw_levels(axis, sound, levels, sound.sample_rate_hz / 2)
     ticks_hz = np.arange(0, sound.sample_rate_hz / 2, 2500)
     axis.set_yticks(ticks_hz, [f"{tick / 1000:g}" for tick in ticks_hz], fontsize=7)
     if _is_first(axis):
@@ -152,8 +167,8 @@ def _draw_mel(axis, sound: Sound | None):
 
 def _draw_levels(axis, sound: Sound, levels: np.ndarray, top: float):
     """Levels [frequencies, frames] below the loudest one; the axis goes up to top."""
-    half_frame_s = HOP_LENGTH / 2 / sound.sample_rate_hz
-    last_s = (levels.shape[1] - 1) * HOP_LENGTH / sound.sample_rate_hz
+    hop_s = _hop_length(_n_fft(sound.sample_rate_hz)) / sound.sample_rate_hz
+    half_frame_s, last_s = hop_s / 2, (levels.shape[1] - 1) * hop_s
     image = axis.imshow(
         levels - max(levels.max(), QUIETEST_PEAK_DB),
         origin="lower",

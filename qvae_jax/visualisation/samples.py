@@ -6,6 +6,7 @@ from typing import NamedTuple
 import numpy as np
 import soxr
 
+from qvae_jax.audio import controls
 from qvae_jax.audio.files import fit_length
 from qvae_jax.data.prepared import target_audio
 from qvae_jax.generation.gestures import Steering
@@ -14,7 +15,6 @@ from qvae_jax.generation.model import BATCH_SIZE, Model
 from qvae_jax.generation.sounds import steered
 from qvae_jax.generation.voice import voice_of
 from qvae_jax.models.batching import batches
-from qvae_jax.models.decoders import SAMPLE_RATE_HZ
 from qvae_jax.system.progress import progress_bar
 
 
@@ -22,9 +22,10 @@ class Sample(NamedTuple):
     """One imitation, what the model heard of it, its reference and the sound that was generated.
 
     And, of a steered model, the sound that follows what was heard. Waveforms are [samples] at
-    22,050 Hz.
+    sample_rate_hz, the model's.
     """
 
+    sample_rate_hz: int
     source: Source
     heard: Heard
     imitation: np.ndarray
@@ -49,18 +50,28 @@ def samples(model: Model, part: str, sources: Sequence[Source]) -> Iterator[Samp
 
 
 def _samples(model: Model, sources: Sequence[Source]) -> Iterator[Sample]:
-    rate_hz, num_samples = model.front_end.sample_rate_hz, model.front_end.num_samples
+    rate_hz, num_samples = model.sample_rate_hz, model.front_end.num_samples
     for batch in batches(sources, BATCH_SIZE):
         heard = [hear(source, model.front_end) for source in batch]
         waveforms = np.stack([fit_length(one.samples, num_samples) for one in heard])
         how = {"batch_size": BATCH_SIZE, "names": [source.name for source in batch]}
         mu, _ = model.posterior(waveforms, **how)
         sounds = model.decode(mu, **how)
-        imitations = [soxr.resample(h.samples, rate_hz, SAMPLE_RATE_HZ, "HQ") for h in heard]
+        imitations = _resampled(heard, model, rate_hz)
         followed = [None] * len(batch)
         if model.is_steered:
-            voices = [voice_of(imitation).curves for imitation in imitations]
+            measured = imitations
+            if rate_hz != controls.SAMPLE_RATE_HZ:
+                measured = _resampled(heard, model, controls.SAMPLE_RATE_HZ)
+            voices = [voice_of(imitation).curves for imitation in measured]
             seeds = np.zeros((len(batch), 2))  # as of decode
             followed, _ = steered(model, Steering(), mu, voices, seeds=seeds, **how)
         for source, one, imitation, *made in zip(batch, heard, imitations, sounds, followed):
-            yield Sample(source, one, imitation, target_audio(source.reference), *made)
+            reference = target_audio(source.reference, rate_hz)
+            yield Sample(rate_hz, source, one, imitation, reference, *made)
+
+
+def _resampled(heard: Sequence[Heard], model: Model, rate_hz: int) -> list[np.ndarray]:
+    """What the model heard at another rate than its front end's."""
+    heard_at_hz = model.front_end.sample_rate_hz
+    return [soxr.resample(one.samples, heard_at_hz, rate_hz, "HQ") for one in heard]

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import soundfile
+import soxr
 
 import qvae_jax.data.prepared
 import small_run
@@ -231,6 +232,26 @@ def test_targets_are_shared_and_inputs_lie_side_by_side(own_data_set, reads):
     reads.clear()
     prepared(own_data_set, "from_scratch")
     prepared(own_data_set, "frozen")
+    assert reads == []
+
+
+def test_targets_of_another_rate_lie_beside_and_share_the_curves(own_data_set, reads):
+    steered = {"model.decoder.type": "steered"}
+    twice = steered | {"model.sample_rate_hz": 44_100}
+    usual = prepared(own_data_set, "frozen", **steered).parts["train"]
+    reads.clear()
+    fast = prepared(own_data_set, "frozen", **twice).parts["train"]
+    assert len(reads) == 4, "the references, and nothing else"
+    assert fast.targets.shape[1] == 118_098
+    batches = [part.batch(np.arange(len(part))) for part in (usual, fast)]
+    for name in ("controls", "lengths", "inputs"):
+        np.testing.assert_array_equal(batches[0][name], batches[1][name])
+    resampled = soxr.resample(batches[1]["targets"].T, 44_100, 22_050, "HQ").T
+    inside = slice(200, 20_000)  # without the ends of sounds, which ring
+    np.testing.assert_allclose(resampled[:, inside], batches[0]["targets"][:, inside], atol=2e-3)
+    reads.clear()
+    for changes in (steered, twice):
+        prepared(own_data_set, "frozen", **changes)
     assert reads == []
 
 

@@ -115,6 +115,17 @@ def test_a_mere_shift_of_phase_is_little_spread_in_decibels():
     assert found["spread_db"][0] < 0.5 * independent["spread_db"][0]
 
 
+def test_a_spread_is_the_same_at_either_rate():
+    """Of white noise, which fills the bands up to half of any rate."""
+    spreads = [
+        jax.jit(diagnostics.spread, static_argnums=1)(noise(1, 3, rate_hz), rate_hz)
+        for rate_hz in (22_050, 44_100)
+    ]
+    usual, twice = (float(found["spread_db"][0]) for found in spreads)
+    # The bands at 44,100 Hz are wider, so that each holds more bins and varies less.
+    assert 0.8 * usual < twice < usual
+
+
 @pytest.mark.parametrize("decoder_type", decoders.DECODERS)
 def test_every_parameter_has_a_part_in_the_order_of_sound(decoder_type):
     config = QVAEConfig(encoder_width=0.1, latent_dim=2, decoder_type=decoder_type)

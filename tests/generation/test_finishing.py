@@ -15,7 +15,7 @@ BURST = (TONE * np.exp(-8 * TIME_S)).astype(np.float32)
 
 
 def finish(**settings) -> Finish:
-    return finishing.checked(Finish(**settings))
+    return finishing.with_rate(finishing.checked(Finish(**settings)), RATE_HZ)
 
 
 def standard_loudness(samples: np.ndarray) -> float:
@@ -44,7 +44,9 @@ def test_loudness_is_the_standards():
 
 @pytest.mark.parametrize("rate_hz", finishing.SAMPLE_RATES_HZ)
 def test_the_loudness_that_is_asked_for_is_reached(rate_hz):
-    samples, facts = finishing.finished(TONE, finish(sample_rate_hz=rate_hz, loudness_db=-23.0))
+    samples, facts = finishing.finished(
+        TONE, RATE_HZ, finish(sample_rate_hz=rate_hz, loudness_db=-23.0)
+    )
     assert finishing.loudness_lufs(samples, rate_hz) == pytest.approx(-23, abs=0.02)
     assert facts["loudness_lufs"] == pytest.approx(-23) and not facts["peak_limited"]
     inner = slice(2_000, -2_000)  # the tone's ends ring where it is resampled
@@ -52,35 +54,47 @@ def test_the_loudness_that_is_asked_for_is_reached(rate_hz):
     assert 20 * np.log10(gain) == pytest.approx(facts["gain_db"], abs=0.01)
 
 
+@pytest.mark.parametrize(("asked_hz", "rate_hz"), [(None, 44_100), (22_050, 22_050)])
+def test_a_sound_keeps_its_own_rate_unless_another_is_asked_for(asked_hz, rate_hz):
+    tone = (0.1 * np.sin(2 * np.pi * 997 * np.arange(44_100) / 44_100)).astype(np.float32)
+    wanted = finishing.with_rate(finishing.checked(Finish(sample_rate_hz=asked_hz)), 44_100)
+    samples, facts = finishing.finished(tone, 44_100, wanted)
+    assert wanted.sample_rate_hz == rate_hz and facts["duration_s"] == 1.0
+    inner = slice(1_000, -1_000)  # without the ends, which ring where it is resampled
+    np.testing.assert_allclose(samples[inner], tone[:: 44_100 // rate_hz][inner], atol=1e-4)
+
+
 def test_a_peak_lowers_the_gain_and_never_clips():
-    samples, facts = finishing.finished(BURST, finish(loudness_db=-10.0))
+    samples, facts = finishing.finished(BURST, RATE_HZ, finish(loudness_db=-10.0))
     assert 20 * np.log10(np.abs(samples).max()) == pytest.approx(-1, abs=1e-4)
     assert facts["peak_limited"] and facts["loudness_lufs"] < -10
     np.testing.assert_allclose(samples / samples[100], BURST / BURST[100], rtol=1e-5)
 
 
 def test_silence_has_no_loudness_to_change():
-    samples, facts = finishing.finished(np.zeros(59_049), finish(loudness_db=-20.0, trim_db=60.0))
+    samples, facts = finishing.finished(
+        np.zeros(59_049), RATE_HZ, finish(loudness_db=-20.0, trim_db=60.0)
+    )
     assert len(samples) == 59_049 and not samples.any()
     assert facts["loudness_lufs"] is None and facts["gain_db"] == 0
 
 
 def test_without_a_request_nothing_changes():
-    samples, facts = finishing.finished(BURST, finish())
+    samples, facts = finishing.finished(BURST, RATE_HZ, finish())
     np.testing.assert_array_equal(samples, BURST)
     assert (facts["gain_db"], facts["peak_limited"]) == (0, False)
 
 
 @pytest.mark.parametrize(("subtype", "limited"), [("PCM_16", True), ("FLOAT", False)])
 def test_only_a_format_that_would_clip_lowers_a_peak(subtype, limited):
-    samples, facts = finishing.finished(15 * TONE, finish(subtype=subtype))
+    samples, facts = finishing.finished(15 * TONE, RATE_HZ, finish(subtype=subtype))
     assert facts["peak_limited"] == limited
     assert (np.abs(samples).max() < 1) == limited
 
 
 @pytest.mark.parametrize("rate_hz", [44_100, 48_000])
 def test_resampling_keeps_the_sound_and_adds_none_above_it(rate_hz):
-    samples, _ = finishing.finished(TONE, finish(sample_rate_hz=rate_hz))
+    samples, _ = finishing.finished(TONE, RATE_HZ, finish(sample_rate_hz=rate_hz))
     assert len(samples) == pytest.approx(59_049 * rate_hz / RATE_HZ, abs=1)
     expected = 0.1 * np.sin(2 * np.pi * 997 * np.arange(len(samples)) / rate_hz)
     inner = slice(2_000, -2_000)

@@ -151,7 +151,7 @@ def test_a_kind_that_is_not_read_is_told_of_standard_input_too(tmp_path):
     (tmp_path / "stdin").write_bytes(b"\0\0\0\x1cftypM4A \0\0\0\0")
     said = "The file on standard input is MPEG-4 .* as with `ffmpeg -i FILE -f wav - \\| …`\\."
     with pytest.raises(UserError, match=said):
-        inputs.probe(Source(tmp_path / "stdin", "-", "stdin"), 22_050)
+        inputs.probe(Source(tmp_path / "stdin", "-", "stdin"))
 
 
 def test_an_imitation_of_the_runs_data_set_has_its_reference(data_set, tmp_path):
@@ -222,16 +222,16 @@ def test_silence_is_told_by_the_peak(peak, silent):
 def test_a_look_finds_a_bad_file_or_reference(tmp_path):
     good = write_sound(tmp_path / "good.wav", np.ones(99))
     (tmp_path / "bad.wav").write_bytes(b"words")
-    inputs.probe(Source(good, "good", "good", good), 22_050)
+    inputs.probe(Source(good, "good", "good", good))
     for path, reference in [(tmp_path / "bad.wav", None), (good, tmp_path / "bad.wav")]:
         with pytest.raises(UserError, match="bad.wav is a text"):
-            inputs.probe(Source(path, str(path), "x", reference), 22_050)
+            inputs.probe(Source(path, str(path), "x", reference))
 
 
 def test_a_fault_of_standard_input_does_not_name_a_temporary_file(tmp_path):
     (tmp_path / "stdin").write_bytes(bytes(range(128, 250)))
     with pytest.raises(UserError, match="The file on standard input cannot") as raised:
-        inputs.probe(Source(tmp_path / "stdin", "-", "stdin"), 22_050)
+        inputs.probe(Source(tmp_path / "stdin", "-", "stdin"))
     assert str(tmp_path) not in str(raised.value)
 
 
@@ -245,7 +245,7 @@ def test_a_sound_on_another_scale_is_warned_of_once_it_is_heard(tmp_path):
     path = write_sound(tmp_path / "x.wav", 30_000 * np.sin(np.arange(9_000) / 9))
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        inputs.probe(source(path), 22_050)
+        inputs.probe(source(path))
     with pytest.warns(Notice, match="x.wav goes beyond 10, where 1 is full scale"):
         inputs.hear(source(path), FRONT_END)
 
@@ -258,7 +258,7 @@ def test_a_window_of_a_library_is_heard_alone_and_named(tmp_path):
     path = sounds / "drums" / "kick.wav"
     assert (second.path, second.stem) == (path, "kick (2)")
     assert second.name == f"{path} from 2.68 s" and first.name == f"{path} from 0.00 s"
-    inputs.probe(second, 32_000)
+    inputs.probe(second)
     for window in ("first", "loudest"):
         heard = inputs.hear(second, FrontEnd(duration_s=10.0), window)
         assert heard.start_s == pytest.approx(59_049 / 22_050) and len(heard.samples) == 85_695

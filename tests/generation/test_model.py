@@ -333,7 +333,8 @@ def test_without_curves_of_the_imitation_a_steered_model_makes_its_own_sound(ste
     mu, _ = steered.posterior(HUM[None])
     np.testing.assert_allclose(found, steered.decode(mu, seeds=[[3, 1]])[0], atol=1e-6)
     curves, _ = steered.gesture(mu)
-    np.testing.assert_allclose(found, steered.render(mu, curves, seeds=[[3, 1]])[0], atol=1e-6)
+    # By another program, whose curves may be rounded otherwise: a pitch adds up to a phase.
+    np.testing.assert_allclose(found, steered.render(mu, curves, seeds=[[3, 1]])[0], atol=1e-4)
 
 
 def test_a_sound_depends_on_neither_its_neighbours_nor_its_bucket(steered):

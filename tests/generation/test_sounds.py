@@ -34,7 +34,7 @@ def hums(folder, *levels: float, reference=None) -> list[Source]:
 
 def written(sources, folder, model=None, **asked) -> tuple[list[dict], HeardInputs]:
     """The entries of the sounds that a model makes of sources."""
-    request, finish = LatentRequest(**asked), finishing.checked(Finish())
+    request, finish = LatentRequest(**asked), finishing.with_rate(Finish(subtype="FLOAT"), 22_050)
     stems = naming.stems(sources)
     heard = HeardInputs(sources, stems, folder)
     names = naming.sound_names(stems, request, finish.format)
@@ -72,7 +72,7 @@ def test_several_batches_equal_one_by_one(data_set, tmp_path, monkeypatch):
     found = pair_sources(index, index.pairs[:5])
     stems = naming.stems(found)
     request = LatentRequest(temperature=1.0, variations=2, seed=5)
-    finish = finishing.checked(Finish())
+    finish = finishing.with_rate(Finish(subtype="FLOAT"), 22_050)
     names = naming.sound_names(stems, request, "wav")
 
     def by_batches_of(batch_size: int) -> list[tuple[dict, np.ndarray]]:

@@ -14,6 +14,7 @@ from filled import error, filled_qvae, golden_layout, reduced_stages
 from qvae_jax import losses
 from qvae_jax.audio.logmel import FrontEnd, log_mel
 from qvae_jax.models import mobilenet, qvae, variables
+from qvae_jax.models.decoders import DECODERS
 from qvae_jax.models.qvae import QVAE, QVAEConfig, sample_latent
 from qvae_jax.system.errors import UserError
 
@@ -191,6 +192,7 @@ def test_samples_depend_on_the_key_alone():
         ("model.decoder.dropout", dict(decoder_dropout=-0.1)),
         ("model.decoder.width", dict(decoder_width=-1.0)),
         ("model.decoder.width", dict(decoder_width=float("nan"))),
+        ("model.sample_rate_hz", dict(sample_rate_hz=44_100)),
     ],
 )
 def test_bad_values_are_refused_by_name(key, options):
@@ -238,6 +240,32 @@ def test_features_are_standardised_before_both_heads_where_the_model_says_so():
     by_hand = np.float32((features - mean) / spread)
     for ours, expected in zip(found, variables.merge(graphdef, given).posterior(by_hand)):
         np.testing.assert_allclose(ours, expected, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("decoder_type", DECODERS)
+def test_a_decoder_makes_sound_at_its_own_rates(decoder_type):
+    assert QVAEConfig(decoder_type=decoder_type).num_samples == 59_049
+    if decoder_type in ("frame", "steered"):
+        twice = QVAEConfig(decoder_type=decoder_type, sample_rate_hz=44_100)
+        assert twice.num_samples == 118_098
+        config = dataclasses.replace(twice, encoder_width=0.1, latent_dim=2, decoder_width=0.02)
+        model = QVAE(config, rng=None)
+        audio = jax.eval_shape(model.decode, np.zeros((3, 2), np.float32))
+        assert audio.shape == (3, 118_098)
+        rates, mend = "22050 or 44100 Hz", "set it so."
+    else:
+        with pytest.raises(UserError, match="at 22050 Hz: set it so, or .* to frame or steered"):
+            QVAEConfig(decoder_type=decoder_type, sample_rate_hz=44_100)
+        rates, mend = "22050 Hz", "set it so."
+    with pytest.raises(UserError, match=f"is 48000, but .* at {rates}: {mend}"):
+        QVAEConfig(decoder_type=decoder_type, sample_rate_hz=48_000)
+
+
+def test_a_description_of_before_has_sounds_of_22050_hz():
+    described = dataclasses.asdict(QVAEConfig(decoder_type="frame", sample_rate_hz=44_100))
+    assert QVAEConfig.from_dict(described).sample_rate_hz == 44_100
+    del described["sample_rate_hz"]
+    assert QVAEConfig.from_dict(described).sample_rate_hz == 22_050
 
 
 def test_a_description_of_before_standardises_nothing():

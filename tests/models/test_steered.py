@@ -7,13 +7,20 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import soxr
 
 from forms import noise
 from qvae_jax.audio import controls
-from qvae_jax.audio.controls import CENTROID, LOUDNESS, LOUDNESS_FLOOR_DB, PERIODICITY, PITCH
+from qvae_jax.audio.controls import (
+    CENTROID,
+    HOP_LENGTH,
+    LOUDNESS,
+    LOUDNESS_FLOOR_DB,
+    PERIODICITY,
+    PITCH,
+)
 from qvae_jax.models import steered, variables
 from qvae_jax.models.decoders import DECODERS, NUM_SAMPLES, STEERED
-from qvae_jax.models.frame_decoder import HOP_LENGTH
 from qvae_jax.models.qvae import QVAE, QVAEConfig
 from qvae_jax.models.steered import HIGHEST, LOWEST, Gesture, Renderer, Steered
 
@@ -182,6 +189,39 @@ def test_a_sound_is_as_loud_as_its_curve(renderer, num_frames):
     assert np.sqrt(np.mean(apart**2)) < 1.0
     assert np.abs(apart).max() < 3.0
     assert abs(apart[:3].mean()) < 1.5 and abs(apart[-3:].mean()) < 1.5  # at the ends too
+
+
+@pytest.mark.parametrize("voiced", [False, True])
+def test_at_44100_hz_a_sound_follows_its_curves_once_it_is_resampled(voiced):
+    """White noise, or all harmonics, up to 22 kHz: what lies above 11 kHz counts for nothing."""
+    twice = Renderer(LATENT, sample_rate_hz=44_100, width=WIDTH, rng=np.random.default_rng(0))
+    structure, given = variables.split(twice)
+    curves = _curves(batch=1)
+    curves[..., LOUDNESS] -= 10
+    curves[..., CENTROID], curves[..., PITCH] = 110.0, 57.0
+    curves[..., PERIODICITY] = 0.95 if voiced else 0.0
+    changed = _all_harmonics(given) if voiced else _white(given)
+    sound = np.asarray(_program(structure)(changed, noise(1, LATENT), curves, SEEDS[:1], None)[0])
+    assert len(sound) == 2 * FRAMES * HOP_LENGTH
+    power = np.abs(np.fft.rfft(sound)) ** 2
+    assert power[len(power) // 2 :].sum() > 0.2 * power.sum()
+    resampled = soxr.resample(sound, 44_100, 22_050, quality="HQ")
+    found = np.asarray(jax.jit(controls.controls)(resampled))
+    apart = (found - curves[0])[2:-2]
+    assert np.sqrt(np.mean(apart[:, LOUDNESS] ** 2)) < 1.0
+    assert abs(apart[:, LOUDNESS].mean()) < 0.3
+    assert abs(apart[:, CENTROID].mean()) < 1.0
+    if voiced:
+        assert np.abs(apart[:, PITCH]).max() < 0.2
+
+
+def _all_harmonics(given):
+    """The renderer's arrays, changed so that all it makes is its excitation."""
+    zeros = {name: np.zeros_like(array) for name, array in given.params.items()}
+    free, phase, of_noise, excitation = np.split(zeros["output.output.bias"], 4)
+    free[:], of_noise[:] = -30.0, -30.0
+    bias = np.concatenate([free, phase, of_noise, excitation])
+    return given._replace(params=zeros | {"output.output.bias": bias})
 
 
 def test_loud_curves_stay_below_full_scale(render):

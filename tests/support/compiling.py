@@ -1,8 +1,10 @@
 """What tests share of what they compile, which is most of their time."""
 
+import contextlib
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 
 import jax
 
@@ -28,6 +30,17 @@ def compile_lightly() -> None:
     jax.config.update("jax_disable_most_optimizations", True)
     if "XLA_FLAGS" not in os.environ and _is_known(LIGHTLY_FLAG):
         os.environ["XLA_FLAGS"] = LIGHTLY_FLAG
+
+
+@contextlib.contextmanager
+def with_optimisation() -> Iterator[None]:
+    """What is compiled within is optimised as for users, for where rounding decides."""
+    before = jax.config.jax_disable_most_optimizations
+    jax.config.update("jax_disable_most_optimizations", False)
+    try:
+        yield
+    finally:
+        jax.config.update("jax_disable_most_optimizations", before)
 
 
 def _is_known(flag: str) -> bool:

@@ -10,6 +10,7 @@ class PlainModel:
 
     config = QVAEConfig(encoder_width=0.1, latent_dim=2)
     front_end = config.front_end
+    sample_rate_hz = config.sample_rate_hz
     source = {}
     is_steered = uses_noise = False
 

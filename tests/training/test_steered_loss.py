@@ -11,12 +11,13 @@ import golden_rules
 from forms import noise
 from qvae_jax import losses
 from qvae_jax.audio import controls
+from qvae_jax.audio.controls import HOP_LENGTH
 from qvae_jax.models import frame_decoder, steered, variables
 from qvae_jax.models.qvae import QVAE, QVAEConfig, sample_latent
 from qvae_jax.training.steered_loss import SteeredLoss
 
 FRAMES = 27
-SAMPLES = FRAMES * frame_decoder.HOP_LENGTH
+SAMPLES = FRAMES * HOP_LENGTH
 BATCH = 3
 WEIGHTS = losses.LossWeights(spectral=0.0, mel=0.0, waveform=0.0, magnitude=1.0, gesture=0.3)
 KEY = jax.random.key(0)

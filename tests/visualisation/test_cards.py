@@ -15,7 +15,8 @@ NOISE = (0.1 * np.random.default_rng(0).standard_normal(22_050)).astype(np.float
 def sample(imitation=NOISE, file_duration_s: float = 1.0, generated=NOISE) -> Sample:
     path = pathlib.Path("hum.wav")
     source = Source(path, "hum.wav", "hum", pathlib.Path("sounds/bark.wav"))
-    return Sample(source, Heard(imitation, 0.0, file_duration_s), imitation, NOISE, generated)
+    heard = Heard(imitation, 0.0, file_duration_s)
+    return Sample(22_050, source, heard, imitation, NOISE, generated)
 
 
 @pytest.fixture

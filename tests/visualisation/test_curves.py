@@ -12,7 +12,7 @@ def test_curves_of_any_length_are_drawn(tmp_path, num_frames):
     curves = np.linspace([-80, 20, 40, 0], [0, 90, 90, 1], num_frames)
     samples = 0.1 * np.random.default_rng(0).standard_normal(num_frames * 243)
     for name in ("a.png", "b.png"):
-        save_curves(tmp_path / name, curves, samples, "犬 $x_generated.wav")
+        save_curves(tmp_path / name, curves, samples, 22_050, "犬 $x_generated.wav")
     assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
     pixels = np.asarray(Image.open(tmp_path / "a.png").convert("RGB"))
     assert pixels.shape == (540, 720, 3)
@@ -25,7 +25,7 @@ def test_a_curve_moves_its_line_alone(tmp_path):
     pictures = []
     for pitch in (60, 61):
         curves[50:, 2] = pitch
-        save_curves(tmp_path / "a.png", curves, samples, "x")
+        save_curves(tmp_path / "a.png", curves, samples, 22_050, "x")
         pictures.append(np.asarray(Image.open(tmp_path / "a.png").convert("L"), np.int32))
     rows = np.flatnonzero((pictures[0] != pictures[1]).any(axis=1))
     assert rows.min() > 540 * 0.7, "the pitch is drawn at the bottom"

@@ -19,7 +19,7 @@ def test_a_model_is_described(data_set):
     assert told(data_set) == {
         "checkpoint": "step 6: the best one kept",
         "latent": "2 dimensions; sounds are made of its mean, z = μ",
-        "decoder": "original-plus, width 1",
+        "decoder": "original-plus, width 1, 22,050 Hz",
         "encoder": (
             "MobileNetV3, width 0.1, frozen, from random weights; features of its last layer"
         ),

@@ -54,6 +54,15 @@ def test_a_tone_is_loudest_in_its_band(frequency_hz, rate_hz):
     assert abs(levels.argmax() - band) < 1
 
 
+@pytest.mark.parametrize("rate_hz", [22_050, 44_100])
+def test_no_band_lies_between_bins(rate_hz):
+    """Of white noise each band holds some, at either rate in as many frames."""
+    white = np.random.default_rng(0).standard_normal(rate_hz).astype(np.float32)
+    levels = mel_spectrogram_db(white, rate_hz)
+    assert levels.shape == (80, 1 + rate_hz // (256 * rate_hz // 22_050) + 1)
+    assert levels.mean(axis=1).min() > -10
+
+
 def test_levels_are_decibels_of_power():
     samples = np.random.default_rng(0).standard_normal(RATE_HZ).astype(np.float32)
     louder = mel_spectrogram_db(10 * samples, RATE_HZ) - mel_spectrogram_db(samples, RATE_HZ)
@@ -173,7 +182,7 @@ def test_the_same_picture_has_the_same_bytes(tmp_path):
 def test_stft_levels_are_librosas():
     samples = np.random.default_rng(0).standard_normal(RATE_HZ).astype(np.float32)
     theirs = librosa.stft(samples, n_fft=1024, hop_length=256, pad_mode="constant")
-    ours = figures.stft_db(samples)[:, : theirs.shape[1]]
+    ours = figures.stft_db(samples, RATE_HZ)[:, : theirs.shape[1]]
     np.testing.assert_allclose(ours, 20 * np.log10(np.abs(theirs) + 1e-5), atol=0.1)
 
 
