@@ -35,7 +35,7 @@ def compile_lightly() -> None:
 @contextlib.contextmanager
 def with_optimisation() -> Iterator[None]:
     """What is compiled within is optimised as for users, for where rounding decides."""
-    before = jax.config.jax_disable_most_optimizations
+    before = jax.config.read("jax_disable_most_optimizations")
     jax.config.update("jax_disable_most_optimizations", False)
     try:
         yield
