@@ -16,13 +16,16 @@ from qvae_jax.audio.controls import SAMPLE_RATE_HZ, hop_length  # a frame of sou
 from qvae_jax.models import layers, plain
 from qvae_jax.models.convnext import ConvNeXtBlock
 from qvae_jax.models.initializers import xavier_normal
-from qvae_jax.models.spectral_head import SpectralHead, limited, spectrum
+from qvae_jax.models.spectral_head import SpectralHead, limited, spectrum, turned
 
 NUM_FRAMES = 243
 WIDTH = 384
 FIRST_FRAMES = 9
 RISING_DILATIONS = (1, 1, 1)  # of a block after each ×3
 DILATIONS = (1, 2, 4, 1, 2)  # of the blocks at full rate
+# Of the head's first weights. By heart, eight pairs take half as many steps to a loss of 4.3 as with
+# 1, and twice as many with 8 as with 4.
+SPREAD = 4.0
 
 
 class Trunk(nnx.Module):
@@ -72,11 +75,14 @@ class FrameDecoder(nnx.Module):
         channels = max(1, round(WIDTH * width))
         self.hop_length = hop_length(sample_rate_hz)
         self.trunk = Trunk(latent_dim, channels, rng=rng)
-        self.output = SpectralHead(channels, self.hop_length, rng=rng)
+        self.output = SpectralHead(channels, self.hop_length, spread=SPREAD, rng=rng)
 
     def __call__(
         self, z: jax.Array, *, seeds: jax.Array, train: bool = False, key=None
     ) -> jax.Array:
         """The audio; seeds [batch, 2] are those of its noise, see noise.white."""
-        complex_frames, _ = spectrum(self.output(self.trunk(z)), seeds, self.hop_length)
+        parts = self.output(self.trunk(z))
+        # A steady tone is then a phase that hardly changes, which is soon learnt.
+        phase = parts.phase + turned(*parts.phase.shape[-2:])
+        complex_frames, _ = spectrum(parts._replace(phase=phase), seeds, self.hop_length)
         return limited(inverse_stft.inverse(complex_frames, self.hop_length))

@@ -40,12 +40,24 @@ class Parts(NamedTuple):
 
 
 class SpectralHead(nnx.Module):
-    """LayerNorm and one linear layer to the magnitudes and phases of hop_length's bins."""
+    """LayerNorm and one linear layer to the magnitudes and phases of hop_length's bins.
 
-    def __init__(self, num_channels: int, hop_length: int, *, excited: bool = False, rng):
+    spread multiplies the weights as they are drawn: how much frames differ before training.
+    """
+
+    def __init__(
+        self,
+        num_channels: int,
+        hop_length: int,
+        *,
+        excited: bool = False,
+        spread: float = 1.0,
+        rng,
+    ):
         self.norm = LayerNorm(num_channels)
         num_outputs = (4 if excited else 3) * inverse_stft.num_bins(hop_length)
-        self.output = layers.Linear(num_channels, num_outputs, kernel_init=xavier_normal, rng=rng)
+        draw = lambda rng, shape: np.float32(spread) * xavier_normal(rng, shape)
+        self.output = layers.Linear(num_channels, num_outputs, kernel_init=draw, rng=rng)
         self.excited = excited
         self.log_scale = math.log(hop_length / HOP_LENGTH)
 
@@ -86,6 +98,15 @@ def spectrum(
         power += jnp.square(parts.excitation) * stft.power(excited)
     audible = np.arange(power.shape[-1]) >= FIRST_BIN
     return complex_frames * audible, power * audible
+
+
+def turned(num_frames: int, num_bins: int) -> np.ndarray:
+    """Radians by which a wave of each bin's own frequency has turned at each frame, within a cycle.
+
+    float32 [frames, bins]. From frame to frame it is k/HOPS_PER_WINDOW of a cycle in bin k.
+    """
+    quarters = np.outer(np.arange(num_frames), np.arange(num_bins)) % inverse_stft.HOPS_PER_WINDOW
+    return (quarters * (2 * np.pi / inverse_stft.HOPS_PER_WINDOW)).astype(np.float32)
 
 
 def complex_frames_of(samples: jax.Array, hop_length: int) -> jax.Array:
