@@ -154,19 +154,13 @@ class Systems:
         return [_made(self._at_measured_rate(sound)) for sound in sounds]
 
     def _output(self, audio: np.ndarray) -> Made:
-<<<<<<< HEAD
         return _made(self._hearing.output(self._at_measured_rate(audio)))
 
     def _at_measured_rate(self, audio: np.ndarray) -> np.ndarray:
+        """The model's sound at the rate of all that it is compared with, resampled once."""
         if self._model.sample_rate_hz == SAMPLE_RATE_HZ:
             return audio
         return soxr.resample(audio, self._model.sample_rate_hz, SAMPLE_RATE_HZ, quality="HQ")
-=======
-        """The model's sound at the rate of all that it is compared with, resampled once."""
-        if self._model.sample_rate_hz != SAMPLE_RATE_HZ:
-            audio = soxr.resample(audio, self._model.sample_rate_hz, SAMPLE_RATE_HZ, quality="HQ")
-        return _made(self._hearing.output(audio))
->>>>>>> h-rate
 
     def _with_loudness(self, sound: np.ndarray, imitation: Sound) -> Made:
         voice = fit_length(imitation.samples, len(sound))

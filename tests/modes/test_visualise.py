@@ -292,7 +292,7 @@ def test_the_page_is_about_the_runs_checkpoint(run, at_the_page):
         zip(of_each(at_the_page, "dt", "it.innerText"), of_each(at_the_page, "dd", "it.innerText"))
     )
     assert facts["latent"].startswith("4 dimensions")
-    assert facts["decoder"] == "original-plus, width 0.05"
+    assert facts["decoder"] == "original-plus, width 0.05, 22,050 Hz"
     assert "width 0.1, frozen, from random weights" in facts["encoder"]
     step = int(facts["checkpoint"].split(",")[0].removeprefix("step "))
     assert (run / "checkpoints" / str(step)).is_dir()
