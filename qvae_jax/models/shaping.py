@@ -19,7 +19,9 @@ BIN_HZ = controls.SAMPLE_RATE_HZ / (inverse_stft.HOPS_PER_WINDOW * controls.HOP_
 # those whose phases do not meet cancel each other. No more, so that no frame bursts.
 LARGEST_CORRECTION = 4.0
 PERIODIC_UP_TO_HZ = 2_500.0
-LARGEST_STRENGTH = 64.0  # 36 dB: of z that is heard as a hiss the head makes hardly any harmonics
+# 80 dB: of z that is heard as a hiss the head makes hardly any harmonics, and by 36 dB every seventh
+# voiced frame stayed a hiss. The gain undoes what this does to a frame's loudness.
+LARGEST_STRENGTH = 1e4
 # By how much a frame's spectrum is tilted at most, 3 dB an octave: it corrects a centroid, and makes
 # none. What lies lower is hardly heard, and what lies higher is little.
 STEEPEST = 0.5
