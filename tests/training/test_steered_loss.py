@@ -7,6 +7,7 @@ import numpy as np
 import optax
 import pytest
 
+import compiling
 import golden_rules
 from forms import noise
 from qvae_jax import losses
@@ -82,7 +83,9 @@ def train(model):
         return jax.jit(jax.value_and_grad(total, has_aux=True))
 
     def run(batch, weights=WEIGHTS):
-        (total, terms), gradient = program(weights)(given.params, batch)
+        # Two programs, whose gradients are compared: optimised, they round alike.
+        with compiling.with_optimisation():
+            (total, terms), gradient = program(weights)(given.params, batch)
         return float(total), {name: float(term) for name, term in terms.items()}, gradient
 
     return run
@@ -115,9 +118,9 @@ def test_a_gesture_learns_from_its_distance_alone(train, batch):
     _, _, of_both = train(batch)
     _, _, of_sound = train(batch, losses.LossWeights(0.0, 0.0, 0.0, magnitude=1.0))
     assert not any(x.any() for x in _of(of_sound, "decoder.gesture.").values())
-    # And a renderer from the sound alone; two programs round a strength of harmonics, up to 80 dB.
+    # And a renderer from the sound alone.
     for name, array in _of(of_sound, "decoder.renderer.").items():
-        np.testing.assert_allclose(of_both[name], array, atol=3e-4 * np.abs(array).max())
+        np.testing.assert_allclose(of_both[name], array, atol=1e-4 * np.abs(array).max())
 
 
 def test_where_a_curve_is_not_told_the_gestures_takes_its_place(train, batch, model):
