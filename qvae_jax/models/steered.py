@@ -86,12 +86,18 @@ class Renderer(nnx.Module):
         self.output = SpectralHead(channels, self.hop_length, excited=True, rng=rng)
 
     def __call__(
-        self, z: jax.Array, curves: jax.Array, seeds: jax.Array, valid: jax.Array | None = None
+        self,
+        z: jax.Array,
+        curves: jax.Array,
+        seeds: jax.Array,
+        valid: jax.Array | None = None,
+        *,
+        train: bool = False,
     ) -> jax.Array:
         """The sound; seeds [batch, 2] are those of its noise, see noise.white.
 
         valid, bool [batch, frames], is false after a sound's last frame: what comes there is silent,
-        and changes nothing before it.
+        and changes nothing before it. train: see shaping.as_periodic.
         """
         if valid is not None:
             curves = held_beyond(curves, valid)
@@ -100,7 +106,7 @@ class Renderer(nnx.Module):
             x = block(x, z, valid)
         hop, rate_hz = self.hop_length, self.sample_rate_hz
         excited = complex_frames_of(harmonics(_with_margins(curves), hop, rate_hz), hop)
-        parts = shaping.as_periodic(self.output(x), stft.power(excited), curves)
+        parts = shaping.as_periodic(self.output(x), stft.power(excited), curves, train=train)
         complex_frames, power = spectrum(parts, seeds, hop, excited)
         tilt = shaping.tilt(curves[..., CENTROID], power, rate_hz)
         gain = shaping.gain(curves[..., LOUDNESS], power * jnp.square(tilt), rate_hz)
@@ -135,7 +141,7 @@ class Steered(nnx.Module):
     ) -> jax.Array:
         """Latents [batch, latent] -> audio [batch, 243·hop], steered by the gesture head."""
         curves, _ = self.gesture(z)
-        return self.renderer(z, within_range(curves), seeds)
+        return self.renderer(z, within_range(curves), seeds, train=train)
 
 
 def within_range(curves: jax.Array) -> jax.Array:

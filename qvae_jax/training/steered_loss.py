@@ -34,7 +34,7 @@ class SteeredLoss(QVAELoss):
         curves = batch["controls"]
         if "told" in batch:
             curves = jnp.where(batch["told"][:, None, :], curves, instead)
-        audio = self._rendered(model.decoder, z, curves, seeds)
+        audio = self._rendered(model.decoder, z, curves, seeds, train=True)
         beta = self.beta(step)
         total, terms = self._compared(audio, batch, mu, logvar, beta)
         total, terms = self._with_gesture(total, terms, gestured, durations_s, batch)
@@ -69,8 +69,8 @@ class SteeredLoss(QVAELoss):
         curves, durations_s = decoder.gesture(self._as_computed(z))
         return curves.astype(z.dtype), durations_s.astype(z.dtype)
 
-    def _rendered(self, decoder: Steered, z, curves, seeds) -> jax.Array:
-        return decoder.renderer(self._as_computed(z), curves, seeds).astype(z.dtype)
+    def _rendered(self, decoder: Steered, z, curves, seeds, *, train: bool = False) -> jax.Array:
+        return decoder.renderer(self._as_computed(z), curves, seeds, train=train).astype(z.dtype)
 
     def _with_gesture(
         self,

@@ -178,6 +178,18 @@ def test_what_is_voiced_is_heard_so_though_the_head_makes_noise(
     assert least <= np.mean(found > controls.VOICED_PERIODICITY) <= most
 
 
+def test_in_training_harmonics_are_hardly_stronger_than_the_heads_own(renderer):
+    structure, given = renderer
+    curves = _curves(batch=1)
+    curves[..., PERIODICITY], curves[..., PITCH] = 0.9, 60.0
+    train = jax.jit(lambda given, *inputs: variables.merge(structure, given)(*inputs, train=True))
+    inputs = noise(1, LATENT), curves, SEEDS[:1], None
+    for harmonics, least, most in ((-5.0, 0.0, 0.2), (-2.0, 0.9, 1.0)):
+        sound = train(_white(given, harmonics), *inputs)
+        found = np.asarray(jax.jit(controls.controls)(sound))[0, :, PERIODICITY]
+        assert least <= np.mean(found > controls.VOICED_PERIODICITY) <= most
+
+
 @pytest.mark.parametrize("num_frames", [FRAMES, 908])  # the longer ones last ten seconds
 def test_a_sound_is_as_loud_as_its_curve(renderer, num_frames):
     structure, given = renderer
