@@ -22,9 +22,9 @@ VOICED_PERIODICITY = 0.5  # above it a frame is voiced
 RESAMPLED_UP_TO_HZ = 10_550  # where soxr's HQ quality halves amplitudes on the way to 22,050 Hz
 
 
-def num_frames(num_samples: int) -> int:
-    """How many frames the controls of so many samples at 22,050 Hz have."""
-    return max(1, -(-num_samples // HOP_LENGTH))
+def num_frames(num_samples: int, hop: int = HOP_LENGTH) -> int:
+    """How many frames the controls of so many samples have; hop is a frame's, by the rate."""
+    return max(1, -(-num_samples // hop))
 
 
 def hop_length(sample_rate_hz: int) -> int:
@@ -145,7 +145,7 @@ def _summed(frames: jax.Array, weights: np.ndarray) -> jax.Array:
 def _power(samples: jax.Array, window_length: int, hop: int) -> jax.Array:
     """The power spectra around the centre of each hop: [..., n] -> [..., frames, bins]."""
     before = window_length // 2 - hop // 2
-    reach = max(1, -(-samples.shape[-1] // hop)) * hop + window_length - hop
+    reach = num_frames(samples.shape[-1], hop) * hop + window_length - hop
     edges = (before, reach - before - samples.shape[-1])
     window = stft.hann_window(window_length, periodic=True)
     padded = jnp.pad(samples, [(0, 0)] * (samples.ndim - 1) + [edges])

@@ -51,9 +51,9 @@ def as_periodic(
     low = slice(FIRST_BIN, int(PERIODIC_UP_TO_HZ / BIN_HZ))
     in_harmonics = jnp.sum(jnp.square(parts.excitation[..., low]) * excited_power[..., low], -1)
     others = jnp.square(parts.free[..., low]) + jnp.square(parts.noise[..., low])
-    share = controls.likeness(curves[..., PERIODICITY])
-    largest = LARGEST_STRENGTH_IN_TRAINING if train else LARGEST_STRENGTH
-    share = share if train else jnp.sqrt(share)
+    share, largest = controls.likeness(curves[..., PERIODICITY]), LARGEST_STRENGTH_IN_TRAINING
+    if not train:
+        share, largest = jnp.sqrt(share), LARGEST_STRENGTH
     wanted = jnp.sum(others, -1) * share / (1 - share)
     missing = jnp.sqrt(wanted / (in_harmonics + LEAST_POWER))
     strength = jnp.clip(missing * voiced_share(curves), 1.0, largest)
@@ -66,7 +66,7 @@ def tilt(centroid: jax.Array, power: jax.Array, sample_rate_hz: int) -> jax.Arra
 
     The centroid is that of the bins that curves tell of (controls.num_measured_bins).
 
-    They are (f / 1 kHz)^a, the same beyond TILTED_HZ, and a is found by Newton's method, within
+    The factors are (f / 1 kHz)^a, the same beyond TILTED_HZ, and a is found by Newton's method, within
     ±STEEPEST, for the logarithm of the centroid: its slope by a is the covariance of f and ln f over
     the frame, over the mean of f. No gradient goes through a: the head learns what it is given as it
     is tilted.

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+import compiling
 from forms import noise
 from qvae_jax.models import variables
 from qvae_jax.models.decoders import DECODERS, NUM_SAMPLES
@@ -107,11 +108,10 @@ def test_a_qvae_decodes_by_it_and_by_default_all_rows_have_one_noise(decode):
         lambda z, seeds=None: variables.merge(structure, given).decode(z, seeds=seeds)
     )
     z = np.repeat(noise(1, LATENT), 2, axis=0)
-    first, second = np.asarray(program(z))
-    np.testing.assert_array_equal(first, second)
-    # Another program, which may round otherwise.
-    given_zeros = program(z, np.zeros((2, 2), np.uint32))
-    np.testing.assert_allclose(given_zeros, [first, second], atol=1e-6)
+    with compiling.with_optimisation():  # two programs then round alike
+        first, second = np.asarray(program(z))
+        np.testing.assert_array_equal(first, second)
+        np.testing.assert_array_equal(program(z, np.zeros((2, 2), np.uint32)), [first, second])
 
 
 @pytest.mark.parametrize("part", ["free", "noise"])

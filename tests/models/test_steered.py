@@ -131,14 +131,15 @@ def test_z_curves_and_seeds_all_move_the_sound(render, sounds):
         assert np.abs(found - sounds).max() > 1e-4, name
 
 
-def _white(given, harmonics: float = -30.0):
-    """The renderer's arrays, changed so that all it makes is white noise.
+def _white(given, harmonics: float = -30.0, noise: float = 0.0):
+    """The renderer's arrays, changed so that it makes white noise alone, or as many harmonics.
 
-    harmonics is what it makes of the excitation, the natural logarithm of a magnitude.
+    noise and harmonics are what it makes of the noise and of the excitation, natural logarithms of
+    magnitudes.
     """
     zeros = {name: np.zeros_like(array) for name, array in given.params.items()}
     free, phase, of_noise, excitation = np.split(zeros["output.output.bias"], 4)
-    free[:], excitation[:], of_noise[:] = -30.0, harmonics, 0.0
+    free[:], excitation[:], of_noise[:] = -30.0, harmonics, noise
     bias = np.concatenate([free, phase, of_noise, excitation])
     return given._replace(params=zeros | {"output.output.bias": bias})
 
@@ -212,7 +213,7 @@ def test_at_44100_hz_a_sound_follows_its_curves_once_it_is_resampled(voiced):
     curves[..., LOUDNESS] -= 10
     curves[..., CENTROID], curves[..., PITCH] = 110.0, 57.0
     curves[..., PERIODICITY] = 0.95 if voiced else 0.0
-    changed = _all_harmonics(given) if voiced else _white(given)
+    changed = _white(given, harmonics=0.0, noise=-30.0) if voiced else _white(given)
     sound = np.asarray(_program(structure)(changed, noise(1, LATENT), curves, SEEDS[:1], None)[0])
     assert len(sound) == 2 * FRAMES * HOP_LENGTH
     power = np.abs(np.fft.rfft(sound)) ** 2
@@ -225,15 +226,6 @@ def test_at_44100_hz_a_sound_follows_its_curves_once_it_is_resampled(voiced):
     assert abs(apart[:, CENTROID].mean()) < 1.0
     if voiced:
         assert np.abs(apart[:, PITCH]).max() < 0.2
-
-
-def _all_harmonics(given):
-    """The renderer's arrays, changed so that all it makes is its excitation."""
-    zeros = {name: np.zeros_like(array) for name, array in given.params.items()}
-    free, phase, of_noise, excitation = np.split(zeros["output.output.bias"], 4)
-    free[:], of_noise[:] = -30.0, -30.0
-    bias = np.concatenate([free, phase, of_noise, excitation])
-    return given._replace(params=zeros | {"output.output.bias": bias})
 
 
 def test_loud_curves_stay_below_full_scale(render):

@@ -10,7 +10,7 @@ import jax
 
 # Most of the tests' programs run once and are small. With LLVM's optimisation and XLA's newer way to
 # fuse left out, the same programs compile three times as fast.
-LIGHTLY = {"JAX_DISABLE_MOST_OPTIMIZATIONS": "1"}
+LIGHTLY = "JAX_DISABLE_MOST_OPTIMIZATIONS"
 LIGHTLY_FLAG = "--xla_cpu_use_fusion_emitters=false"
 WORTH_KEEPING_S = 0.2  # what takes longer to compile is kept for other tests and processes
 # JAX puts its entries in place before they are whole, so that another process may read half of one.
@@ -24,9 +24,9 @@ def compile_lightly() -> None:
     Not where the environment says itself how to compile: JAX_DISABLE_MOST_OPTIMIZATIONS=0 has all
     tests run what users run, and XLA_FLAGS stays as it is. Before JAX is asked for its devices.
     """
-    if LIGHTLY.keys() & os.environ.keys():
+    if LIGHTLY in os.environ:
         return
-    os.environ.update(LIGHTLY)
+    os.environ[LIGHTLY] = "1"
     jax.config.update("jax_disable_most_optimizations", True)
     if "XLA_FLAGS" not in os.environ and _is_known(LIGHTLY_FLAG):
         os.environ["XLA_FLAGS"] = LIGHTLY_FLAG
