@@ -92,6 +92,12 @@ class GenerateRequest:
         "it is refused."
     )
     window: str = asked("Of imitations above 10 s, the first or the loudest 10 s.", "first")
+    library: str | None = asked(
+        "A folder of sounds, for --nearest and --sounds_like=nearest.", path=True
+    )
+    nearest: int | None = asked(
+        "How many sounds of --library, nearest to each imitation, are put beside its sounds."
+    )
     latents: LatentRequest = LatentRequest()
     steering: SteerRequest = SteerRequest()
     finish: Finish = Finish()

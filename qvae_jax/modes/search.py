@@ -10,13 +10,13 @@ from qvae_jax.data import layouts
 from qvae_jax.generation import manifest
 from qvae_jax.generation.inputs import Heard, Source, hear, pair_sources, sources, split_inputs
 from qvae_jax.generation.model import load_model
+from qvae_jax.generation.neighbours import encoders_of
 from qvae_jax.generation.requests import check_part
 from qvae_jax.modes.requests import SearchRequest
 from qvae_jax.retrieval import encoders, finding, threshold
 from qvae_jax.retrieval.encoders import Encoders
 from qvae_jax.retrieval.finding import Found, Library
 from qvae_jax.retrieval.index import indexed
-from qvae_jax.retrieval.threshold import Threshold
 from qvae_jax.runs import open_run
 from qvae_jax.system import files, output_folders
 from qvae_jax.system.errors import UserError, counted
@@ -84,26 +84,23 @@ def _check(request: SearchRequest) -> None:
         raise UserError(f"--window is {request.window!r}: set it to one of {', '.join(WINDOWS)}.")
 
 
-def _encoders(request: SearchRequest) -> tuple[Encoders, list[str]]:
-    """What hears, and the folders in which a threshold of theirs may lie; new ones go in the first."""
+def _encoders(request: SearchRequest) -> tuple[Encoders, list[pathlib.Path]]:
+    """What hears, and the folders in which a threshold may lie; new ones go into the first."""
     if request.checkpoint is not None:
-        return encoders.load_encoders(request.checkpoint), [request.checkpoint]
-    model = load_model(workdir=request.workdir)
-    pretrained = open_run(request.workdir).config.model.encoder_checkpoint
-    found = encoders.of_model(model.config, model.variables, pretrained)
-    return found, [request.workdir, *([pretrained] if pretrained else [])]
+        return encoders.load_encoders(request.checkpoint), [pathlib.Path(request.checkpoint)]
+    return encoders_of(load_model(workdir=request.workdir))
 
 
 # --- The threshold
 
 
-def _fit(request: SearchRequest, hearing: Encoders, folder: str) -> None:
+def _fit(request: SearchRequest, hearing: Encoders, folder: pathlib.Path) -> None:
     pairs, of = _pairs(request)
     fitted = threshold.fit(hearing, pairs, of)
     threshold.write(folder, hearing, fitted)
     print(
         f"a query is unlike everything below {fitted.similarity:.3f} {finding.said_of(fitted)}: "
-        f"{pathlib.Path(folder) / threshold.THRESHOLD_FILE}"
+        f"{folder / threshold.THRESHOLD_FILE}"
     )
 
 
@@ -119,17 +116,6 @@ def _pairs(request: SearchRequest) -> tuple[list[tuple[Sound, Sound]], str]:
         found = pair_sources(run.catalogue, run.pairs(request.from_split))
         of = f"the pairs of {request.from_split}"
     return [(source.sound, source.reference) for source in found], of
-
-
-def _threshold(hearing: Encoders, folders: Sequence[str]) -> Threshold | None:
-    kept = (threshold.read(pathlib.Path(folder), hearing) for folder in folders)
-    found = next(filter(None, kept), None)
-    if found is None:
-        print(
-            "note: whether a query is unlike everything is not told: no threshold of these encoders "
-            "is known (--pairs=FOLDER fits one)"
-        )
-    return found
 
 
 # --- The search
@@ -148,10 +134,15 @@ def _heard(source: Source, hearing: Encoders, window: str) -> Heard:
 def _library(
     request: SearchRequest,
     hearing: Encoders,
-    folders: Sequence[str],
+    folders: Sequence[pathlib.Path],
     output_dir: pathlib.Path | None,
 ) -> Library:
-    known = _threshold(hearing, folders)
+    known = threshold.first_of(folders, hearing)
+    if known is None:
+        print(
+            "note: whether a query is unlike everything is not told: no threshold of these encoders "
+            "is known (--pairs=FOLDER fits one)"
+        )
     index = indexed(
         request.library, hearing.reference, outside=output_dir, holds_results=manifest.is_in
     )

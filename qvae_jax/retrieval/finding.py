@@ -46,14 +46,19 @@ class Library:
     threshold: Threshold | None = None
 
     def nearest(
-        self, waveforms: Sequence[np.ndarray], names: Sequence[str], count: int
+        self,
+        waveforms: Sequence[np.ndarray],
+        names: Sequence[str],
+        count: int,
+        *,
+        batch_size: int | None = None,
     ) -> list[list[Found]]:
         """For each query the sounds nearest to it, nearest first; count of them, if there are.
 
-        waveforms are floats [samples] at the rate that the imitations' encoder hears. Raises
-        UserError as Encoder.embed does.
+        waveforms are floats [samples] at the rate that the imitations' encoder hears, batch_size of
+        them at once: by default all, up to QUERY_BATCH_SIZE. Raises UserError as Encoder.embed does.
         """
-        batch_size = min(QUERY_BATCH_SIZE, len(waveforms))
+        batch_size = batch_size or min(QUERY_BATCH_SIZE, len(waveforms))
         queries = self.encoders.imitation.embed(waveforms, names, batch_size)
         rows, cosines = nearest(queries, self.index.embeddings, count)
         return [

@@ -112,6 +112,11 @@ def read(folder: pathlib.Path, encoders: Encoders) -> Threshold | None:
     return threshold if digests == _digests(encoders) else None
 
 
+def first_of(folders: Sequence[pathlib.Path], encoders: Encoders) -> Threshold | None:
+    """The threshold in the first of some folders that has one of these encoders; None without any."""
+    return next(filter(None, (read(folder, encoders) for folder in folders)), None)
+
+
 def _embedded(encoder: Encoder, sounds: Sequence[Sound], bar) -> np.ndarray:
     rate_hz, longest_s = encoder.front_end.sample_rate_hz, encoder.front_end.duration_s
     found = []
