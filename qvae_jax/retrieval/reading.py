@@ -32,7 +32,7 @@ class Read(NamedTuple):
     duration_s: float | None
 
 
-def fingerprint(path: pathlib.Path) -> Fingerprint:
+def fingerprint(path: str | os.PathLike) -> Fingerprint:
     """What changes where a file does; UserError where there is none."""
     try:
         status = os.stat(path)

@@ -10,7 +10,7 @@ DIM = 8
 
 
 class Hearing:
-    """Embeds the first half second by its spectrum in eight bands; remembers what it has heard."""
+    """Embeds the first half second by its spectrum in eight bands of 1 kHz; remembers what it heard."""
 
     def __init__(self, digest: str = "a" * 64):
         self.front_end = FrontEnd(sample_rate_hz=16_000, duration_s=0.5)
@@ -20,7 +20,6 @@ class Hearing:
         self, waveforms: Sequence[np.ndarray], names: Sequence[str], batch_size: int
     ) -> np.ndarray:
         """float32 [waveforms, 8], of unit norm."""
-        assert len(waveforms) <= batch_size
         self.heard += names
         spectra = [np.abs(np.fft.rfft(x, self.front_end.num_samples))[:4_000] for x in waveforms]
         rows = np.array([np.sqrt(s.reshape(DIM, -1).mean(axis=1)) for s in spectra])
