@@ -109,7 +109,9 @@ class SearchRequest:
 
     needs_cache_folder = True
 
-    workdir: str | None = asked("A training run, whose encoder hears.", path=True)
+    workdir: str | None = asked(
+        "A training run, whose encoder hears, or of a run of encoders their best.", path=True
+    )
     checkpoint: str | None = asked(
         "Instead of --workdir: the folder of an encoder, of a pair of them (imitation/ hears the "
         "queries, reference/ the library), or of a ported QVAE.",

@@ -5,6 +5,7 @@ import dataclasses
 import pathlib
 from collections.abc import Sequence
 
+from qvae_jax import configuration, runs
 from qvae_jax.audio.windows import Sound
 from qvae_jax.data import layouts
 from qvae_jax.generation import manifest
@@ -17,7 +18,7 @@ from qvae_jax.retrieval import encoders, finding, threshold
 from qvae_jax.retrieval.encoders import Encoders
 from qvae_jax.retrieval.finding import Found, Library
 from qvae_jax.retrieval.index import indexed
-from qvae_jax.runs import open_run
+from qvae_jax.runs import RunFolder
 from qvae_jax.system import files, output_folders
 from qvae_jax.system.errors import UserError, counted
 from qvae_jax.visualisation import search_page
@@ -86,8 +87,9 @@ def _check(request: SearchRequest) -> None:
 
 def _encoders(request: SearchRequest) -> tuple[Encoders, list[pathlib.Path]]:
     """What hears, and the folders in which a threshold may lie; new ones go into the first."""
-    if request.checkpoint is not None:
-        return encoders.load_encoders(request.checkpoint), [pathlib.Path(request.checkpoint)]
+    folder = pathlib.Path(request.checkpoint or pathlib.Path(request.workdir, runs.ENCODER))
+    if request.checkpoint is not None or folder.is_dir():
+        return encoders.load_encoders(folder), [folder]
     return encoders_of(load_model(workdir=request.workdir))
 
 
@@ -112,7 +114,9 @@ def _pairs(request: SearchRequest) -> tuple[list[tuple[Sound, Sound]], str]:
             print(note)
         found, of = pair_sources(index, index.pairs), f"the pairs in {request.pairs}"
     else:
-        run = open_run(request.workdir)
+        # Not by open_run: a run of encoders alone has a split too.
+        folder = pathlib.Path(request.workdir)
+        run = RunFolder(folder, configuration.read_run(folder))
         found = pair_sources(run.catalogue, run.pairs(request.from_split))
         of = f"the pairs of {request.from_split}"
     return [(source.sound, source.reference) for source in found], of

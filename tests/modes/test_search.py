@@ -196,6 +196,17 @@ def test_requests_that_make_no_sense_are_refused_in_a_line(search, options, mess
     assert "\n" not in str(told.value)
 
 
+def test_a_run_of_encoders_hears_with_its_best(search, frozen_run, tmp_path, library, hum):
+    run = shutil.copytree(frozen_run, tmp_path / "run")
+    (run / "encoder").mkdir()
+    mode.search(SearchRequest(workdir=str(run), from_split="interpolation"))
+    kept = threshold.read(run / "encoder", encoders.load_encoders(""))
+    assert kept.num_queries == 3 and kept.of == "the pairs of interpolation"
+    search(checkpoint=None, workdir=str(run), output_dir=str(tmp_path / "out"))
+    results = json.loads((tmp_path / "out" / "results.json").read_text())
+    assert results["threshold"]["similarity"] == kept.similarity
+
+
 def test_a_run_hears_with_its_own_encoder_and_learns_from_its_split(
     frozen_run, data_set, tmp_path, capsys
 ):
