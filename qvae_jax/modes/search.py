@@ -5,18 +5,30 @@ import dataclasses
 import pathlib
 from collections.abc import Sequence
 
+import numpy as np
+
 from qvae_jax import configuration, runs
+from qvae_jax.audio.front_end import FrontEnd
 from qvae_jax.audio.windows import Sound
 from qvae_jax.data import layouts
 from qvae_jax.generation import manifest
-from qvae_jax.generation.inputs import Heard, Source, hear, pair_sources, sources, split_inputs
+from qvae_jax.generation.inputs import (
+    Heard,
+    Source,
+    hear,
+    pair_sources,
+    probe,
+    sources,
+    split_inputs,
+)
 from qvae_jax.generation.model import load_model
 from qvae_jax.generation.neighbours import encoders_of
 from qvae_jax.generation.requests import check_part
+from qvae_jax.models.batching import batches
 from qvae_jax.modes.requests import SearchRequest
 from qvae_jax.retrieval import encoders, finding, threshold
 from qvae_jax.retrieval.encoders import Encoders
-from qvae_jax.retrieval.finding import Found, Library
+from qvae_jax.retrieval.finding import QUERY_BATCH_SIZE, Found, Library
 from qvae_jax.retrieval.index import indexed
 from qvae_jax.runs import RunFolder
 from qvae_jax.system import files, output_folders
@@ -27,11 +39,15 @@ from qvae_jax.visualisation.search_page import SearchPage
 
 PAGE_FILE, RESULTS_FILE = "index.html", "results.json"
 WINDOWS = ("first", "loudest")
+NO_SAMPLES = np.zeros(0, np.float32)
 
 
 @dataclasses.dataclass(frozen=True)
-class Query:
-    """One query, and what was found; unlike is told in a line, None where it is like something."""
+class Answer:
+    """One query, what was heard of it but for its samples, and what was found.
+
+    unlike is a line that says so where it is unlike everything.
+    """
 
     source: Source
     heard: Heard
@@ -57,14 +73,13 @@ def search(request: SearchRequest) -> None:
         _fit(request, hearing, folders[0])
     if request.inputs is None:
         return
-    with sources(split_inputs(request.inputs), output_dir, None) as found:
-        heard = [_heard(source, hearing, request.window) for source in found]
+    with sources(split_inputs(request.inputs), output_dir, None) as asked:
+        for source in asked:
+            probe(source)
         library = _library(request, hearing, folders, output_dir)
-        queries = _found(library, found, heard, request.top)
-        for query in queries:
-            _tell(query, library)
+        answers = _answers(library, asked, request)
         if output_dir is not None:
-            _write(output_dir, library, queries)
+            _write(output_dir, library, answers, request.window)
 
 
 def _check(request: SearchRequest) -> None:
@@ -125,16 +140,6 @@ def _pairs(request: SearchRequest) -> tuple[list[tuple[Sound, Sound]], str]:
 # --- The search
 
 
-def _heard(source: Source, hearing: Encoders, window: str) -> Heard:
-    heard = hear(source, hearing.imitation.front_end, window)
-    if heard.silent:
-        raise UserError(
-            f"The query {source.name} is silent where it is heard: record it again, or try "
-            "--window=loudest."
-        )
-    return heard
-
-
 def _library(
     request: SearchRequest,
     hearing: Encoders,
@@ -153,24 +158,43 @@ def _library(
     return Library(index, hearing, known)
 
 
-def _found(
-    library: Library, asked: Sequence[Source], heard: Sequence[Heard], count: int
-) -> list[Query]:
-    waveforms = [each.samples for each in heard]
-    found = library.nearest(waveforms, [source.name for source in asked], count)
-    return [
-        Query(source, one, of_one, finding.told_unlike(library, of_one))
-        for source, one, of_one in zip(asked, heard, found)
-    ]
+def _answers(library: Library, asked: Sequence[Source], request: SearchRequest) -> list[Answer]:
+    """What is found for each query that can be heard, told as it is found."""
+    answers, batch_size = [], min(QUERY_BATCH_SIZE, len(asked))
+    for batch in batches(asked, batch_size):
+        audible = _audible(batch, library, request.window)
+        if not audible:
+            continue
+        samples, names = [h.samples for _, h in audible], [source.name for source, _ in audible]
+        found = library.nearest(samples, names, request.top, batch_size=batch_size)
+        for (source, heard), of_one in zip(audible, found):
+            facts = dataclasses.replace(heard, samples=NO_SAMPLES)  # of many queries, too many
+            answers.append(Answer(source, facts, of_one, finding.told_unlike(library, of_one)))
+            _tell(answers[-1], library)
+    if not answers:
+        raise UserError(
+            "No query can be heard: record one again, or try --window=loudest for long ones."
+        )
+    return answers
 
 
-def _tell(query: Query, library: Library) -> None:
+def _audible(batch: Sequence[Source], library: Library, window: str) -> list[tuple[Source, Heard]]:
+    """What is heard of each query; those that are silent there are named and left out."""
+    front_end = library.encoders.imitation.front_end
+    heard = [(source, hear(source, front_end, window)) for source in batch]
+    for source, one in heard:
+        if one.silent:
+            print(f"left out {finding.printable(source.name)}: it is silent where it is heard")
+    return [(source, one) for source, one in heard if not one.silent]
+
+
+def _tell(answer: Answer, library: Library) -> None:
     of = counted(len(library.index.entries), "sound")
-    name = finding.printable(query.source.name)
+    name = finding.printable(answer.source.name)
     print(f"{name}: the nearest of {of} in {library.index.directory}")
-    print(finding.table(query.found))
-    if query.unlike is not None:
-        print(f"note: {name} is {query.unlike}")
+    print(finding.table(answer.found))
+    if answer.unlike is not None:
+        print(f"note: {name} is {answer.unlike}")
 
 
 # --- What is written
@@ -184,18 +208,20 @@ def _require_own(output_dir: pathlib.Path) -> None:
     output_folders.require_free(output_dir, names, names if is_own else ())
 
 
-def _write(output_dir: pathlib.Path, library: Library, queries: Sequence[Query]) -> None:
+def _write(
+    output_dir: pathlib.Path, library: Library, answers: Sequence[Answer], window: str
+) -> None:
     with contextlib.ExitStack() as stack:
         stack.enter_context(output_folders.held(output_dir))
         _require_own(output_dir)
         folder = stack.enter_context(output_folders.filling(output_dir, last=RESULTS_FILE))
-        files.write_json(folder / RESULTS_FILE, _facts(library, queries))
-        num_bytes = search_page.write(folder / PAGE_FILE, _page(library, queries))
+        files.write_json(folder / RESULTS_FILE, _facts(library, answers))
+        num_bytes = search_page.write(folder / PAGE_FILE, _page(library, answers, window))
     written = f"{output_dir / RESULTS_FILE}, and a page of {num_bytes / 1e6:.1f} MB"
     print(f"{written} to hear them: open\n{output_dir / PAGE_FILE}")
 
 
-def _facts(library: Library, queries: Sequence[Query]) -> dict:
+def _facts(library: Library, answers: Sequence[Answer]) -> dict:
     known = library.threshold
     return {
         "library": str(library.index.directory),
@@ -205,19 +231,19 @@ def _facts(library: Library, queries: Sequence[Query]) -> dict:
         "threshold": None if known is None else dataclasses.asdict(known),
         "queries": [
             {
-                "input": query.source.name,
-                "heard_from_s": query.heard.start_s,
-                "file_duration_s": query.heard.file_duration_s,
-                "unlike_everything": None if known is None else query.unlike is not None,
-                "nearest": [found.facts for found in query.found],
+                "input": answer.source.name,
+                "heard_from_s": answer.heard.start_s,
+                "file_duration_s": answer.heard.file_duration_s,
+                "unlike_everything": None if known is None else answer.unlike is not None,
+                "nearest": [found.facts for found in answer.found],
             }
-            for query in queries
+            for answer in answers
         ],
     }
 
 
-def _page(library: Library, queries: Sequence[Query]) -> SearchPage:
-    rate_hz = library.encoders.imitation.front_end.sample_rate_hz
+def _page(library: Library, answers: Sequence[Answer], window: str) -> SearchPage:
+    front_end = library.encoders.imitation.front_end
     known = library.threshold
     begins = "not known" if known is None else f"{known.similarity:.3f} {finding.said_of(known)}"
     return SearchPage(
@@ -228,16 +254,19 @@ def _page(library: Library, queries: Sequence[Query]) -> SearchPage:
             ("likeness begins at", begins),
         ],
         queries=[
-            search_page.Query(query.source.name, query.unlike or "", _players(query, rate_hz))
-            for query in queries
+            search_page.Query(
+                answer.source.name, answer.unlike or "", _players(answer, front_end, window)
+            )
+            for answer in answers
         ],
     )
 
 
-def _players(query: Query, rate_hz: int) -> list[Player]:
+def _players(answer: Answer, front_end: FrontEnd, window: str) -> list[Player]:
     """The query and what was found, to hear; what has gone since is named and left off."""
-    players = [search_page.hummed(query.heard, query.source.path.name, rate_hz)]
-    for found in query.found:
+    heard = hear(answer.source, front_end, window)
+    players = [search_page.hummed(heard, answer.source.path.name, front_end.sample_rate_hz)]
+    for found in answer.found:
         try:
             players.append(search_page.sound(found))
         except UserError as error:

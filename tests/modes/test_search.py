@@ -168,10 +168,16 @@ def test_a_query_unlike_everything_is_told_with_how_often_that_is_wrong(
     assert "unlike anything in" in (tmp_path / "out" / "index.html").read_text("utf-8")
 
 
-def test_a_silent_query_is_named(search, tmp_path):
-    sound_folder.write_samples(tmp_path / "silence.wav", np.zeros(5_000))
-    with pytest.raises(UserError, match="The query .*silence.wav is silent where it is heard"):
-        search(inputs=str(tmp_path / "silence.wav"))
+def test_a_silent_query_is_named_and_the_others_are_answered(search, tmp_path, hum, capsys):
+    silence = tmp_path / "silence.wav"
+    sound_folder.write_samples(silence, np.zeros(5_000))
+    with pytest.raises(UserError, match="No query can be heard"):
+        search(inputs=str(silence))
+    capsys.readouterr()
+    search(inputs=f"{silence},{hum}", output_dir=str(tmp_path / "out"))
+    assert f"left out {silence}: it is silent where it is heard" in capsys.readouterr().out
+    results = json.loads((tmp_path / "out" / "results.json").read_text())
+    assert [query["input"] for query in results["queries"]] == [str(hum)]
 
 
 @pytest.mark.parametrize(
