@@ -5,10 +5,9 @@
 
 The peer loads each file with librosa (whole, mono, 32 kHz), cuts or pads it to 10 s, and computes
 its log-mel and mn10's pooled features with PyTorch, one file after the other, by one thread or one for
-each core, of which the faster counts. Ours is
-retrieval/index.py with all that a search needs: digests, and an index that is safely on disk, in a
-new folder each time. They take turns. Ours includes starting the processes that read; importing
-and compiling count for neither.
+each core, of which the faster counts. Ours is retrieval/index.py with all that a search needs:
+digests, and an index that is safely on disk, in a new folder each time. They take turns. Ours
+includes starting the processes that read; importing and compiling count for neither.
 
 The query is measured in a process of its own, to an index of random embeddings on disk: opening it,
 hearing ten seconds and finding ten sounds, the peak of memory, and whether ranks are those of one
@@ -36,6 +35,7 @@ from qvae_jax.retrieval import index, parts, search
 from qvae_jax.retrieval.encoders import Encoder
 from qvae_jax.retrieval.parts import Entry
 from qvae_jax.system import caches
+from qvae_jax.system.errors import counted
 
 FRONT_END = FrontEnd()
 DIM = 960  # of mn10
@@ -144,7 +144,7 @@ def compare(num_sounds: int, num_rounds: int, library: pathlib.Path | None) -> N
         straightforward(paths[:3], config, given, 1)
         cores = default_num_processes()
         ways = {
-            f"librosa and PyTorch, {count} threads": functools.partial(
+            f"librosa and PyTorch, {counted(count, 'thread')}": functools.partial(
                 lambda cache, count: straightforward(paths, config, given, count), count=count
             )
             for count in dict.fromkeys((1, cores))
