@@ -21,6 +21,7 @@ FILES = {
     "reference": SUFFIXES,
     "curves": (".csv",),
     "picture": (".png",),
+    "page": (".html",),
 }
 
 

@@ -39,6 +39,11 @@ def nearest_name(stem: str, rank: int) -> str:
     return f"{stem}_nearest{rank:02d}.wav"
 
 
+def page_name(stem: str) -> str:
+    """The page on which an input, its sounds and those nearest to it are heard."""
+    return f"{stem}_nearest.html"
+
+
 def curves_name(sound_name: str) -> str:
     """The file of the curves that a generated sound was rendered with."""
     return f"{_without_ending(sound_name)}_curves.csv"
@@ -72,7 +77,8 @@ def steered_names(names: Sequence[str]) -> list[str]:
 
 def nearest_names(stems: Sequence[str], count: int) -> list[str]:
     """What is written of a library beside these inputs, where it has as many sounds."""
-    return [nearest_name(stem, rank) for stem in stems for rank in range(1, count + 1)]
+    sounds = [nearest_name(stem, rank) for stem in stems for rank in range(1, count + 1)]
+    return [*sounds, *map(page_name, stems)] if count else []
 
 
 def file_names(found: Sequence[Source], stems: Sequence[str], names: Sequence[str]) -> list[str]:

@@ -52,7 +52,7 @@ class Neighbours:
             name = naming.nearest_name(stem, one.rank)
             write_wav(folder / name, as_heard(one, front_end).samples, front_end.sample_rate_hz)
             beside.append({**one.facts, "heard": name})
-        return facts | ({"nearest": beside} if self.count else {})
+        return facts | ({"nearest": beside, "page": naming.page_name(stem)} if self.count else {})
 
 
 def as_heard(found: Found, front_end: FrontEnd) -> Heard:

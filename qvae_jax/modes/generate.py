@@ -43,9 +43,10 @@ def generate(request: GenerateRequest) -> None:
     reference is known, and manifest.json; with several sounds of an input
     NN_STEM_variation01_generated.wav and so on. Beside each sound of a steered model lie its curves,
     NN_STEM_curves.csv and .png; with nearest, NN_STEM_nearestNN.wav is what the encoder hears of the
-    library's sounds nearest to an input. Where it holds such results already, request.existing
-    says what becomes of them: "add" numbers the new ones on after them and tells of all in one
-    manifest, "replace" removes those that the earlier manifest lists.
+    library's sounds nearest to an input, and NN_STEM_nearest.html plays them all. Where it holds
+    such results already, request.existing says what becomes of them: "add" numbers the new ones on
+    after them and tells of all in one manifest, "replace" removes those that the earlier manifest
+    lists.
 
     Raises UserError for a model, an input or a folder that cannot be used, for a folder with
     earlier results where nothing is said of them, and for requests that contradict each other. The
@@ -100,6 +101,7 @@ def generate(request: GenerateRequest) -> None:
         )
         how = {"steering": steering, "draw": _draw_one_by_one()}
         entries = write_sounds(model, heard, latents, finish, names, folder, **how)
+        _write_pages(folder, heard.facts, entries, request.library)
         manifest.write(folder, [*kept, _run(request, finish, model, heard, entries)])
     _tell_of_limited(entries)
     _tell_of_unlike(heard.facts, request.library)
@@ -214,6 +216,19 @@ def _neighbours(request: GenerateRequest, model: Model, output_dir: pathlib.Path
     library = Library(index, hearing, threshold.first_of(folders, hearing))
     like_nearest = request.steering.sounds_like == NEAREST
     return Neighbours(library, request.nearest or 0, like_nearest)
+
+
+def _write_pages(
+    folder: pathlib.Path, facts: Sequence[dict], entries: Sequence[dict], library: str | None
+) -> None:
+    """Writes a page for each input that has sounds of the library beside it."""
+    pages = [of_input for of_input in facts if "page" in of_input]
+    if pages:
+        # Imported here because other sounds need no page.
+        from qvae_jax.visualisation import search_page
+
+        for of_input in pages:
+            search_page.write_beside(folder, of_input, entries, library)
 
 
 def _library_facts(request: GenerateRequest) -> dict:

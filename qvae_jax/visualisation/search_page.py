@@ -4,6 +4,8 @@ import dataclasses
 import pathlib
 from collections.abc import Sequence
 
+import soundfile
+
 from qvae_jax.audio.windows import read_sound
 from qvae_jax.generation.inputs import Heard
 from qvae_jax.retrieval.finding import Found
@@ -12,6 +14,7 @@ from qvae_jax.visualisation.page import Player
 
 SAMPLE_RATE_HZ = 32_000  # of the sounds found, as most encoders hear them
 LONGEST_S = 10.0  # of these sounds, of which no encoder hears more
+UNLIKE = "unlike anything in the library: even the nearest sound lies below the threshold"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,3 +53,30 @@ def sound(found: Found) -> Player:
     if found.duration_s > LONGEST_S:
         notes.append(f"the first {LONGEST_S:g} s of {found.duration_s:.1f} s")
     return cards.player(f"{found.rank}", found.name, samples, SAMPLE_RATE_HZ, notes)
+
+
+def write_beside(
+    folder: pathlib.Path, of_input: dict, outputs: Sequence[dict], library: str
+) -> None:
+    """Writes the page of an input of --mode=generate: itself, its sounds, and those nearest to it.
+
+    of_input, with "nearest" and "page", and outputs are as in the manifest, and lie in folder.
+    """
+    own = [entry for entry in outputs if entry["place"] == of_input["place"]]
+    players = [_recorded(folder, "imitation", of_input["heard"])]
+    players += [_recorded(folder, "generated", entry["generated"]) for entry in own]
+    for one in of_input["nearest"]:
+        notes = [f"cosine {one['similarity']:.3f}", one["name"]]
+        players.append(_recorded(folder, f"{one['rank']}", one["heard"], notes))
+    unlike = UNLIKE if of_input["unlike_everything"] else ""
+    shown = SearchPage(
+        title="A generated sound, and the nearest of a library",
+        facts=[("library", library)],
+        queries=[Query(of_input["input"], unlike, players)],
+    )
+    write(folder / of_input["page"], shown)
+
+
+def _recorded(folder: pathlib.Path, role: str, name: str, notes: Sequence[str] = ()) -> Player:
+    samples, rate_hz = soundfile.read(folder / name, dtype="float32")
+    return cards.player(role, name, samples, rate_hz, notes)

@@ -83,6 +83,11 @@ def test_the_nearest_lie_beside_each_sound_and_in_the_manifest(beside, material)
             assert one["heard"] == naming.nearest_name(stem, rank)
             copy, rate_hz = soundfile.read(folder / one["heard"])
             assert len(copy) / rate_hz == pytest.approx(one["duration_s"], abs=1e-3)
+        page = (folder / f"{stem}_nearest.html").read_text("utf-8")
+        assert (
+            facts["page"] == f"{stem}_nearest.html" and page.count("data:audio/flac") == 1 + 1 + 2
+        )
+        assert "s, &lt;b&gt;.wav" in page and f"{stem}_generated.wav" in page
     assert found["settings"]["library"] == str(material / "library")
     assert found["settings"]["nearest"] == 2
 
@@ -93,7 +98,7 @@ def test_more_than_there_are_is_all_and_what_is_replaced_goes_with_them(material
     generate(material, tmp_path, nearest=1, existing="add")
     assert len(list(tmp_path.glob("*_nearest*.wav"))) == 2 * 2 + 2
     generate(material, tmp_path, library=None, existing="replace")
-    assert not list(tmp_path.glob("*_nearest*.wav"))
+    assert not list(tmp_path.glob("*_nearest*"))
 
 
 def test_each_sound_is_like_the_nearest_and_the_manifest_says_which(material, tmp_path):
