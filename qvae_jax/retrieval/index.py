@@ -117,35 +117,38 @@ def folder_of(about: dict) -> pathlib.Path:
 # --- Bringing it up to date
 
 
+Place = tuple[int, int]  # a row: the number of its part, and its own in it
+
+
 class _Known:
     """The rows of all parts, by the files that they were made of, and by these files' bytes."""
 
     def __init__(self, found: Sequence[Part]):
-        self._parts = []
-        self._by_file: dict[tuple[str, Fingerprint], tuple[int, int]] = {}
-        self.by_digest: dict[str, tuple[int, int]] = {}
+        self.parts = []
+        self._by_file: dict[tuple[str, Fingerprint], Place] = {}
+        self.by_digest: dict[str, Place] = {}
         for part in found:
             self.add(part)
 
     def add(self, part: Part) -> None:
         """Takes what another part holds for known too."""
         for row, entry in enumerate(part.entries):
-            place = (len(self._parts), row)
+            place = (len(self.parts), row)
             self._by_file[entry.name, (entry.size_bytes, entry.mtime_ns)] = place
             self.by_digest[entry.sha256] = place
-        self._parts.append(part)
+        self.parts.append(part)
 
-    def place(self, name: str, of: Fingerprint) -> tuple[int, int] | None:
+    def place(self, name: str, of: Fingerprint) -> Place | None:
         """Which row of which part a file has, as it is; None where it has none yet."""
         return self._by_file.get((name, of))
 
-    def entry(self, place: tuple[int, int]) -> Entry:
+    def entry(self, place: Place) -> Entry:
         """What is known of a row."""
-        return self._parts[place[0]].entries[place[1]]
+        return self.parts[place[0]].entries[place[1]]
 
-    def embeddings(self, places: Sequence[tuple[int, int]]) -> np.ndarray:
+    def embeddings(self, places: Sequence[Place]) -> np.ndarray:
         """The embeddings of rows: [rows, dim]."""
-        return np.stack([self._parts[part].embeddings[row] for part, row in places])
+        return np.stack([self.parts[part].embeddings[row] for part, row in places])
 
 
 def _updated(
@@ -157,9 +160,32 @@ def _updated(
     kept: Sequence[Part],
 ) -> tuple[Part, dict[str, str]]:
     """The one part of all sounds of these names that there are; and why others are not in it."""
-    kept = list(kept)
-    known = _Known(kept)
-    places, left_out, missing = {}, {}, []
+    known, left_out = _Known(kept), {}
+    places, missing = _places(directory, names, known, left_out)
+    for made in _heard(directory, missing, encoder, known, left_out):
+        piece = parts.write(folder, about, [entry for entry, _ in made], [_stacked(made)])
+        known.add(piece)
+        for entry in piece.entries:
+            places[entry.name] = known.place(entry.name, (entry.size_bytes, entry.mtime_ns))
+    if not places:
+        raise UserError(
+            f"The library {directory} holds {counted(len(names), 'sound')}, of which none can be "
+            f"read: {next(iter(left_out.values()))}"
+        )
+    ordered = [places[name] for name in names if name in places]
+    whole = _one_part(folder, about, known, ordered)
+    parts.keep_only(folder, whole.stem)
+    return whole, left_out
+
+
+def _places(
+    directory: pathlib.Path, names: Sequence[str], known: _Known, left_out: dict[str, str]
+) -> tuple[dict[str, Place], list[str]]:
+    """Where files that have not changed are known, and which others there are to read.
+
+    Files that have gone since they were listed go into left_out.
+    """
+    places, missing = {}, []
     for name in names:
         try:
             # Not by pathlib, which takes seconds for as many files as a large library has.
@@ -171,25 +197,17 @@ def _updated(
             missing.append(name)
         else:
             places[name] = place
-    for made in _heard(directory, missing, encoder, known, left_out):
-        piece = parts.write(folder, about, [entry for entry, _ in made], [_stacked(made)])
-        known.add(piece)
-        for entry in piece.entries:
-            places[entry.name] = known.place(entry.name, (entry.size_bytes, entry.mtime_ns))
-        kept.append(piece)
-    if not places:
-        raise UserError(
-            f"The library {directory} holds {counted(len(names), 'sound')}, of which none can be "
-            f"read: {next(iter(left_out.values()))}"
-        )
-    ordered = [places[name] for name in names if name in places]
+    return places, missing
+
+
+def _one_part(folder: pathlib.Path, about: dict, known: _Known, ordered: Sequence[Place]) -> Part:
+    """The part of these rows in this order: one that is there, or else it is written."""
     entries = [known.entry(place) for place in ordered]
-    whole = next((part for part in kept if list(part.entries) == entries), None)
-    if whole is None:
-        copied = (known.embeddings(rows) for rows in batches(ordered, ROWS_AT_ONCE))
-        whole = parts.write(folder, about, entries, copied)
-    parts.keep_only(folder, whole.stem)
-    return whole, left_out
+    for part in known.parts:
+        if list(part.entries) == entries:
+            return part
+    copied = (known.embeddings(rows) for rows in batches(ordered, ROWS_AT_ONCE))
+    return parts.write(folder, about, entries, copied)
 
 
 def _stacked(made: Sequence[tuple[Entry, np.ndarray]]) -> np.ndarray:
