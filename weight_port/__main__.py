@@ -21,7 +21,7 @@ with entrance.importing():
     from qvae_jax.system import caches, platforms
     from qvae_jax.system.paths import local_path
     from weight_port import names, port, published, to_torch, unstated, verify
-    from weight_port.source import read_source
+    from weight_port.source import Source, read_source
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -44,18 +44,27 @@ def _from_torch(options: argparse.Namespace) -> int:
     source = read_source(
         _path(options.source), allow_pickle=options.allow_pickle, weights=options.weights
     )
-    ported = port.port(source, **{name: getattr(options, name) for name in port.CHOICES})
+    ported = port.port_all(source, **{name: getattr(options, name) for name in port.CHOICES})
     port.write(ported, options.output)
-    _report(ported, options.output)
-    if not options.verify:
-        return 0
+    for folder, one in ported.items():
+        _report(one, options.output / folder)
+    if options.verify:
+        for folder, one in ported.items():
+            _verify(options, source, one, folder)
+    return 0
+
+
+def _verify(options: argparse.Namespace, source: Source, ported: port.Port, folder: str) -> None:
+    """Prints how far a ported model's layers lie from torch's; UserError where that is too far."""
     rows = verify.compare(source, ported)
+    if folder != ".":
+        print(f"{folder}:")
     print(verify.table(rows))
     worst = max(row.relative for row in rows)
     # Not "worst > BOUND", which would pass a NaN.
     if worst <= verify.BOUND:
         print(f"verified: no layer differs by more than {verify.BOUND} of its largest value")
-        return 0
+        return
     raise UserError(
         f"{options.source} gives other results here than in torch: a layer differs by {worst:.2e} "
         f"of its largest value, over the bound of {verify.BOUND}; please report it."
@@ -76,9 +85,9 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m weight_port", description=__doc__)
     parser.add_argument(
         "source",
-        help="a PyTorch file (EfficientAT state dict, QVIM or QVAE Lightning checkpoint), or a "
-        "published name such as mn10_as (weight_port/README.md lists them); with --to_torch, a "
-        "model folder or a training run",
+        help="a PyTorch file (EfficientAT, QBV or SampleCNN state dict, QVIM or QVAE Lightning "
+        "checkpoint), the package of aiSFX, or a published name such as mn10_as "
+        "(weight_port/README.md lists them); with --to_torch, a model folder or a training run",
     )
     parser.add_argument(
         "output",
@@ -95,7 +104,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--encoder",
         choices=port.ENCODERS,
-        help=f"which encoder of a QVIM checkpoint to port (default: {port.ENCODERS[0]})",
+        help="which encoder of a QVIM or QBV checkpoint to port; by default both, each into a folder "
+        "of its name in OUTPUT_DIR",
     )
     parser.add_argument(
         "--decoder",
@@ -147,9 +157,11 @@ def _report(ported: port.Port, output_dir: pathlib.Path) -> None:
     num_arrays = sum(map(len, ported.variables))
     description = ported.description
     origin = description["source"]
-    model = description["model"]
-    front_end = {name: model["front_end"][name] for name in ("hop_length", "num_mels")}
-    told = {k: v for k, v in model.items() if not isinstance(v, dict)} | front_end
+    model = dict(description["model"])
+    front_end = model.pop("front_end", {})
+    told = {k: v for k, v in model.items() if not isinstance(v, dict)}
+    told |= {name: front_end[name] for name in ("hop_length", "num_mels") if name in front_end}
+    told = told or {"embedding_size": description["embedding_size"]}
     settings = [f"{name} {value}" for name, value in told.items()]
     lines = [
         f"{origin['format']} {origin['file']}, sha256 {origin['sha256']}",

@@ -156,6 +156,29 @@ def convolutional_arrays() -> dict[str, np.ndarray]:
     }
 
 
+@pytest.fixture(scope="session")
+def tagger_arrays() -> dict[str, np.ndarray]:
+    """The filled state dict of the golden SampleCNN."""
+    return golden_rules.filled_state_dict(golden_layout("samplecnn_state_dict_shapes")["shapes"])
+
+
+@pytest.fixture(scope="session")
+def aisfx_arrays() -> dict[str, np.ndarray]:
+    """A filled state dict of aiSFX's shapes, counters and two classifiers included."""
+    shapes = {}
+    for block, (num_in, num_out) in enumerate(zip((1, 64, 128, 256), (64, 128, 256, 512)), start=1):
+        prefix = f"embedding_net.conv_block{block}"
+        for part, channels in ((1, num_in), (2, num_out)):
+            shapes[f"{prefix}.conv{part}.weight"] = (num_out, channels, 3, 3)
+            for leaf in ("weight", "bias", "running_mean", "running_var"):
+                shapes[f"{prefix}.bn{part}.{leaf}"] = (num_out,)
+            shapes[f"{prefix}.bn{part}.num_batches_tracked"] = ()
+    for library in range(2):
+        shapes[f"fc.{library}.0.weight"] = (256, 512)
+        shapes[f"fc.{library}.0.bias"] = (256,)
+    return golden_rules.filled_state_dict(shapes)
+
+
 @pytest.fixture
 def odd(monkeypatch) -> str:
     """The name of a published model in which everything is unlike mn10_as: the file odd.pt."""

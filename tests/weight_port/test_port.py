@@ -18,7 +18,7 @@ torch = pytest.importorskip("torch", reason="reads and writes PyTorch checkpoint
 
 from weight_port import filling, port, published
 from weight_port.source import Source, read_source
-from weight_port.weight_sets import EFFICIENTAT, QVAE, QVIM
+from weight_port.weight_sets import AISFX, EFFICIENTAT, QBV, QVAE, QVIM, SAMPLECNN
 
 FIRST = "features.0.0.weight"
 BACKBONE = "encoder.backbone."
@@ -42,6 +42,16 @@ def qvim_source(mn01_arrays) -> Source:
         for key, array in mn01_arrays.items()
     }
     return _source(QVIM, {"tau": np.float32([0.07])} | imitation | reference)
+
+
+@pytest.fixture
+def tagger_source(tagger_arrays) -> Source:
+    return _source(SAMPLECNN, dict(tagger_arrays))
+
+
+@pytest.fixture
+def aisfx_source(aisfx_arrays) -> Source:
+    return _source(AISFX, dict(aisfx_arrays))
 
 
 @pytest.fixture(scope="module")
@@ -98,15 +108,69 @@ def test_a_qvae_is_described_so_that_its_configuration_can_be_read_back(qvae_sou
     assert qvae.QVAEConfig.from_dict(described) == qvae.QVAEConfig(encoder_width=0.1, latent_dim=16)
 
 
-def test_the_encoder_of_a_qvim_checkpoint_is_chosen(qvim_source):
-    imitation, reference = (
-        port.port(qvim_source, encoder=name) for name in ("imitation", "reference")
-    )
-    assert port.port(qvim_source).description == imitation.description
+@pytest.fixture(params=["QVIM", "ref", "rec"])
+def pair_source(request, qvim_source) -> Source:
+    """A checkpoint of two encoders, QVIM's or QBV's, whose second one has had two names."""
+    if request.param == "QVIM":
+        return qvim_source
+    prefixes = {"imitation_encoder.": "im.", "reference_encoder.": f"{request.param}."}
+    arrays = {
+        prefix + key.removeprefix(old): array
+        for old, prefix in prefixes.items()
+        for key, array in qvim_source.arrays.items()
+        if key.startswith(old)
+    }
+    return _source(QBV, arrays)
+
+
+def test_both_encoders_of_a_pair_are_ported_or_the_one_that_is_chosen(pair_source):
+    both = port.port_all(pair_source)
+    assert list(both) == ["imitation", "reference"]
+    imitation, reference = (port.port(pair_source, encoder=name) for name in both)
+    for name, alone in {"imitation": imitation, "reference": reference}.items():
+        assert both[name].description == alone.description
+        [(folder, chosen)] = port.port_all(pair_source, encoder=name).items()
+        assert (folder, chosen.description) == (".", alone.description)
+    assert port.port(pair_source).description == imitation.description
     assert imitation.description["source"]["encoder"] == "imitation"
     assert reference.description["source"]["encoder"] == "reference"
     for name, array in imitation.variables.params.items():
         np.testing.assert_array_equal(reference.variables.params[name], -array)
+
+
+def test_judges_are_described(tagger_source, aisfx_source):
+    tagger, aisfx = port.port(tagger_source), port.port(aisfx_source)
+    for ported, kind, model in ((tagger, "samplecnn", {"num_tags": 50}), (aisfx, "aisfx", {})):
+        found = {name: ported.description[name] for name in ("kind", "model", "embedding_size")}
+        assert found == {"kind": kind, "model": model, "embedding_size": 512}
+    assert tagger.notes == ()
+    assert aisfx.notes == ("left out: 2 classifiers, which no embedding goes through",)
+
+
+def test_a_head_of_published_classes_tells_which_encoders_are_like_it(mn10_arrays):
+    """A renamed file of mn10's width: its 120 or 476 classes are those of QBV's encoders alone."""
+    for num_classes in (120, 476):
+        head = {
+            "classifier.5.weight": np.zeros((num_classes, 1280), np.float32),
+            "classifier.5.bias": np.zeros(num_classes, np.float32),
+        }
+        ported = port.port(_source(EFFICIENTAT, mn10_arrays | head))
+        assert ported.description["model"]["encoder_classes"] == num_classes
+        [note] = ported.notes
+        assert note.endswith(f"every published model of width 1.0 and {num_classes} classes")
+    with pytest.raises(UserError, match="give --published_as"):
+        port.port(_source(EFFICIENTAT, dict(mn10_arrays)))
+
+
+@pytest.fixture(scope="module")
+def mn10_arrays() -> dict:
+    """An mn10 of zeros, but for its variances of one."""
+    shapes = golden_layout("mn10_state_dict_shapes")
+    return {
+        key: np.full(shape, key.endswith("running_var"), np.float32)
+        for key, shape in shapes.items()
+        if not key.endswith("tracked")
+    }
 
 
 def test_counters_the_temperature_and_the_losses_arrays_may_be_absent(
@@ -146,6 +210,9 @@ def test_the_features_that_the_heads_read_are_told_by_their_size(qvae_source):
         ("encoder_source", "classifier.5.weight"),
         ("qvim_source", f"imitation_encoder.{FIRST}"),
         ("qvim_source", "reference_encoder.classifier.2.bias"),
+        ("tagger_source", "fc.weight"),
+        ("tagger_source", "conv11.1.running_var"),
+        ("aisfx_source", "embedding_net.conv_block2.bn2.bias"),
         ("qvae_source", "encoder.mu_head.weight"),
         ("qvae_source", "encoder.logvar_head.bias"),
         ("qvae_source", "decoder.conv11.weight"),
@@ -168,6 +235,9 @@ def test_a_missing_key_is_named(request, fixture, key):
         ("qvim_source", "imitation_encoder.extra.weight"),
         ("qvim_source", "reference_encoder.extra.weight"),
         ("qvim_source", "tau_2"),
+        ("tagger_source", "conv3.1.extra"),
+        ("aisfx_source", "fc.0.0.extra"),
+        ("aisfx_source", "embedding_net.conv_block5.conv1.weight"),
         ("qvae_source", "encoder.vae_head.weight"),
         ("qvae_source", "decoder.final_conv4.weight"),
         ("qvae_source", "discriminator.conv.weight"),
@@ -207,6 +277,9 @@ def test_of_many_keys_three_are_named_and_the_others_counted(encoder_source):
         ("encoder_source", "features.16.0.weight", lambda a: a[:0]),
         ("qvim_source", "imitation_encoder.classifier.2.weight", np.transpose),
         ("qvim_source", "reference_encoder.features.16.0.weight", lambda a: a[:-1]),
+        ("tagger_source", "conv1.0.weight", np.transpose),
+        ("tagger_source", "fc.weight", np.ravel),
+        ("aisfx_source", "embedding_net.conv_block1.conv1.weight", lambda a: a[..., 0]),
         ("qvae_source", "encoder.mu_head.weight", np.transpose),
         ("qvae_source", "encoder.mu_head.weight", lambda a: a[:0]),
         ("qvae_source", "encoder.logvar_head.weight", np.transpose),
@@ -349,7 +422,7 @@ def _fail_with(error):
 def test_a_save_that_fails_leaves_nothing_behind(tmp_path, encoder_source, monkeypatch, error):
     monkeypatch.setattr(stored.ocp.PyTreeCheckpointer, "save", _fail_with(error))
     with pytest.raises(UserError, match="model cannot be written"):
-        port.write(port.port(encoder_source), tmp_path / "model")
+        port.write(port.port_all(encoder_source), tmp_path / "model")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -357,16 +430,16 @@ def test_a_disk_too_small_for_the_arrays_is_found_before_orbax_starts(
     tmp_path, encoder_source, monkeypatch
 ):
     started = []
-    monkeypatch.setattr(stored, "save_model", lambda *_: started.append(True))
+    monkeypatch.setattr(stored, "save_models", lambda *_: started.append(True))
     monkeypatch.setattr(port.np, "save", _fail_with(OSError(28, "No space left on device")))
     with pytest.raises(UserError, match="model cannot be written .No space left on device."):
-        port.write(port.port(encoder_source), tmp_path / "model")
+        port.write(port.port_all(encoder_source), tmp_path / "model")
     assert not started and list(tmp_path.iterdir()) == []
 
 
 def test_what_is_written_is_read_back_bit_for_bit(tmp_path, encoder_source):
     ported = port.port(encoder_source)
-    port.write(ported, tmp_path / "deep" / "model")
+    port.write({".": ported}, tmp_path / "deep" / "model")
     found = stored.load_encoder(tmp_path / "deep" / "model")
     for name, array in _our_arrays(ported).items():
         loaded = (found.params | found.batch_stats)[name]

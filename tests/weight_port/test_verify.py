@@ -6,11 +6,14 @@ import pathlib
 import numpy as np
 import pytest
 
+import golden_rules
+from qvae_jax.models import aisfx, samplecnn
+
 torch = pytest.importorskip("torch", reason="compares with torch")
 
 from weight_port import port, verify
 from weight_port.source import Source
-from weight_port.weight_sets import EFFICIENTAT
+from weight_port.weight_sets import AISFX, EFFICIENTAT, SAMPLECNN
 
 
 @pytest.fixture
@@ -24,6 +27,43 @@ def test_every_layer_of_a_port_is_that_of_torch(source):
     assert list(rows) == [*(f"features.{layer}" for layer in range(17)), "pooled", "logits"]
     assert rows["features.16"].shape == (1, 5, 50, 96) and rows["logits"].shape == (1, 10)
     assert max(row.relative for row in rows.values()) < 1e-9
+
+
+NARROW = {samplecnn: (8,) * 11, aisfx: (4, 4, 8, 8)}  # a hundredth of the arithmetic
+
+
+def _narrow(kind: str, arrays: dict, widths: dict[int, int]) -> Source:
+    """A checkpoint of filled weights with other numbers of channels."""
+    shapes = {key: [widths.get(n, n) for n in array.shape] for key, array in arrays.items()}
+    filled = golden_rules.filled_state_dict(shapes)
+    return Source(pathlib.Path("a.pt"), "0" * 64, kind, filled, {}, {})
+
+
+@pytest.fixture
+def narrow_judges(monkeypatch, tagger_arrays, aisfx_arrays) -> dict[str, Source]:
+    """Checkpoints of both judges, narrow, by their kind."""
+    for module, widths in NARROW.items():
+        monkeypatch.setattr(module, "WIDTHS", widths)
+    return {
+        "samplecnn": _narrow(SAMPLECNN, tagger_arrays, {128: 8, 256: 8, 512: 8}),
+        "aisfx": _narrow(AISFX, aisfx_arrays, {64: 4, 128: 4, 256: 8, 512: 8}),
+    }
+
+
+LAYERS = {
+    "samplecnn": [*(f"stages.{i}" for i in range(11)), "embedding", "logits"],
+    "aisfx": [*(f"blocks.{i}" for i in range(4)), "embedding"],
+}
+
+
+@pytest.mark.parametrize("kind", LAYERS)
+def test_every_layer_of_a_judge_is_that_of_torch(kind, narrow_judges):
+    source = narrow_judges[kind]
+    ported = port.port(source)
+    assert ported.description["kind"] == kind
+    rows = verify.compare(source, ported)
+    assert [row.layer for row in rows] == LAYERS[kind]
+    assert max(row.relative for row in rows) < 1e-9
 
 
 def test_a_wrong_array_shows_from_its_layer_on(source):
