@@ -41,7 +41,7 @@ def convert(checkpoint_dir: pathlib.Path, output: pathlib.Path) -> int:
         )
     elif kind == "encoder":
         content = state_dict = _encoder(directory)
-    elif kind in TABLES_OF_JUDGES:
+    elif kind in list(TABLES_OF_JUDGES):
         _, _, arrays = load_judge(directory)
         content = state_dict = _with_counters(_renamed(arrays, TABLES_OF_JUDGES[kind](), {}))
     else:

@@ -51,6 +51,9 @@ def load_embedder(folder: str | None, model: Model) -> Embedder:
     if judges.is_judge(folder):
         judge, network, given = judges.load_judge(folder)
         name = f"{judge.title} in {folder}, which learnt from {judge.learnt_from}"
+        heard_s = network.num_samples / network.sample_rate_hz
+        if heard_s < NUM_SAMPLES / SAMPLE_RATE_HZ:
+            name += f" and hears the first {heard_s:.1f} s"
         return Embedder(name, True, True, _by_judge(network, given))
     hearing_sounds = stored.encoder_folders(folder).reference
     loaded = stored.load_encoder(hearing_sounds)

@@ -43,7 +43,7 @@ JUDGES = {
 def is_judge(directory: str | pathlib.Path) -> bool:
     """Whether a folder's config.json says that it holds a judge."""
     description = files.json_or_none(pathlib.Path(directory) / stored.CONFIG_FILE)
-    return isinstance(description, dict) and description.get("kind") in JUDGES
+    return isinstance(description, dict) and description.get("kind") in list(JUDGES)
 
 
 def load_judge(directory: str | pathlib.Path) -> tuple[Judge, nnx.Module, Variables]:

@@ -6,9 +6,6 @@ import pathlib
 import numpy as np
 import pytest
 
-import golden_rules
-from qvae_jax.models import aisfx, samplecnn
-
 torch = pytest.importorskip("torch", reason="compares with torch")
 
 from weight_port import port, verify
@@ -29,27 +26,6 @@ def test_every_layer_of_a_port_is_that_of_torch(source):
     assert max(row.relative for row in rows.values()) < 1e-9
 
 
-NARROW = {samplecnn: (8,) * 11, aisfx: (4, 4, 8, 8)}  # a hundredth of the arithmetic
-
-
-def _narrow(kind: str, arrays: dict, widths: dict[int, int]) -> Source:
-    """A checkpoint of filled weights with other numbers of channels."""
-    shapes = {key: [widths.get(n, n) for n in array.shape] for key, array in arrays.items()}
-    filled = golden_rules.filled_state_dict(shapes)
-    return Source(pathlib.Path("a.pt"), "0" * 64, kind, filled, {}, {})
-
-
-@pytest.fixture
-def narrow_judges(monkeypatch, tagger_arrays, aisfx_arrays) -> dict[str, Source]:
-    """Checkpoints of both judges, narrow, by their kind."""
-    for module, widths in NARROW.items():
-        monkeypatch.setattr(module, "WIDTHS", widths)
-    return {
-        "samplecnn": _narrow(SAMPLECNN, tagger_arrays, {128: 8, 256: 8, 512: 8}),
-        "aisfx": _narrow(AISFX, aisfx_arrays, {64: 4, 128: 4, 256: 8, 512: 8}),
-    }
-
-
 LAYERS = {
     "samplecnn": [*(f"stages.{i}" for i in range(11)), "embedding", "logits"],
     "aisfx": [*(f"blocks.{i}" for i in range(4)), "embedding"],
@@ -58,7 +34,8 @@ LAYERS = {
 
 @pytest.mark.parametrize("kind", LAYERS)
 def test_every_layer_of_a_judge_is_that_of_torch(kind, narrow_judges):
-    source = narrow_judges[kind]
+    of = {"samplecnn": SAMPLECNN, "aisfx": AISFX}[kind]
+    source = Source(pathlib.Path("a.pt"), "0" * 64, of, narrow_judges[kind], {}, {})
     ported = port.port(source)
     assert ported.description["kind"] == kind
     rows = verify.compare(source, ported)
