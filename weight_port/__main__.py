@@ -1,6 +1,7 @@
 """python -m weight_port SOURCE OUTPUT_DIR: a PyTorch checkpoint to a model folder, or back."""
 
 import argparse
+import difflib
 import pathlib
 import sys
 
@@ -20,7 +21,7 @@ with entrance.importing():
 
     from qvae_jax.system import caches, platforms
     from qvae_jax.system.paths import local_path
-    from weight_port import names, port, published, to_torch, unstated, verify
+    from weight_port import names, port, published, to_torch, unstated, verify, writing
     from weight_port.source import Source, read_source
 
 
@@ -45,7 +46,7 @@ def _from_torch(options: argparse.Namespace) -> int:
         _path(options.source), allow_pickle=options.allow_pickle, weights=options.weights
     )
     ported = port.port_all(source, **{name: getattr(options, name) for name in port.CHOICES})
-    port.write(ported, options.output)
+    writing.write(ported, options.output)
     for folder, one in ported.items():
         _report(one, options.output / folder)
     if options.verify:
@@ -149,7 +150,23 @@ def _path(source: str) -> pathlib.Path:
     path = pathlib.Path(source)
     if source in published.PUBLISHED and not path.is_file():
         return published.fetch(source)
+    if not path.exists():
+        _say_what_is_meant(source)
     return path
+
+
+def _say_what_is_meant(source: str) -> None:
+    """Raises UserError where a source that is absent looks like a name that there is."""
+    if source.lower() == "aisfx":
+        raise UserError(
+            "aiSFX is not downloaded here: run `pip download --no-deps aisfx==0.1.2` and give the "
+            ".whl file that it leaves."
+        )
+    near = difflib.get_close_matches(source, published.PUBLISHED)
+    if near:
+        raise UserError(
+            f"{source} is neither a file nor a published name: did you mean {' or '.join(near)}?"
+        )
 
 
 def _report(ported: port.Port, output_dir: pathlib.Path) -> None:

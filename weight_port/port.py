@@ -1,20 +1,15 @@
 """A PyTorch checkpoint to model folders: each tensor is used once, each of our arrays filled."""
 
 import dataclasses
-import pathlib
 import re
-import tempfile
-from collections.abc import Iterable, Mapping
 
-import numpy as np
 from flax import nnx
 
-from qvae_jax.models import judges, mobilenet, qvae, stored, variables
+from qvae_jax.models import judges, mobilenet, qvae, variables
 from qvae_jax.models.qvae import QVAEConfig
 from qvae_jax.models.stored import EncoderFolders
 from qvae_jax.models.variables import Variables
-from qvae_jax.system import files
-from qvae_jax.system.errors import UserError, counted, first_line
+from qvae_jax.system.errors import UserError, counted
 from weight_port import names, unstated
 from weight_port.filling import (
     AISFX_LEFTOVERS,
@@ -99,38 +94,6 @@ def port_all(source: Source, **choices: str | None) -> dict[str, Port]:
     if source.kind in PAIRS and choices.get("encoder") is None:
         return {name: port(source, **choices | {"encoder": name}) for name in ENCODERS}
     return {".": port(source, **choices)}
-
-
-def write(ported: Mapping[str, Port], output_dir: pathlib.Path) -> None:
-    """Writes what port_all gives, whole or not at all; UserError where it cannot be written."""
-    with files.explaining_write_errors(output_dir):
-        _try_disk(output_dir, [one.variables for one in ported.values()])
-    try:
-        stored.save_models(
-            output_dir, {name: (one.description, one.variables) for name, one in ported.items()}
-        )
-    except UserError:
-        raise
-    except Exception as error:  # TensorStore reports a full disk as ValueError
-        raise UserError(
-            f"{output_dir} cannot be written ({first_line(error)}): free some space or name "
-            "another place."
-        ) from error
-
-
-def _try_disk(output_dir: pathlib.Path, models: Iterable[Variables]) -> None:
-    """Raises OSError where the disk has no room for the checkpoint.
-
-    Found out beforehand, because Orbax's threads print tracebacks of their own when the disk fills
-    up, even after the save has failed.
-    """
-    path = output_dir.absolute()
-    folder = next(folder for folder in (*path.parents, path) if folder.exists())
-    with tempfile.TemporaryFile(dir=folder) as file:
-        file.write(bytes(2**20))  # for Orbax's own files
-        for arrays in models:
-            for array in (arrays.params | arrays.batch_stats).values():
-                np.save(file, array)
 
 
 def _with_article(kind: str) -> str:

@@ -288,6 +288,20 @@ def test_a_source_that_is_no_file_is_one_line(run_main, tmp_path, source):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        ("qbv_fold10", "neither a file nor a published name: did you mean qbv_fold1 or qbv_fold0"),
+        ("mn10-as", "did you mean mn10_as or "),
+        ("vocalsketch_120", "did you mean vocalsketch120?"),
+        ("aiSFX", "run `pip download --no-deps aisfx==0.1.2` and give the .whl file"),
+    ],
+)
+def test_a_name_that_is_nearly_one_is_told_which(run_main, tmp_path, monkeypatch, source, message):
+    monkeypatch.chdir(tmp_path)
+    _assert_refused(run_main(source, tmp_path / "model"), message)
+
+
 def test_a_wrong_option_shows_the_usage(run_main, tmp_path):
     with pytest.raises(SystemExit) as caught:
         run_main("a.pt", tmp_path / "model", "--encoder=other")
