@@ -1,6 +1,7 @@
 """python -m weight_port SOURCE OUTPUT_DIR: a PyTorch checkpoint to a model folder, or back."""
 
 import argparse
+import difflib
 import pathlib
 import sys
 
@@ -20,8 +21,8 @@ with entrance.importing():
 
     from qvae_jax.system import caches, platforms
     from qvae_jax.system.paths import local_path
-    from weight_port import names, port, published, to_torch, unstated, verify
-    from weight_port.source import read_source
+    from weight_port import names, port, published, to_torch, unstated, verify, writing
+    from weight_port.source import Source, read_source
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -44,18 +45,27 @@ def _from_torch(options: argparse.Namespace) -> int:
     source = read_source(
         _path(options.source), allow_pickle=options.allow_pickle, weights=options.weights
     )
-    ported = port.port(source, **{name: getattr(options, name) for name in port.CHOICES})
-    port.write(ported, options.output)
-    _report(ported, options.output)
-    if not options.verify:
-        return 0
+    ported = port.port_all(source, **{name: getattr(options, name) for name in port.CHOICES})
+    writing.write(ported, options.output)
+    for folder, one in ported.items():
+        _report(one, options.output / folder)
+    if options.verify:
+        for folder, one in ported.items():
+            _verify(options, source, one, folder)
+    return 0
+
+
+def _verify(options: argparse.Namespace, source: Source, ported: port.Port, folder: str) -> None:
+    """Prints how far a ported model's layers lie from torch's; UserError where that is too far."""
     rows = verify.compare(source, ported)
+    if folder != ".":
+        print(f"{folder}:")
     print(verify.table(rows))
     worst = max(row.relative for row in rows)
     # Not "worst > BOUND", which would pass a NaN.
     if worst <= verify.BOUND:
         print(f"verified: no layer differs by more than {verify.BOUND} of its largest value")
-        return 0
+        return
     raise UserError(
         f"{options.source} gives other results here than in torch: a layer differs by {worst:.2e} "
         f"of its largest value, over the bound of {verify.BOUND}; please report it."
@@ -76,9 +86,9 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m weight_port", description=__doc__)
     parser.add_argument(
         "source",
-        help="a PyTorch file (EfficientAT state dict, QVIM or QVAE Lightning checkpoint), or a "
-        "published name such as mn10_as (weight_port/README.md lists them); with --to_torch, a "
-        "model folder or a training run",
+        help="a PyTorch file (EfficientAT, QBV or SampleCNN state dict, QVIM or QVAE Lightning "
+        "checkpoint), the package of aiSFX, or a published name such as mn10_as "
+        "(weight_port/README.md lists them); with --to_torch, a model folder or a training run",
     )
     parser.add_argument(
         "output",
@@ -95,7 +105,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--encoder",
         choices=port.ENCODERS,
-        help=f"which encoder of a QVIM checkpoint to port (default: {port.ENCODERS[0]})",
+        help="which encoder of a QVIM or QBV checkpoint to port; by default both, each into a folder "
+        "of its name in OUTPUT_DIR",
     )
     parser.add_argument(
         "--decoder",
@@ -139,7 +150,23 @@ def _path(source: str) -> pathlib.Path:
     path = pathlib.Path(source)
     if source in published.PUBLISHED and not path.is_file():
         return published.fetch(source)
+    if not path.exists():
+        _say_what_is_meant(source)
     return path
+
+
+def _say_what_is_meant(source: str) -> None:
+    """Raises UserError where a source that is absent looks like a name that there is."""
+    if source.lower() == "aisfx":
+        raise UserError(
+            "aiSFX is not downloaded here: run `pip download --no-deps aisfx==0.1.2` and give the "
+            ".whl file that it leaves."
+        )
+    near = difflib.get_close_matches(source, published.PUBLISHED)
+    if near:
+        raise UserError(
+            f"{source} is neither a file nor a published name: did you mean {' or '.join(near)}?"
+        )
 
 
 def _report(ported: port.Port, output_dir: pathlib.Path) -> None:
@@ -147,9 +174,11 @@ def _report(ported: port.Port, output_dir: pathlib.Path) -> None:
     num_arrays = sum(map(len, ported.variables))
     description = ported.description
     origin = description["source"]
-    model = description["model"]
-    front_end = {name: model["front_end"][name] for name in ("hop_length", "num_mels")}
-    told = {k: v for k, v in model.items() if not isinstance(v, dict)} | front_end
+    model = dict(description["model"])
+    front_end = model.pop("front_end", {})
+    told = {k: v for k, v in model.items() if not isinstance(v, dict)}
+    told |= {name: front_end[name] for name in ("hop_length", "num_mels") if name in front_end}
+    told = told or {"embedding_size": description["embedding_size"]}
     settings = [f"{name} {value}" for name, value in told.items()]
     lines = [
         f"{origin['format']} {origin['file']}, sha256 {origin['sha256']}",

@@ -15,6 +15,8 @@ from weight_port.source import Source
 LEFTOVERS = re.compile(r"^loss_fn\.|\.num_batches_tracked$|^n_averaged$")
 # And the temperature of QVIM's contrastive loss, which no encoder reads.
 QVIM_LEFTOVERS = re.compile(rf"{LEFTOVERS.pattern}|^tau$")
+# And the classifiers of aiSFX, one for each library that it learnt from.
+AISFX_LEFTOVERS = re.compile(rf"{LEFTOVERS.pattern}|^fc\.\d+\.\d+\.(weight|bias)$")
 
 WEIGHT_NORM = re.compile(r"\.weight_[gvu]$|\.weight_orig$|\.parametrizations\.")
 PART = re.compile(r"-\d+-of-\d+\b")  # in the name of a file

@@ -9,6 +9,8 @@ import functools
 
 import numpy as np
 
+from qvae_jax.models import aisfx as aisfx_model
+from qvae_jax.models import samplecnn
 from qvae_jax.models.decoders import STAGE_WIDTHS
 from qvae_jax.models.mobilenet import LAST_LAYER, ROWS, make_divisible
 
@@ -94,6 +96,26 @@ def qvae(width: float, decoder_type: str, head: str = "mlp") -> dict[str, str]:
         | with_prefix(heads(), "encoder.", "")
         | with_prefix(DECODERS[decoder_type](), "decoder.", "decoder.")
     )
+
+
+def samplecnn_tagger() -> dict[str, str]:
+    """Keys of a SampleCNN tagger's state dict."""
+    names = {}
+    for i in range(len(samplecnn.WIDTHS)):
+        names |= _leaves(f"conv{i + 1}.0", f"stages.{i}.conv", AFFINE)
+        names |= _leaves(f"conv{i + 1}.1", f"stages.{i}.norm", NORM)
+    return names | _leaves("fc", "output", AFFINE)
+
+
+def aisfx() -> dict[str, str]:
+    """Keys of aiSFX's network, without the classifiers of the libraries that it learnt from."""
+    names = {}
+    for i in range(len(aisfx_model.WIDTHS)):
+        for part in (1, 2):
+            torch, ours = f"embedding_net.conv_block{i + 1}", f"blocks.{i}"
+            names |= {f"{torch}.conv{part}.weight": f"{ours}.kernel{part}"}
+            names |= _leaves(f"{torch}.bn{part}", f"{ours}.norm{part}", NORM)
+    return names
 
 
 def with_prefix(names: dict[str, str], torch_prefix: str, our_prefix: str) -> dict[str, str]:

@@ -52,6 +52,11 @@ def of_file(path: pathlib.Path) -> str | None:
     return _archive(members) if members else _text(start.lstrip())
 
 
+def checkpoints_in(path: pathlib.Path) -> list[str]:
+    """The names of the checkpoints that lie in an archive; none in any other file."""
+    return _checkpoints(_members(path))
+
+
 def in_folder(path: pathlib.Path) -> str:
     """What a folder holds instead of one checkpoint, to be added to a message; maybe nothing."""
     names = sorted(entry.name for entry in path.iterdir())
@@ -64,7 +69,7 @@ def in_folder(path: pathlib.Path) -> str:
         return " (a DeepSpeed checkpoint: join it by the zero_to_fp32.py in it)"
     if {"config.json", "variables"} <= set(names):
         return " (a model folder, which is ported already; --to_torch goes the other way)"
-    checkpoints = [name for name in names if name.endswith(CHECKPOINT_SUFFIXES)]
+    checkpoints = _checkpoints(names)
     return f" (in it lies {', '.join(checkpoints[:3])})" if checkpoints else ""
 
 
@@ -84,8 +89,12 @@ def _archive(members: list[str]) -> str | None:
     for end, what in MEMBERS.items():
         if any(member.endswith(end) for member in members):
             return what
-    packed = [member for member in members if member.endswith(CHECKPOINT_SUFFIXES)]
+    packed = _checkpoints(members)
     return f"an archive that holds {packed[0]}: unpack it and give that file" if packed else None
+
+
+def _checkpoints(members: list[str]) -> list[str]:
+    return [member for member in members if member.endswith(CHECKPOINT_SUFFIXES)]
 
 
 def _safetensors(path: pathlib.Path) -> str | None:

@@ -1,26 +1,43 @@
-"""A PyTorch checkpoint to a model folder: each tensor is used once, each of our arrays filled."""
+"""A PyTorch checkpoint to model folders: each tensor is used once, each of our arrays filled."""
 
 import dataclasses
-import pathlib
-import tempfile
+import re
 
-import numpy as np
+from flax import nnx
 
-from qvae_jax.audio.logmel import FrontEnd
-from qvae_jax.models import mobilenet, qvae, stored, variables
+from qvae_jax.models import judges, mobilenet, qvae, variables
 from qvae_jax.models.qvae import QVAEConfig
+from qvae_jax.models.stored import EncoderFolders
 from qvae_jax.models.variables import Variables
-from qvae_jax.system import files
-from qvae_jax.system.errors import UserError, first_line
-from weight_port import names, published, unstated
-from weight_port.filling import LEFTOVERS, QVIM_LEFTOVERS, check_keys, fill, matrix
+from qvae_jax.system.errors import UserError, counted
+from weight_port import names, unstated
+from weight_port.filling import (
+    AISFX_LEFTOVERS,
+    LEFTOVERS,
+    QVIM_LEFTOVERS,
+    check_keys,
+    fill,
+    matrix,
+)
+from weight_port.front_ends import with_front_end
 from weight_port.source import Source
-from weight_port.weight_sets import EFFICIENTAT, QVAE, QVIM
+from weight_port.weight_sets import AISFX, EFFICIENTAT, QBV, QVAE, QVIM, SAMPLECNN
 
 WIDTHS = (0.1, 0.2, 0.4, 0.5, 1.0, 2.0, 3.0, 4.0)
-ENCODERS = ("imitation", "reference")
-# Which kind of checkpoint each choice of the user is for.
-CHOICES = {"encoder": QVIM, "decoder": QVAE, "feature_space": QVAE, "published_as": EFFICIENTAT}
+ENCODERS = EncoderFolders._fields
+# How the keys of each encoder begin, in checkpoints of two. QBV's code has called the second "ref"
+# and "rec".
+PAIRS = {
+    QVIM: {name: (f"{name}_encoder.",) for name in ENCODERS},
+    QBV: {"imitation": ("im.",), "reference": ("ref.", "rec.")},
+}
+# Which kinds of checkpoint each choice of the user is for.
+CHOICES = {
+    "encoder": tuple(PAIRS),
+    "decoder": (QVAE,),
+    "feature_space": (QVAE,),
+    "published_as": (EFFICIENTAT,),
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,12 +58,12 @@ class Port:
 
 
 def port(source: Source, **choices: str | None) -> Port:
-    """The model in a checkpoint.
+    """The model in a checkpoint; of two encoders, the one that is chosen.
 
     Args:
         source: the checkpoint.
         choices: of CHOICES, each None where it is not made:
-            encoder: which encoder of a QVIM checkpoint, "imitation" (the default) or "reference".
+            encoder: which encoder of a checkpoint of two, "imitation" (the default) or "reference".
             decoder: the type of a QVAE's decoder, for checkpoints that do not state it.
             feature_space: what its heads read, where they fit several layers and none is stated.
             published_as: the published model in an EfficientAT file whose name is another.
@@ -56,125 +73,61 @@ def port(source: Source, **choices: str | None) -> Port:
             message names; or a choice is wanting, or given for another kind of checkpoint.
     """
     for name, value in choices.items():
-        if value is not None and source.kind != CHOICES[name]:
-            article = "an" if CHOICES[name] == EFFICIENTAT else "a"
+        if value is not None and source.kind not in CHOICES[name]:
+            kinds = " or ".join(map(_with_article, CHOICES[name]))
             raise UserError(
-                f"--{name}={value} is for {article} {CHOICES[name]}, and {source.path} is a "
-                f"{source.kind}: leave --{name} out."
+                f"--{name}={value} is for {kinds}, and {source.path} is {_with_article(source.kind)}: "
+                f"leave --{name} out."
             )
     ported = PORTS[source.kind](
-        source, **{name: choices.get(name) for name, kind in CHOICES.items() if kind == source.kind}
+        source,
+        **{name: choices.get(name) for name, kinds in CHOICES.items() if source.kind in kinds},
     )
     return dataclasses.replace(ported, notes=(*source.notes, *ported.notes))
 
 
-def write(ported: Port, output_dir: pathlib.Path) -> None:
-    """Writes the model folder, whole or not at all; UserError where it cannot be written."""
-    with files.explaining_write_errors(output_dir):
-        _try_disk(output_dir, ported.variables)
-    try:
-        stored.save_model(output_dir, ported.description, ported.variables)
-    except UserError:
-        raise
-    except Exception as error:  # TensorStore reports a full disk as ValueError
-        raise UserError(
-            f"{output_dir} cannot be written ({first_line(error)}): free some space or name "
-            "another place."
-        ) from error
+def port_all(source: Source, **choices: str | None) -> dict[str, Port]:
+    """All models in a checkpoint, by the folder of each below the output: "." where it is one.
 
-
-def _try_disk(output_dir: pathlib.Path, arrays: Variables) -> None:
-    """Raises OSError where the disk has no room for the checkpoint.
-
-    Found out beforehand, because Orbax's threads print tracebacks of their own when the disk fills
-    up, even after the save has failed.
+    A checkpoint of two encoders gives both unless one is chosen. Arguments and errors as for port.
     """
-    path = output_dir.absolute()
-    folder = next(folder for folder in (*path.parents, path) if folder.exists())
-    with tempfile.TemporaryFile(dir=folder) as file:
-        file.write(bytes(2**20))  # for Orbax's own files
-        for array in (arrays.params | arrays.batch_stats).values():
-            np.save(file, array)
+    if source.kind in PAIRS and choices.get("encoder") is None:
+        return {name: port(source, **choices | {"encoder": name}) for name in ENCODERS}
+    return {".": port(source, **choices)}
+
+
+def _with_article(kind: str) -> str:
+    return f"{'an' if kind[0] in 'aE' else 'a'} {kind}"
 
 
 def _port_efficientat(source: Source, published_as: str | None) -> Port:
-    model, notes = _encoder(source, ""), ()
-    fitting = _published_like(model)
-    name = published_as or published.name_of(source.path.name, source.sha256)
-    if name is not None and fitting:
-        model = _as_published(source, model, name)
-    else:
-        name = name or _only_front_end(source, model, fitting)
-        model = _with_front_end(model, name)
-        notes = (_note_on_front_end(model, name, fitting),)
+    model, notes = with_front_end(source, _encoder(source, ""), published_as)
     table = _encoder_table(model)
     check_keys(source, table, LEFTOVERS)
     return dataclasses.replace(_port_encoder(source, model, table), notes=notes)
 
 
-def _published_like(model: QVAEConfig) -> list[str]:
-    """The names of the published models of this width and head."""
-    wanted = (model.encoder_width, model.encoder_head)
-    return [n for n, entry in published.PUBLISHED.items() if (entry.width, entry.head) == wanted]
-
-
-def _only_front_end(source: Source, model: QVAEConfig, fitting: list[str]) -> str:
-    """One of the published names, where all of them hear alike; UserError where they do not."""
-    heard = {_with_front_end(model, name) for name in fitting}
-    if len(heard) == 1:
-        return fitting[0]
-    which = (
-        f"it may be {', '.join(fitting)}"
-        if fitting
-        else f"no published model has width {model.encoder_width} and a {model.encoder_head} head"
-    )
-    raise UserError(
-        f"{source.path} does not tell its hop, its mel bands and its strides, for no tensor does "
-        f"and its name is no published file's ({which}): give --published_as with the name of the "
-        "model that has the same."
-    )
-
-
-def _note_on_front_end(model: QVAEConfig, name: str, fitting: list[str]) -> str:
-    of_whom = (
-        f"those of every published model of width {model.encoder_width}"
-        if fitting
-        else f"those of {name}, though no published model has its width and head"
-    )
-    return f"no tensor tells the hop, the mel bands and the strides: taken to be {of_whom}"
-
-
-def _as_published(source: Source, model: QVAEConfig, name: str) -> QVAEConfig:
-    """The model with what only its published name tells; UserError where they contradict."""
-    entry = published.PUBLISHED[name]
-    told = {"width": model.encoder_width, "head": model.encoder_head}
-    for what, value in told.items():
-        if getattr(entry, what) != value:
-            raise UserError(
-                f"{source.path} cannot be {name}, whose {what} is {getattr(entry, what)}: its "
-                f"tensors have {what} {value}; give another file or another --published_as."
-            )
-    return _with_front_end(model, name)
-
-
-def _with_front_end(model: QVAEConfig, name: str) -> QVAEConfig:
-    entry = published.PUBLISHED[name]
-    front_end = FrontEnd(hop_length=entry.hop_length, num_mels=entry.num_mels)
-    return dataclasses.replace(model, encoder_strides=entry.strides, front_end=front_end)
-
-
-def _port_qvim(source: Source, encoder: str | None) -> Port:
+def _port_of_pair(source: Source, encoder: str | None) -> Port:
     encoder = encoder or ENCODERS[0]
-    prefixes = {name: f"{name}_encoder." for name in ENCODERS}
+    prefixes = {name: prefix_of(source, name) for name in ENCODERS}
     models = {name: _encoder(source, prefix) for name, prefix in prefixes.items()}
     tables = {
         name: names.with_prefix(_encoder_table(models[name]), prefix, "")
         for name, prefix in prefixes.items()
     }
-    check_keys(source, tables["imitation"] | tables["reference"], QVIM_LEFTOVERS)
+    leftovers = QVIM_LEFTOVERS if source.kind == QVIM else LEFTOVERS
+    check_keys(source, tables["imitation"] | tables["reference"], leftovers)
     ported = _port_encoder(source, models[encoder], tables[encoder])
     ported.description["source"]["encoder"] = encoder
     return ported
+
+
+def prefix_of(source: Source, encoder: str | None) -> str:
+    """What stands before the keys of an encoder in a checkpoint of two; nothing in any other."""
+    if encoder is None:
+        return ""
+    prefixes = PAIRS[source.kind][encoder]
+    return next((p for p in prefixes if any(k.startswith(p) for k in source.arrays)), prefixes[0])
 
 
 def _encoder(source: Source, prefix: str) -> QVAEConfig:
@@ -200,7 +153,8 @@ def _port_encoder(source: Source, model: QVAEConfig, table: dict[str, str]) -> P
         if name.startswith("encoder_") or name == "front_end"
     }
     module = qvae.encoder_network(model, rng=None)
-    return _port(source, "encoder", description, table, module)
+    size = mobilenet.embedding_size(model.encoder_width)
+    return _port(source, "encoder", description, table, module, embedding_size=size)
 
 
 def _port_qvae(source: Source, decoder: str | None, feature_space: str | None) -> Port:
@@ -217,12 +171,46 @@ def _port_qvae(source: Source, decoder: str | None, feature_space: str | None) -
     table = names.qvae(config.encoder_width, config.decoder_type, config.encoder_head)
     check_keys(source, table, LEFTOVERS)
     module = qvae.QVAE(config, rng=None)
-    transposed = names.transposed_keys(decoder_type)
-    ported = _port(source, "qvae", dataclasses.asdict(config), table, module, transposed)
+    ported = _port(
+        source,
+        "qvae",
+        dataclasses.asdict(config),
+        table,
+        module,
+        embedding_size=mobilenet.embedding_size(config.encoder_width),
+        transposed=names.transposed_keys(decoder_type),
+    )
     return dataclasses.replace(ported, notes=(*notes, *unstated.notes_on_sounds(source)))
 
 
-PORTS = {EFFICIENTAT: _port_efficientat, QVIM: _port_qvim, QVAE: _port_qvae}
+def _port_samplecnn(source: Source) -> Port:
+    model = {"num_tags": matrix(source, "fc.weight").shape[0]}
+    return _port_judge(source, "samplecnn", model, names.samplecnn_tagger(), LEFTOVERS)
+
+
+def _port_aisfx(source: Source) -> Port:
+    left_out = sorted({".".join(key.split(".")[:2]) for key in source.arrays if key[:3] == "fc."})
+    ported = _port_judge(source, "aisfx", {}, names.aisfx(), AISFX_LEFTOVERS)
+    note = f"left out: {counted(len(left_out), 'classifier')}, which no embedding goes through"
+    return dataclasses.replace(ported, notes=(note,) if left_out else ())
+
+
+def _port_judge(
+    source: Source, kind: str, model: dict, table: dict[str, str], leftovers: re.Pattern
+) -> Port:
+    check_keys(source, table, leftovers)
+    network = judges.JUDGES[kind].network(model)
+    return _port(source, kind, model, table, network, embedding_size=network.embedding_size)
+
+
+PORTS = {
+    EFFICIENTAT: _port_efficientat,
+    QVIM: _port_of_pair,
+    QBV: _port_of_pair,
+    QVAE: _port_qvae,
+    SAMPLECNN: _port_samplecnn,
+    AISFX: _port_aisfx,
+}
 
 
 def _with_two_heads(source: Source) -> Source:
@@ -253,22 +241,16 @@ def _port(
     kind: str,
     model: dict,
     table: dict[str, str],
-    module,
+    module: nnx.Module,
+    *,
+    embedding_size: int,
     transposed: dict[str, bool] | None = None,
 ) -> Port:
     types = [source.converted[key] for key in table if key in source.converted]
-    return Port(
-        _description(source, kind, model),
-        fill(source, table, variables.split(module)[1], transposed or {}),
-        {name: types.count(name) for name in sorted(set(types))},
-    )
-
-
-def _description(source: Source, kind: str, model: dict) -> dict:
-    return {
+    description = {
         "kind": kind,
         "model": model,
-        "embedding_size": mobilenet.embedding_size(model["encoder_width"]),
+        "embedding_size": embedding_size,
         "source": {
             "file": source.path.name,
             "sha256": source.sha256,
@@ -276,6 +258,11 @@ def _description(source: Source, kind: str, model: dict) -> dict:
             "weights": source.weights,
         },
     }
+    return Port(
+        description,
+        fill(source, table, variables.split(module)[1], transposed or {}),
+        {name: types.count(name) for name in sorted(set(types))},
+    )
 
 
 def _width(source: Source, prefix: str) -> float:

@@ -1,4 +1,4 @@
-"""The published EfficientAT checkpoints: names, addresses and digests, and downloading them."""
+"""The published encoders: names, addresses and digests, and downloading them."""
 
 import dataclasses
 import pathlib
@@ -10,12 +10,17 @@ from qvae_jax.system import fetch as downloads
 from weight_port.torch_file import sha256_of
 
 PAUSES_S = (1.0, 4.0)  # before new attempts; short, because someone is waiting
-RELEASE = "https://github.com/fschmid56/EfficientAT/releases/download/v0.0.1"
+EFFICIENTAT, QBV = "EfficientAT", "QBV"
+RELEASES = {
+    EFFICIENTAT: "https://github.com/fschmid56/EfficientAT/releases/download/v0.0.1",
+    QBV: "https://github.com/Jonathan-Greif/QBV/releases/download/v1.0.0",
+}
+WITHOUT_LICENCE = (QBV,)  # releases whose authors do not state one
 
 
 @dataclasses.dataclass(frozen=True)
 class Published:
-    """One file of the release, and what its tensors do not tell.
+    """One file of a release, and what its tensors do not tell.
 
     Attributes:
         file: its name in the release.
@@ -26,6 +31,8 @@ class Published:
         hop_length: of the log-mel, in samples at 32 kHz.
         num_mels: bands of the log-mel.
         sha256: the file's digest; None where it is not known here.
+        release: one of RELEASES.
+        num_classes: of its head; None where that is AudioSet's or ImageNet's.
     """
 
     file: str
@@ -36,6 +43,8 @@ class Published:
     hop_length: int = FrontEnd.hop_length  # samples at 32 kHz
     num_mels: int = FrontEnd.num_mels
     sha256: str | None = None
+    release: str = EFFICIENTAT
+    num_classes: int | None = None
 
 
 def _trained_on_audioset(name: str, width: float, precision: int, copy: str = "", **others):
@@ -100,6 +109,17 @@ PUBLISHED = {
     "mn20_im": Published("mn20_im.pt", 2.0),
     "mn30_im": Published("mn30_im.pt", 3.0),
     "mn40_im": Published("mn40_im.pt", 4.0),
+    # Two mn10 each, for imitations and recordings, trained on VimSketch but for the sounds of a fold.
+    **{
+        f"qbv_fold{fold}": Published(
+            f"ct_nt_xent_fold{fold}mn10d10s32_01.pt", 1.0, release=QBV, num_classes=476
+        )
+        for fold in range(10)
+    },
+    # One mn10, which tells the 120 sounds of VocalSketch by their imitations.
+    "vocalsketch120": Published(
+        "VocalSketch120_mn10d10s32_320.pt", 1.0, release=QBV, num_classes=120
+    ),
 }
 
 
@@ -115,14 +135,20 @@ def fetch(name: str) -> pathlib.Path:
 
     A download that breaks off carries on from there the next time. A file enters the cache whole
     and with the published digest, or not at all. Where no digest is known here, that of the first
-    download is printed and kept beside the file, so that a later change is noticed. Raises
-    UserError where the file cannot be downloaded or has another digest.
+    download is printed and kept beside the file, so that a later change is noticed. Where the
+    authors state no licence, a line says so before the download. Raises UserError where the file
+    cannot be downloaded or has another digest.
     """
     entry = PUBLISHED[name]
     path = caches.user_cache_folder() / entry.file
     digest = entry.sha256 or _stored_digest(path)
     checksum = f"sha256:{digest}" if digest else None
-    downloads.fetch_file(f"{RELEASE}/{entry.file}", path, checksum=checksum, pauses_s=PAUSES_S)
+    if entry.release in WITHOUT_LICENCE and not path.exists():
+        print(
+            f"note: the licence of {name} is not stated by its authors: ask them before you publish"
+        )
+    url = f"{RELEASES[entry.release]}/{entry.file}"
+    downloads.fetch_file(url, path, checksum=checksum, pauses_s=PAUSES_S)
     if digest is None:
         _store_digest(path, name)
     return path

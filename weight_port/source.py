@@ -22,7 +22,7 @@ class Source:
     Attributes:
         path: the file.
         sha256: its digest, in hex.
-        kind: EFFICIENTAT, QVIM or QVAE, of weight_sets.
+        kind: EFFICIENTAT or another one, of weight_sets.
         arrays: its tensors by the model's own keys. Floating-point ones are float32, others keep
             their type; they may be strided views.
         converted: the torch types of floating-point tensors that were not float32, by key.
@@ -91,8 +91,8 @@ def _as_tensor(path: pathlib.Path, key: str, value) -> torch.Tensor:
         return value.detach()
     if not isinstance(value, np.ndarray | np.generic):
         raise UserError(
-            f"{path} holds a {type(value).__name__} under {key!r} instead of a tensor: give an "
-            "EfficientAT, QVIM or QVAE checkpoint, or save this one without that key."
+            f"{path} holds a {type(value).__name__} under {key!r} instead of a tensor: give "
+            f"{weight_sets.KINDS}, or save this one without that key."
         )
     try:
         return torch.from_numpy(np.array(value, value.dtype.newbyteorder("="), order="C"))

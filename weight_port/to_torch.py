@@ -9,6 +9,7 @@ from qvae_jax import losses
 from qvae_jax.audio import mel, stft
 from qvae_jax.generation.model import load_model
 from qvae_jax.models import stored
+from qvae_jax.models.judges import load_judge
 from qvae_jax.models.qvae import QVAEConfig
 from qvae_jax.models.variables import Variables
 from qvae_jax.system import files
@@ -16,23 +17,35 @@ from qvae_jax.system.errors import UserError
 from weight_port import names
 
 StateDict = dict[str, torch.Tensor]
+TABLES_OF_JUDGES = {"samplecnn": names.samplecnn_tagger, "aisfx": names.aisfx}
 
 
 def convert(checkpoint_dir: pathlib.Path, output: pathlib.Path) -> int:
     """Writes a model folder, or a run's best checkpoint, as a PyTorch file.
 
-    A QVAE becomes {"state_dict", "hyper_parameters"}, as in Lightning's files; an encoder becomes a
-    bare state dict, as in EfficientAT's. Where a model standardises its features, which the original
+    A QVAE becomes {"state_dict", "hyper_parameters"}, as in Lightning's files; any other model
+    becomes a bare state dict: an encoder as in EfficientAT's files, two of them as in QBV's, a judge
+    as in its own, of which aiSFX's classifiers are left out. Where a model standardises its features, which the original
     does not, its heads become those that give the same from the features as they are. Returns the
     number of tensors. Raises UserError where there is no model, or the output exists or cannot be
     written.
     """
     if output.exists():
         raise UserError(f"{output} already exists: remove it or name another file.")
-    kind, model, arrays = _load(checkpoint_dir)
-    if kind == "encoder":
-        content = state_dict = encoder_state_dict(arrays, model.encoder_width, model.encoder_head)
+    directory = pathlib.Path(checkpoint_dir)
+    kind = _kind(directory)
+    if kind == "pair":
+        folders = stored.encoder_folders(directory)
+        content = state_dict = _encoder(folders.imitation, "im.") | _encoder(
+            folders.reference, "ref."
+        )
+    elif kind == "encoder":
+        content = state_dict = _encoder(directory)
+    elif kind in list(TABLES_OF_JUDGES):
+        _, _, arrays = load_judge(directory)
+        content = state_dict = _with_counters(_renamed(arrays, TABLES_OF_JUDGES[kind](), {}))
     else:
+        model, arrays = _load_qvae(directory, is_run=kind == "run")
         state_dict = qvae_state_dict(
             arrays, model.encoder_width, model.decoder_type, model.encoder_head
         )
@@ -55,16 +68,27 @@ def qvae_state_dict(
     return _with_counters(_renamed(arrays, table, transposed)) | _loss_constants()
 
 
-def _load(directory: pathlib.Path) -> tuple[str, QVAEConfig, Variables]:
-    """(kind, what the model is, variables) of a model folder or a training run."""
-    path = pathlib.Path(directory) / stored.CONFIG_FILE
+def _kind(directory: pathlib.Path) -> str:
+    """ "run" for a training run, "pair" for two encoders, or the kind of a model folder."""
+    path = directory / stored.CONFIG_FILE
     if path.is_file() and "kind" not in files.read_json(path):
+        return "run"
+    return "pair" if stored.is_pair(directory) else stored.read_description(directory)["kind"]
+
+
+def _encoder(directory: pathlib.Path, prefix: str = "") -> StateDict:
+    """The state dict of an encoder's folder, with a prefix before its keys."""
+    arrays = stored.load_encoder(str(directory))
+    model = QVAEConfig.from_dict(stored.description_of(directory, "encoder"))
+    state_dict = encoder_state_dict(arrays, model.encoder_width, model.encoder_head)
+    return {prefix + key: tensor for key, tensor in state_dict.items()}
+
+
+def _load_qvae(directory: pathlib.Path, *, is_run: bool) -> tuple[QVAEConfig, Variables]:
+    """What a model is, and its variables, of a training run or the folder of a whole QVAE."""
+    if is_run:
         trained = load_model(workdir=str(directory))
         config, arrays = trained.config, trained.variables
-    elif stored.read_description(directory)["kind"] == "encoder":
-        arrays = stored.load_encoder(str(directory))
-        description = stored.read_description(directory)["model"]
-        return "encoder", QVAEConfig.from_dict(description), arrays
     else:
         config, arrays = stored.load_qvae(directory)
     if config.decoder_type not in names.DECODERS:
@@ -79,7 +103,7 @@ def _load(directory: pathlib.Path) -> tuple[str, QVAEConfig, Variables]:
         )
     if config.standardise_features:
         arrays = folded_heads(arrays)
-    return "qvae", config, arrays
+    return config, arrays
 
 
 def folded_heads(arrays: Variables) -> Variables:

@@ -1,12 +1,16 @@
 """Reading a PyTorch file without running any code in it, and saying what is wrong with it."""
 
 import argparse
+import contextlib
 import hashlib
+import io
 import pathlib
 import pickle
 import re
 import warnings
 import zipfile
+from collections.abc import Iterator
+from typing import BinaryIO
 
 import numpy as np
 import torch
@@ -55,11 +59,13 @@ def load(path: pathlib.Path, *, allow_pickle: bool):
     """What a PyTorch file holds, its tensors on the CPU.
 
     Raises UserError, naming the file and what to do, where it is damaged, of another format, or
-    needs more than tensors and plain values; with allow_pickle, only where that is not at hand.
+    needs more than tensors and plain values; with allow_pickle, only where that is not at hand. Of
+    a Python package (.whl) it is the only checkpoint in it that is read.
     """
     try:
         _check_zip(path)
-        return _unpickle(path, allow_pickle)
+        with _opened(path) as file:
+            return _unpickle(file, allow_pickle)
     except ModuleNotFoundError as error:
         raise UserError(
             f"{path} needs {error.name}, which is not installed: install it; or, where you have "
@@ -100,11 +106,22 @@ def _check_zip(path: pathlib.Path) -> None:
         raise zipfile.BadZipFile(f"the checksum of {damaged} in it does not match its bytes")
 
 
-def _unpickle(path: pathlib.Path, allow_pickle: bool):
+@contextlib.contextmanager
+def _opened(path: pathlib.Path) -> Iterator[pathlib.Path | BinaryIO]:
+    """What torch reads: the file, or the checkpoint in it where it is a package that holds one."""
+    packed = other_formats.checkpoints_in(path) if path.suffix == ".whl" else []
+    if len(packed) != 1:
+        yield path
+        return
+    with zipfile.ZipFile(path) as archive:
+        yield io.BytesIO(archive.read(packed[0]))
+
+
+def _unpickle(file: pathlib.Path | BinaryIO, allow_pickle: bool):
     with warnings.catch_warnings(), torch.serialization.safe_globals(PLAIN_VALUES):
         # torch warns about a file's format before it raises an error that says the same.
         warnings.simplefilter("ignore")
-        return torch.load(path, map_location="cpu", weights_only=not allow_pickle)
+        return torch.load(file, map_location="cpu", weights_only=not allow_pickle)
 
 
 def _explained(path: pathlib.Path, error: Exception) -> str:

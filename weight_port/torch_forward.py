@@ -1,4 +1,4 @@
-"""QVAE's forward pass in plain torch functions on a state dict, which --verify compares with.
+"""QVAE's and the judges' forward pass in plain torch functions on a state dict, for --verify.
 
 Each function yields (name, result) layer by layer, with channels first, as torch keeps them:
 maps [batch, channels, mel, frames], sequences [batch, channels, time]. All layers are in evaluation
@@ -12,6 +12,8 @@ from typing import TypeVar
 import torch
 import torch.nn.functional as F
 
+from qvae_jax.models import aisfx as aisfx_model
+from qvae_jax.models import samplecnn
 from qvae_jax.models.decoders import RESIDUAL_STAGES, STAGE_WIDTHS
 from qvae_jax.models.mobilenet import LAST_LAYER, ROWS, STRIDES, layer_strides
 
@@ -73,6 +75,33 @@ def decoder(weights: StateDict, decoder_type: str, z: torch.Tensor) -> Trace:
     The last one is "audio", [batch, 59049].
     """
     return DECODERS[decoder_type](weights, z)
+
+
+def samplecnn_tagger(weights: StateDict, waveforms: torch.Tensor) -> Trace:
+    """The layers of a SampleCNN tagger, named as in qvae_jax's trace, of waveforms [batch, 59049]."""
+    x, last = waveforms[:, None], len(samplecnn.WIDTHS) - 1
+    for i in range(len(samplecnn.WIDTHS)):
+        kernel, bias = weights[f"conv{i + 1}.0.weight"], weights[f"conv{i + 1}.0.bias"]
+        stride, padding = (3, 0) if i == 0 else (1, 1)
+        convolved = F.conv1d(x, kernel, bias, stride=stride, padding=padding)
+        x = F.relu(_batch_norm(weights, f"conv{i + 1}.1", convolved))
+        x = F.max_pool1d(x, 3) if 0 < i < last else x
+        yield f"stages.{i}", x
+    yield "embedding", x[:, :, 0]
+    yield "logits", _linear(weights, "fc", x[:, :, 0])
+
+
+def aisfx(weights: StateDict, logmel: torch.Tensor) -> Trace:
+    """The blocks of aiSFX, named as in qvae_jax's trace, of log-mels [batch, frames, mels]."""
+    x, last = logmel[:, None], len(aisfx_model.WIDTHS) - 1
+    for i in range(len(aisfx_model.WIDTHS)):
+        prefix = f"embedding_net.conv_block{i + 1}"
+        for part in (1, 2):
+            convolved = F.conv2d(x, weights[f"{prefix}.conv{part}.weight"], padding=1)
+            x = F.relu(_batch_norm(weights, f"{prefix}.bn{part}", convolved))
+        x = F.max_pool2d(x, 2) if i < last else x
+        yield f"blocks.{i}", x
+    yield "embedding", x.mean(3).amax(2)
 
 
 def _sample_cnn(

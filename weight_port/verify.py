@@ -11,16 +11,21 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
+from qvae_jax.audio.aisfx_logmel import aisfx_log_mel
 from qvae_jax.audio.logmel import FrontEnd, log_mel
 from qvae_jax.models import variables
+from qvae_jax.models.aisfx import AiSFX
+from qvae_jax.models.judges import JUDGES
 from qvae_jax.models.mobilenet import LAST_LAYER
 from qvae_jax.models.qvae import QVAE, QVAEConfig, encoder_network
+from qvae_jax.models.samplecnn import SampleCNNTagger
 from qvae_jax.models.variables import Variables
 from weight_port import torch_forward
-from weight_port.port import Port
+from weight_port.port import Port, prefix_of
 from weight_port.source import Source
 
 BOUND = 1e-6  # largest difference over largest value, of each layer
+TORCH_JUDGES = {"samplecnn": torch_forward.samplecnn_tagger, "aisfx": torch_forward.aisfx}
 
 
 class Row(NamedTuple):
@@ -37,26 +42,28 @@ class Row(NamedTuple):
 
 def compare(source: Source, ported: Port) -> list[Row]:
     """A row for each layer of a ported model: our result against torch's, on a sound in noise."""
-    encoder = ported.description["source"].get("encoder")
-    prefix = f"{encoder}_encoder." if encoder else ""
+    prefix = prefix_of(source, ported.description["source"].get("encoder"))
     weights = {
         key: torch.from_numpy(np.array(array, np.float64))
         for key, array in torch_forward.below(source.arrays, prefix).items()
     }
-    model = ported.description["model"]
-    front_end = FrontEnd(**model["front_end"])
-    front = jax.jit(log_mel, static_argnums=1)
-    logmel = np.array(front(_test_sound(front_end), front_end), np.float64)
+    kind, model = ported.description["kind"], ported.description["model"]
+    heard = _heard(kind, model)
     with torch.inference_mode(), jax.enable_x64(True):
-        if ported.description["kind"] == "encoder":
+        if kind in TORCH_JUDGES:
+            trace = TORCH_JUDGES[kind](weights, torch.from_numpy(heard))
+            theirs = _channels_last(trace)
+            ours = _our_judge(ported, heard)
+        elif kind == "encoder":
             strides = tuple(model["encoder_strides"])
-            theirs = _torch_encoder(weights, torch.from_numpy(logmel), strides)
-            ours = _our_encoder(ported, logmel)
+            trace = torch_forward.mobilenet(weights, torch.from_numpy(heard), strides)
+            theirs = _channels_last(trace)
+            ours = _our_encoder(ported, heard)
         else:
-            theirs = _torch_qvae(weights, model, torch.from_numpy(logmel))
+            theirs = _torch_qvae(weights, model, torch.from_numpy(heard))
             # The decoder gets torch's μ on both sides, so that its rows show its own differences
             # and not the encoder's, magnified.
-            ours = _our_qvae(ported, logmel, theirs["mu"].numpy())
+            ours = _our_qvae(ported, heard, theirs["mu"].numpy())
     return [_row(layer, ours[layer], theirs[layer].numpy()) for layer in theirs]
 
 
@@ -71,22 +78,37 @@ def table(rows: list[Row]) -> str:
     return "\n".join(lines)
 
 
-def _test_sound(front_end: FrontEnd) -> np.ndarray:
+def _heard(kind: str, model: dict) -> np.ndarray:
+    """What a model of this kind is given of the test sound: a log-mel, or SampleCNN's waveform."""
+    if kind == "samplecnn":
+        sound = _test_sound(SampleCNNTagger.sample_rate_hz, SampleCNNTagger.num_samples)
+    elif kind == "aisfx":
+        sound = jax.jit(aisfx_log_mel)(_test_sound(AiSFX.sample_rate_hz, AiSFX.num_samples))
+    else:
+        front_end = FrontEnd(**model["front_end"])
+        waveform = _test_sound(front_end.sample_rate_hz, front_end.num_samples)
+        sound = jax.jit(log_mel, static_argnums=1)(waveform, front_end)
+    return np.array(sound, np.float64)
+
+
+def _test_sound(sample_rate_hz: int, num_samples: int) -> np.ndarray:
     """A rising tone in noise, [1, samples], so that every mel band holds something."""
     rng = np.random.default_rng(0)
-    time = np.arange(front_end.num_samples) / front_end.sample_rate_hz
+    time = np.arange(num_samples) / sample_rate_hz
     tone = np.sin(2 * np.pi * (100.0 + 700.0 * time) * time)
-    noise = rng.standard_normal(front_end.num_samples)
+    noise = rng.standard_normal(num_samples)
     return (0.4 * tone + 0.05 * noise)[None].astype(np.float32)
 
 
-def _torch_encoder(
-    weights: dict, logmel: torch.Tensor, strides: tuple[int, ...]
-) -> dict[str, torch.Tensor]:
-    return {
-        name: x.permute(0, 2, 3, 1) if x.ndim == 4 else x
-        for name, x in torch_forward.mobilenet(weights, logmel, strides)
-    }
+def _channels_last(trace: torch_forward.Trace) -> dict[str, torch.Tensor]:
+    return {name: x.movedim(1, -1) if x.ndim > 2 else x for name, x in trace}
+
+
+def _our_judge(ported: Port, heard: np.ndarray) -> dict[str, np.ndarray]:
+    network = JUDGES[ported.description["kind"]].network(ported.description["model"])
+    graphdef, _ = variables.split(network)
+    run = jax.jit(lambda arrays, x: dict(variables.merge(graphdef, arrays).trace(x)))
+    return run(_in_float64(ported), heard)
 
 
 def _our_encoder(ported: Port, logmel: np.ndarray) -> dict[str, np.ndarray]:

@@ -17,20 +17,32 @@ from qvae_jax.system.errors import UserError
 
 EFFICIENTAT = "EfficientAT state dict"
 QVIM = "QVIM Lightning checkpoint"
+QBV = "QBV state dict"
 QVAE = "QVAE Lightning checkpoint"
+SAMPLECNN = "SampleCNN state dict"
+AISFX = "aiSFX checkpoint"
 
-FIRST = "features.0.0.weight"  # the encoder's first key, by which a set of weights is found
-# Where the encoder lies in a larger model: the model's kind, and one of the keys that it has beside.
-PARTS = {
-    "encoder.backbone.": (QVAE, ("encoder.mu_head.", "encoder.vae_head.", "decoder.")),
-    "imitation_encoder.": (QVIM, ("reference_encoder.",)),
-    "reference_encoder.": (QVIM, ("imitation_encoder.",)),
+FIRST = "features.0.0.weight"  # the first key of an encoder by itself
+# The first keys of the other models, by which a set of weights is found: each with the model's kind,
+# and how a key begins that it has beside.
+FIRST_KEYS = {
+    f"encoder.backbone.{FIRST}": (QVAE, ("encoder.mu_head.", "encoder.vae_head.", "decoder.")),
+    f"imitation_encoder.{FIRST}": (QVIM, ("reference_encoder.",)),
+    f"reference_encoder.{FIRST}": (QVIM, ("imitation_encoder.",)),
+    f"im.{FIRST}": (QBV, ("ref.", "rec.")),
+    f"ref.{FIRST}": (QBV, ("im.",)),
+    f"rec.{FIRST}": (QBV, ("im.",)),
+    "conv1.0.weight": (SAMPLECNN, ("conv10.", "conv11.")),
+    "embedding_net.conv_block1.conv1.weight": (AISFX, ("embedding_net.conv_block4.",)),
 }
 # How the keys of each kind begin; a training program may keep others of its own beside them.
 BEGINNINGS = {
     EFFICIENTAT: ("features", "classifier"),
     QVIM: ("imitation_encoder", "reference_encoder", "tau"),
+    QBV: ("im", "ref", "rec"),
     QVAE: ("encoder", "decoder", "loss_fn"),
+    SAMPLECNN: (*(f"conv{number}" for number in range(1, 12)), "fc"),
+    AISFX: ("embedding_net", "fc"),
 }
 # Names that torch and its companions put between those of a model when they wrap a module.
 WRAPPERS = frozenset(
@@ -42,6 +54,7 @@ WRAPPERS = frozenset(
         "_forward_module",
     )
 )
+KINDS = "an EfficientAT, QVIM, QBV, QVAE, SampleCNN or aiSFX checkpoint"  # as messages say it
 TOP = "."  # the name of weights that lie in the file itself, under no prefix
 
 
@@ -51,7 +64,7 @@ class WeightSet:
 
     Attributes:
         place: the keys of the dicts that lead to it, with dots between; empty in the file itself.
-        kind: EFFICIENTAT, QVIM or QVAE.
+        kind: one of BEGINNINGS.
         prefix: what stands before each of its keys in the file; ends in a dot, or is empty.
         values: its values by the model's own keys.
         written: the keys of the file, by the model's own.
@@ -127,12 +140,12 @@ def choose(path: pathlib.Path, contents: Contents, name: str | None) -> WeightSe
 
 
 def _nothing_found(path: pathlib.Path, contents: Contents) -> str:
-    advice = "give an EfficientAT, QVIM or QVAE checkpoint."
+    advice = f"give {KINDS}."
     if not contents.some_keys:
         return f"{path} holds no state dict: {advice}"
     return (
         f"{path} is of an unknown kind: it holds {', '.join(contents.some_keys)} and so on, but no "
-        f"{FIRST} under any prefix; {advice}"
+        f"{FIRST} under any prefix, nor what else it can be told by; {advice}"
     )
 
 
@@ -183,8 +196,7 @@ def _in_mapping(path: pathlib.Path, place: str, mapping: Mapping) -> list[Weight
     """The sets of weights in one dict, each under a prefix of its own."""
     keys = [key for key in mapping if isinstance(key, str)]
     own_keys = {key: _without_wrappers(key) for key in keys}
-    firsts = [key for key, own in own_keys.items() if f".{own}".endswith(f".{FIRST}")]
-    kinds = dict(_prefix_and_kind(key, own_keys) for key in firsts)
+    kinds = dict(filter(None, (_prefix_and_kind(key, own_keys) for key in keys)))
     # The losses of a QVAE may hold a network that listens.
     kinds = {prefix: kind for prefix, kind in kinds.items() if "loss_fn" not in prefix.split(".")}
     if not kinds:
@@ -239,17 +251,19 @@ def _without_wrappers(key: str) -> str:
     return ".".join(part for part in key.split(".") if part not in WRAPPERS)
 
 
-def _prefix_and_kind(first: str, own_keys: dict[str, str]) -> tuple[str, str]:
-    """The prefix of the model whose encoder's first key this is, as written, and its kind."""
-    before = own_keys[first].removesuffix(FIRST)
-    for part, (kind, others) in PARTS.items():
-        if not f".{before}".endswith(f".{part}"):
+def _prefix_and_kind(first: str, own_keys: dict[str, str]) -> tuple[str, str] | None:
+    """The prefix of the model whose first key this is, as written, and its kind; None for others."""
+    own = own_keys[first]
+    for key, (kind, others) in FIRST_KEYS.items():
+        if not f".{own}".endswith(f".{key}"):
             continue
-        prefix = before.removesuffix(part)
+        prefix = own.removesuffix(key)
         beside = tuple(prefix + other for other in others)
-        if any(own.startswith(beside) for own in own_keys.values()):
+        if any(other.startswith(beside) for other in own_keys.values()):
             return _as_written(first, prefix), kind
-    return _as_written(first, before), EFFICIENTAT
+    if f".{own}".endswith(f".{FIRST}"):
+        return _as_written(first, own.removesuffix(FIRST)), EFFICIENTAT
+    return None
 
 
 def _as_written(key: str, prefix: str) -> str:

@@ -1,4 +1,4 @@
-"""Mel filter banks, Kaldi's and HTK's, as NumPy constants."""
+"""Mel filter banks, Kaldi's, HTK's and Essentia's, as NumPy constants."""
 
 import functools
 
@@ -35,6 +35,25 @@ def htk_mel_bank(
     edges = 700.0 * (10.0 ** (edges_mel / 2595.0) - 1.0)
     bins = np.linspace(0.0, sample_rate_hz / 2, n_fft // 2 + 1)[:, None]
     return _triangles(bins, edges).astype(np.float32)
+
+
+@functools.cache
+def unit_sum_mel_bank(
+    num_mels: int, n_fft: int, sample_rate_hz: int, low_hz: float, high_hz: float
+) -> np.ndarray:
+    """Triangles that are straight in mel, each adding up to 1: float32 [n_fft // 2 + 1, num_mels].
+
+    mel(f) = 1127 ln(1 + f / 700). Essentia's MelBands with weighting "warping" and normalisation
+    "unit_sum". Raises ValueError where a band is so narrow that it covers no bin.
+    """
+    mel = lambda hz: 1127.0 * np.log1p(np.asarray(hz, np.float64) / 700.0)
+    edges = np.linspace(mel(low_hz), mel(high_hz), num_mels + 2)
+    bins = mel(np.arange(n_fft // 2 + 1) * sample_rate_hz / n_fft)[:, None]
+    weights = _triangles(bins, edges)
+    sums = weights.sum(axis=0)
+    if not sums.all():
+        raise ValueError(f"{num_mels} mel bands are too many for {n_fft} samples a frame.")
+    return (weights / sums).astype(np.float32)
 
 
 def bands(bank: np.ndarray, band_mels: int) -> list[tuple[slice, slice, np.ndarray]]:

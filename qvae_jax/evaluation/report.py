@@ -69,6 +69,12 @@ BRIEF = (  # measure, system
     ("loudness_correlation", "steered"),
     ("pitch_difference", "steered"),
 )
+# Besides, where what embeds is no part of the model.
+BRIEF_OF_JUDGE = tuple(
+    (measure, system)
+    for measure in ("mrr", "kernel_distance")
+    for system in ("model", "steered", "nearest", "oracle")
+)
 VOICES = "voices"  # the part of imitations without references
 OF_REFERENCES = ("reference_curves", "own_embedding", "oracle")  # systems
 LARGEST_COUNT = 2**53  # whole numbers beyond it are not those of any evaluation
@@ -100,7 +106,10 @@ def result(
         "num_references": num_references,
         "model": model,
         "latent_dim": latent_dim,
-        "embedder": {"name": embedder.name, "independent": embedder.independent},
+        "embedder": {
+            name: getattr(embedder, name)
+            for name in ("name", "independent_of_encoder", "independent_of_audioset")
+        },
         "baselines_from": baselines_from,
         "silence_beats_the_model": [name for name in silence_wins if name in shown],
         "systems": {
@@ -136,19 +145,29 @@ def tables(found: dict) -> list[Table]:
 
 
 def brief(results: Sequence[dict]) -> list[str]:
-    """The lines of a small table of several results: a column for each, rows as BRIEF has them."""
+    """The lines of a small table of several results: a column for each, rows as BRIEF has them.
+
+    With an embedder that is independent of the encoder, of retrieval and distances of sets too,
+    and a line on what embeds.
+    """
     names = [f"{found['part']}{', trimmed' * bool(found.get('trimmed'))}" for found in results]
+    judged = [
+        found
+        for found in results
+        if found["part"] != VOICES and found["embedder"]["independent_of_encoder"]
+    ]
     rows = []
-    for measure, system in BRIEF:
+    for measure, system in BRIEF + BRIEF_OF_JUDGE * bool(judged):
         cells = _brief_cells(results, measure, system)
         if any(cell != "–" for cell in cells):
             title, arrow = MEASURES[measure].title, ARROWS[MEASURES[measure].better]
             rows.append((f"{system}: {title}{arrow}", cells))
     first = max((len(title) for title, _ in rows), default=0)
-    return [
+    lines = [
         "  ".join([title.ljust(first), *(c.rjust(len(n)) for c, n in zip(cells, names))])
         for title, cells in [("", names), *rows]
     ]
+    return lines + [about_embedder(found) for found in judged[:1]]
 
 
 def _brief_cells(results: Sequence[dict], measure: str, system: str) -> list[str]:
@@ -226,6 +245,7 @@ def write_markdown(path: pathlib.Path, found: dict) -> None:
         "",
         f"Model: {', '.join(f'{key} {value}' for key, value in found['model'].items())}; z = μ.",
         "",
+        *([] if found["part"] == VOICES else [about_embedder(found), ""]),
         *([f"**{about_silence(found)}**", ""] if found["silence_beats_the_model"] else []),
     ]
     for table in tables(found):
@@ -257,8 +277,21 @@ def about_silence(found: dict) -> str:
     return f"A silent output wins, with 95 % confidence: {titles}." if titles else ""
 
 
+def about_embedder(found: dict) -> str:
+    """A sentence on what embeds for retrieval and distances of sets, and what it is independent of."""
+    embedder = found["embedder"]
+    parts = {"independent_of_encoder": "the model's encoder", "independent_of_audioset": "AudioSet"}
+    kept, shared = (
+        [part for name, part in parts.items() if embedder[name] == independent]
+        for independent in (True, False)
+    )
+    said = [f"independent of {' and of '.join(kept)}"] if kept else []
+    said += [f"not independent of {' nor of '.join(shared)}"] if shared else []
+    return f"Retrieval and distances of sets are by {embedder['name']}: {', '.join(said)}."
+
+
 def _notes(found: dict) -> list[str]:
-    independent = found["embedder"]["independent"]
+    independent = found["embedder"]["independent_of_encoder"]
     caution = "" if independent else ", which the model listens with: read these with care"
     pairs = counted(min(NUM_GROUPS, found["num_pairs"]), "group")
     references = counted(found["num_references"], "reference")

@@ -39,11 +39,22 @@ def save_model(directory: pathlib.Path, description: dict, model_variables: Vari
 
     Raises UserError where the folder exists and is not empty, or cannot be written.
     """
+    save_models(directory, {".": (description, model_variables)})
+
+
+def save_models(directory: pathlib.Path, models: Mapping[str, tuple[dict, Variables]]) -> None:
+    """Writes several model folders into one, by their names there, all of them or nothing.
+
+    Raises UserError as save_model does.
+    """
     with files.new_folder(directory) as temporary:
-        files.write_json(temporary / CONFIG_FILE, description)
-        with ocp.PyTreeCheckpointer() as checkpointer:
-            path = (temporary / VARIABLES_FOLDER).resolve()
-            checkpointer.save(path, model_variables._asdict())
+        for name, (description, model_variables) in models.items():
+            folder = temporary / name
+            folder.mkdir(exist_ok=True)
+            files.write_json(folder / CONFIG_FILE, description)
+            with ocp.PyTreeCheckpointer() as checkpointer:
+                path = (folder / VARIABLES_FOLDER).resolve()
+                checkpointer.save(path, model_variables._asdict())
 
 
 def read_description(directory: pathlib.Path) -> dict:
@@ -82,9 +93,15 @@ def encoder_folders(directory: str | pathlib.Path) -> EncoderFolders:
 def _encoder_folders(directory: str | pathlib.Path) -> EncoderFolders:
     """The same, without a look at what they hold."""
     whole = pathlib.Path(directory)
-    pair = EncoderFolders(*(whole / name for name in EncoderFolders._fields))
-    is_pair = not (whole / CONFIG_FILE).is_file() and any(folder.is_dir() for folder in pair)
-    return pair if is_pair else EncoderFolders(whole, whole)
+    if not is_pair(whole):
+        return EncoderFolders(whole, whole)
+    return EncoderFolders(*(whole / name for name in EncoderFolders._fields))
+
+
+def is_pair(directory: pathlib.Path) -> bool:
+    """Whether a folder holds two encoders, of which one may be missing."""
+    halves = (directory / name for name in EncoderFolders._fields)
+    return not (directory / CONFIG_FILE).is_file() and any(half.is_dir() for half in halves)
 
 
 def description_of(directory: str | pathlib.Path, kind: str) -> dict:

@@ -165,8 +165,8 @@ class EvaluateRequest:
         path=True,
     )
     embedder: str | None = asked(
-        "A ported encoder's folder, for retrieval and distances of sets; by default the model's own "
-        "encoder.",
+        "A ported encoder's or judge's folder, for retrieval and distances of sets; by default the "
+        "model's own encoder.",
         path=True,
     )
     trimmed: bool = asked(

@@ -74,6 +74,15 @@ def test_each_band_rises_to_its_centre_in_a_straight_line(make, arguments, axis)
     np.testing.assert_allclose(slopes, slopes[0], rtol=1e-4)
 
 
+def test_bands_that_add_up_to_one_are_kaldis_but_for_their_level():
+    bank = mel.unit_sum_mel_bank(96, 2048, 44_100, 0.0, 22_050.0)
+    np.testing.assert_allclose(bank.sum(axis=0), 1.0, atol=1e-6)
+    kaldi = mel.kaldi_mel_bank(96, 2048, 44_100, 0.0, 22_050.0)
+    np.testing.assert_allclose(bank, kaldi / kaldi.sum(axis=0), atol=1e-7)
+    with pytest.raises(ValueError, match="200 mel bands are too many for 512 samples"):
+        mel.unit_sum_mel_bank(200, 512, 44_100, 0.0, 22_050.0)
+
+
 def _bank_and_frequencies(make, arguments):
     _, n_fft, sample_rate_hz, _, _ = arguments
     return make(*arguments), np.arange(n_fft // 2 + 1) * sample_rate_hz / n_fft

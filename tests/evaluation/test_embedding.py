@@ -1,5 +1,6 @@
 """Embedders: whose they are, any number of sounds, and values that are finite."""
 
+import jax
 import numpy as np
 import pytest
 
@@ -7,7 +8,11 @@ import small_run
 from qvae_jax import configuration
 from qvae_jax.evaluation import embedding
 from qvae_jax.generation.model import Model, load_model
-from qvae_jax.models import stored
+from qvae_jax.models import stored, variables
+from qvae_jax.models.aisfx import AiSFX
+from qvae_jax.models.judges import JUDGES
+from qvae_jax.models.qvae import QVAEConfig, encoder_network
+from qvae_jax.models.samplecnn import SampleCNNTagger
 from qvae_jax.models.variables import Variables
 from qvae_jax.system.errors import UserError
 
@@ -24,7 +29,7 @@ def test_an_embedder_of_the_models_own_weights_is_not_independent(frozen_run, tm
     own.params["features.16.kernel"] = 2 * np.asarray(own.params["features.16.kernel"])
     description = {"kind": "encoder", "model": {"encoder_width": 0.1, "front_end": {}}}
     stored.save_model(tmp_path / "tuned", description, own)
-    assert not embedding.load_embedder(str(tmp_path / "tuned"), model).independent
+    assert not embedding.load_embedder(str(tmp_path / "tuned"), model).independent_of_encoder
 
 
 @pytest.fixture(scope="module")
@@ -38,11 +43,61 @@ def test_any_number_of_sounds_is_what_they_are_one_by_one(model):
     embedder = embedding.load_embedder(None, model)
     sounds = np.random.default_rng(0).standard_normal((11, 59_049)).astype(np.float32) / 10
     together = embedder.embed(sounds)
-    assert together.shape[0] == 11 and not embedder.independent
+    assert together.shape[0] == 11 and not embedder.independent_of_encoder
     alone = np.concatenate([embedder.embed(sound[None]) for sound in sounds])
     largest = np.abs(together).max()  # of an encoder with random weights next to nothing
     np.testing.assert_allclose(together / largest, alone / largest, atol=1e-5)
     assert np.abs(together[0] - together[1]).max() > 0.01 * largest
+
+
+def test_of_a_pair_of_encoders_the_one_that_hears_sounds_embeds(model, tmp_path, monkeypatch):
+    description = {"kind": "encoder", "model": {"encoder_width": 0.1, "front_end": {}}}
+    for seed, name in enumerate(("imitation", "reference")):
+        network = encoder_network(QVAEConfig(encoder_width=0.1), rng=np.random.default_rng(seed))
+        folder = tmp_path / "pair" / name
+        stored.save_model(folder, description, variables.split(network)[1])
+    monkeypatch.setattr(embedding, "_by_encoder", lambda config, given, whole_model: given)
+    pair, reference = (
+        embedding.load_embedder(str(tmp_path / folder), model)
+        for folder in ("pair", "pair/reference")
+    )
+    assert pair.name == f"the encoder in {tmp_path / 'pair'}"
+    for name, array in pair.embed.params.items():
+        np.testing.assert_array_equal(array, reference.embed.params[name])
+
+
+@pytest.fixture(scope="module")
+def judge_folders(tmp_path_factory) -> dict[str, str]:
+    """Judges with drawn weights, by their kind."""
+    folder = tmp_path_factory.mktemp("judges")
+    for kind, network in DRAWN.items():
+        given = variables.split(network(rng=np.random.default_rng(1)))[1]
+        model = {"num_tags": 50} if kind == "samplecnn" else {}
+        stored.save_model(folder / kind, {"kind": kind, "model": model}, given)
+    return {kind: str(folder / kind) for kind in DRAWN}
+
+
+DRAWN = {"samplecnn": SampleCNNTagger, "aisfx": AiSFX}
+
+
+@pytest.mark.parametrize("kind", DRAWN)
+def test_a_judge_hears_the_sound_at_its_own_rate_and_is_independent(
+    kind, model, judge_folders, monkeypatch
+):
+    monkeypatch.setattr(embedding, "BATCH_SIZE", 1)
+    embedder = embedding.load_embedder(judge_folders[kind], model)
+    assert embedder.name.startswith(f"{JUDGES[kind].title} in {judge_folders[kind]}, which learnt")
+    assert embedder.name.endswith("and hears the first 2.3 s") == (kind == "aisfx")
+    assert embedder.independent_of_encoder and embedder.independent_of_audioset
+    time = np.arange(59_049) / 22_050
+    sound = np.sin(2 * np.pi * 440 * time).astype(np.float32)
+    found = embedder.embed(sound[None])
+    network = DRAWN[kind](rng=np.random.default_rng(1))
+    time = np.arange(network.num_samples) / network.sample_rate_hz
+    heard = np.sin(2 * np.pi * 440 * time).astype(np.float32)[None]
+    expected = np.asarray(jax.jit(network.embed)(heard))
+    assert found.shape == (1, 512)
+    np.testing.assert_allclose(found, expected, atol=2e-2 * np.abs(expected).max())
 
 
 def test_embeddings_that_are_not_finite_are_refused(model, monkeypatch):

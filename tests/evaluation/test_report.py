@@ -24,7 +24,7 @@ RESULT = report.result(
     num_examples=7,
     num_references=3,
     model={"workdir": "run", "step": 6},
-    embedder=Embedder("an embedder", True, lambda sounds: sounds),
+    embedder=Embedder("an embedder", True, False, lambda sounds: sounds),
     latent_dim=4,
     baselines_from="training references",
     estimates={"model": SOUND, "silence": SOUND | {"mel": Estimate(1.0, 0.5, 1.25)}},
@@ -64,15 +64,60 @@ def test_a_result_is_read_back(tmp_path):
 def test_a_small_table_has_a_column_for_each_result():
     distance = {"multi_resolution_stft": {"value": 1.25, "low": None, "high": None}}
     nothing = {"multi_resolution_stft": {"value": None, "low": None, "high": None}}
+    own = {"name": "its own", "independent_of_encoder": False, "independent_of_audioset": False}
+    systems = {"model": distance | RANKED, "nearest": nothing}
     found = [
-        {"part": "interpolation", "systems": {"model": distance, "nearest": nothing}},
-        {"part": "voices", "trimmed": True, "systems": {"steered": {}}},
+        {"part": "interpolation", "embedder": own, "systems": systems},
+        {"part": "voices", "embedder": own, "trimmed": True, "systems": {"steered": {}}},
     ]
     assert report.brief(found) == [
         "                                         interpolation  voices, trimmed",
         "model: multi-resolution STFT distance ↓          1.250                –",
     ]
     assert report.brief([]) == [""]
+
+
+RANKED = {
+    "mrr": {"value": 0.5, "low": None, "high": None},
+    "kernel_distance": {"value": 3.25, "low": None, "high": None},
+}
+
+
+def test_an_independent_judges_ranks_and_distances_are_in_the_small_table():
+    judge = {"name": "aiSFX", "independent_of_encoder": True, "independent_of_audioset": True}
+    systems = {name: RANKED for name in ("model", "steered", "nearest", "oracle", "silence")}
+    assert report.brief([{"part": "pairs", "embedder": judge, "systems": systems}]) == [
+        "                                      pairs",
+        "model: mean reciprocal rank ↑         0.500",
+        "steered: mean reciprocal rank ↑       0.500",
+        "nearest: mean reciprocal rank ↑       0.500",
+        "oracle: mean reciprocal rank ↑        0.500",
+        "model: kernel distance, 100·MMD² ↓    3.250",
+        "steered: kernel distance, 100·MMD² ↓  3.250",
+        "nearest: kernel distance, 100·MMD² ↓  3.250",
+        "oracle: kernel distance, 100·MMD² ↓   3.250",
+        "Retrieval and distances of sets are by aiSFX: independent of the model's encoder and of "
+        "AudioSet.",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("encoder", "audioset", "said"),
+    [
+        (True, True, "independent of the model's encoder and of AudioSet."),
+        (True, False, "independent of the model's encoder, not independent of AudioSet."),
+        (False, False, "not independent of the model's encoder nor of AudioSet."),
+    ],
+)
+def test_what_embeds_and_of_what_that_is_independent_is_said(tmp_path, encoder, audioset, said):
+    embedder = {
+        "name": "aiSFX in a",
+        "independent_of_encoder": encoder,
+        "independent_of_audioset": audioset,
+    }
+    report.write_markdown(tmp_path / "found.md", RESULT | {"embedder": embedder})
+    line = f"Retrieval and distances of sets are by aiSFX in a: {said}"
+    assert line in (tmp_path / "found.md").read_text("utf-8").splitlines()
 
 
 def test_where_silence_wins_nothing_nothing_is_said(tmp_path):

@@ -159,7 +159,11 @@ def test_a_folder_of_pairs_and_an_independent_embedder(frozen_run, data_set, tmp
     evaluate(request)
     found = json.loads((tmp_path / "out" / "pairs.json").read_text("utf-8"))
     assert found["num_pairs"] == 2
-    assert found["embedder"] == {"name": f"the encoder in {tmp_path / 'mn01'}", "independent": True}
+    assert found["embedder"] == {
+        "name": f"the encoder in {tmp_path / 'mn01'}",
+        "independent_of_encoder": True,
+        "independent_of_audioset": False,
+    }
     text = (tmp_path / "out" / "pairs.md").read_text("utf-8")
     assert "listens with" not in text
     assert found["systems"]["model"]["diversity"]["value"] is None, "both imitate one sound"

@@ -10,7 +10,7 @@ import small_run
 from qvae_jax import losses
 from qvae_jax.diagnostics import files as diagnostics_files
 from qvae_jax.generation.model import load_model
-from qvae_jax.models import steered
+from qvae_jax.models import aisfx, steered, stored, variables
 from qvae_jax.modes.diagnose import diagnose
 from qvae_jax.modes.evaluate import evaluate
 from qvae_jax.modes.requests import DiagnoseRequest, EvaluateRequest, VisualiseRequest
@@ -94,9 +94,23 @@ def test_a_run_that_was_cut_off_ends_as_one_that_was_not(run, settings, data_set
 
 
 @pytest.mark.slow
-def test_it_is_measured(run, kind, tmp_path):
-    evaluate(EvaluateRequest(workdir=str(run), output_dir=tmp_path, from_split="interpolation"))
-    systems = json.loads((tmp_path / "interpolation.json").read_text("utf-8"))["systems"]
+def test_it_is_measured_by_a_judge(run, kind, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(aisfx, "WIDTHS", (4, 4, 8, 8))
+    judge = variables.split(aisfx.AiSFX(rng=np.random.default_rng(1)))[1]
+    stored.save_model(tmp_path / "judge", {"kind": "aisfx", "model": {}}, judge)
+    request = EvaluateRequest(
+        workdir=str(run),
+        output_dir=tmp_path / "out",
+        from_split="interpolation",
+        embedder=str(tmp_path / "judge"),
+    )
+    evaluate(request)
+    printed = capsys.readouterr().out
+    for system in ("model", "nearest", "oracle", *["steered"] * (kind == "steered")):
+        assert f"{system}: mean reciprocal rank ↑" in printed
+        assert f"{system}: kernel distance, 100·MMD² ↓" in printed
+    assert "independent of the model's encoder and of AudioSet." in printed
+    systems = json.loads((tmp_path / "out" / "interpolation.json").read_text("utf-8"))["systems"]
     by_curves = {"steered", "reference_curves", "own_embedding"}
     assert by_curves & set(systems) == (by_curves if kind == "steered" else set())
     for found in systems.values():

@@ -326,7 +326,7 @@ def evaluated(workdir: pathlib.Path, step: int) -> None:
         num_examples=3,
         num_references=2,
         model={"workdir": str(workdir), "step": step},
-        embedder=Embedder("an embedder", True, lambda sounds: sounds),
+        embedder=Embedder("an embedder", True, False, lambda sounds: sounds),
         latent_dim=4,
         baselines_from="training references",
         estimates={

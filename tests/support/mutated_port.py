@@ -47,8 +47,9 @@ def ported(content: bytes) -> Outcome:
     """Ports a file of these bytes, with the folder kept in memory: Orbax would take minutes."""
     kept = []
 
-    def keep(directory, description, variables):
+    def keep(directory, models):
         with files.new_folder(directory):
+            (description, variables), *_ = models.values()
             kept.extend([description, Tensors(variables.params | variables.batch_stats)])
 
     err = io.StringIO()
@@ -56,7 +57,7 @@ def ported(content: bytes) -> Outcome:
         tempfile.TemporaryDirectory() as folder,
         contextlib.redirect_stdout(io.StringIO()),
         contextlib.redirect_stderr(err),
-        mock.patch.object(stored, "save_model", keep),
+        mock.patch.object(stored, "save_models", keep),
     ):
         path = pathlib.Path(folder) / NAME
         path.write_bytes(content)

@@ -27,7 +27,7 @@ def result(part: str, step: int) -> dict:
         num_examples=3,
         num_references=2,
         model={"step": step},
-        embedder=Embedder("an embedder", True, lambda sounds: sounds),
+        embedder=Embedder("an embedder", True, False, lambda sounds: sounds),
         latent_dim=4,
         baselines_from="training references",
         estimates={

@@ -3,6 +3,7 @@
 import pathlib
 import subprocess
 import sys
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -11,7 +12,7 @@ import pytest
 import golden_rules
 import waiting
 from filled import golden_layout
-from qvae_jax.models import mobilenet, variables
+from qvae_jax.models import aisfx, mobilenet, samplecnn, variables
 from weight_port import names
 
 REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
@@ -154,6 +155,50 @@ def convolutional_arrays() -> dict[str, np.ndarray]:
         key: golden_rules.filled(key, _torch_shape(ours[name].shape))
         for key, name in names.mobilenet(0.1, "fully_convolutional").items()
     }
+
+
+@pytest.fixture(scope="session")
+def tagger_arrays() -> dict[str, np.ndarray]:
+    """The filled state dict of the golden SampleCNN."""
+    return golden_rules.filled_state_dict(golden_layout("samplecnn_state_dict_shapes")["shapes"])
+
+
+@pytest.fixture(scope="session")
+def aisfx_arrays() -> dict[str, np.ndarray]:
+    """A filled state dict of aiSFX's shapes, counters and two classifiers included."""
+    shapes = {}
+    for block, (num_in, num_out) in enumerate(zip((1, 64, 128, 256), (64, 128, 256, 512)), start=1):
+        prefix = f"embedding_net.conv_block{block}"
+        for part, channels in ((1, num_in), (2, num_out)):
+            shapes[f"{prefix}.conv{part}.weight"] = (num_out, channels, 3, 3)
+            for leaf in ("weight", "bias", "running_mean", "running_var"):
+                shapes[f"{prefix}.bn{part}.{leaf}"] = (num_out,)
+            shapes[f"{prefix}.bn{part}.num_batches_tracked"] = ()
+    for library in range(2):
+        shapes[f"fc.{library}.0.weight"] = (256, 512)
+        shapes[f"fc.{library}.0.bias"] = (256,)
+    return golden_rules.filled_state_dict(shapes)
+
+
+NARROW = {samplecnn: (8,) * 11, aisfx: (4, 4, 8, 8)}  # a hundredth of the arithmetic
+
+
+@pytest.fixture(scope="module")
+def narrow_judges(tagger_arrays, aisfx_arrays) -> Iterator[dict[str, dict[str, np.ndarray]]]:
+    """State dicts of both judges, by their kind, and while it lasts judges have as few channels."""
+    with pytest.MonkeyPatch.context() as patch:
+        for module, widths in NARROW.items():
+            patch.setattr(module, "WIDTHS", widths)
+        yield {
+            "samplecnn": _narrow(tagger_arrays, {128: 8, 256: 8, 512: 8}),
+            "aisfx": _narrow(aisfx_arrays, {64: 4, 128: 4, 256: 8, 512: 8}),
+        }
+
+
+def _narrow(arrays: dict, widths: dict[int, int]) -> dict[str, np.ndarray]:
+    """Filled weights with other numbers of channels."""
+    shapes = {key: [widths.get(n, n) for n in array.shape] for key, array in arrays.items()}
+    return golden_rules.filled_state_dict(shapes)
 
 
 @pytest.fixture

@@ -4,6 +4,7 @@ import json
 import os
 import pathlib
 import socket
+import zipfile
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from qvae_jax.models import mobilenet, stored, variables
 
 torch = pytest.importorskip("torch", reason="reads and writes PyTorch checkpoints")
 
-from weight_port import names, published, to_torch
+from weight_port import names, published, to_torch, verify
 
 ENCODER_FILES = {"config.json", "variables"}
 
@@ -117,6 +118,105 @@ def test_a_file_name_that_is_no_text_does_no_harm(run_main, mn01_file, tmp_path)
     _assert_refused(run_main(odd, tmp_path / "other"), "\\udcff\\n.pt cannot be read")
 
 
+def _pair(mn01_arrays) -> dict:
+    """Two encoders under QBV's keys, whose weights differ."""
+    imitation = {f"im.{key}": array for key, array in mn01_arrays.items()}
+    return imitation | {
+        f"ref.{key}": array if key.endswith(("running_var", "tracked")) else 1.1 * array
+        for key, array in mn01_arrays.items()
+    }
+
+
+def test_a_pair_of_encoders_is_ported_verified_and_written_back(
+    run_main, mn01_arrays, tmp_path, monkeypatch
+):
+    compared = []
+
+    def compare(source, ported):  # as the other test does in earnest
+        compared.append(ported.description["source"]["encoder"])
+        return [verify.Row("features.0", (1,), 0.0, 0.0)]
+
+    monkeypatch.setattr(verify, "compare", compare)
+    torch.save(_tensors(_pair(mn01_arrays)), tmp_path / "a.pt")
+    finished = run_main(tmp_path / "a.pt", tmp_path / "pair", "--verify")
+    assert (finished.status, finished.err) == (0, "")
+    for side in stored.EncoderFolders._fields:
+        assert f"parameters, written to {tmp_path / 'pair' / side}\n" in finished.out
+        assert f"\n{side}:\nlayer " in finished.out
+        description = stored.read_description(tmp_path / "pair" / side)
+        assert description["source"]["encoder"] == side
+    assert compared == ["imitation", "reference"]
+    assert finished.out.count("verified: no layer differs") == 2
+    assert run_main("--to_torch", tmp_path / "pair", tmp_path / "back.pt").status == 0
+    before, after = (torch.load(tmp_path / name) for name in ("a.pt", "back.pt"))
+    assert before.keys() == after.keys()
+    assert all(torch.equal(before[key], after[key]) for key in before)
+
+
+def test_one_encoder_of_a_pair_is_a_plain_folder(run_main, mn01_arrays, tmp_path):
+    arrays = _pair(mn01_arrays)
+    torch.save(_tensors(arrays), tmp_path / "a.pt")
+    finished = run_main(tmp_path / "a.pt", tmp_path / "model", "--encoder=reference", "--verify")
+    assert (finished.status, finished.err) == (0, "")
+    assert finished.out.count("verified: no layer differs") == 1
+    assert {path.name for path in (tmp_path / "model").iterdir()} == ENCODER_FILES
+    found = stored.load_encoder(tmp_path / "model").params["features.0.norm.scale"]
+    np.testing.assert_array_equal(found, arrays["ref.features.0.1.weight"])
+
+
+def test_a_pair_is_written_whole_or_not_at_all(run_main, mn01_arrays, tmp_path, monkeypatch):
+    torch.save(_tensors(_pair(mn01_arrays)), tmp_path / "a.pt")
+    save, saved = stored.ocp.PyTreeCheckpointer.save, []
+
+    def full_after_one(self, path, *arguments, **options):
+        if saved:
+            raise OSError(28, "No space left on device")
+        saved.append(path)
+        return save(self, path, *arguments, **options)
+
+    monkeypatch.setattr(stored.ocp.PyTreeCheckpointer, "save", full_after_one)
+    finished = run_main(tmp_path / "a.pt", tmp_path / "pair")
+    _assert_refused(finished, f"{tmp_path / 'pair'} cannot be written", "No space left")
+    assert saved and [path.name for path in tmp_path.iterdir()] == ["a.pt"]
+
+
+def test_judges_there_and_back_are_the_same(run_main, tagger_arrays, aisfx_arrays, tmp_path):
+    for name, arrays in {"samplecnn": tagger_arrays, "aisfx": aisfx_arrays}.items():
+        torch.save(_tensors(arrays), tmp_path / f"{name}.pt")
+        finished = run_main(tmp_path / f"{name}.pt", tmp_path / name)
+        assert (finished.status, finished.err) == (0, "")
+        assert stored.read_description(tmp_path / name)["kind"] == name
+        assert run_main("--to_torch", tmp_path / name, tmp_path / f"{name}-back.pt").status == 0
+        back = torch.load(tmp_path / f"{name}-back.pt")
+        kept = {key for key in arrays if name == "samplecnn" or not key.startswith("fc.")}
+        assert back.keys() == kept
+        for key in kept:
+            np.testing.assert_array_equal(back[key].numpy(), arrays[key], key)
+
+
+def test_the_checkpoint_in_a_package_is_read(run_main, aisfx_arrays, tmp_path):
+    """As aiSFX's is: its weights, and the libraries with their numbers of categories."""
+    torch.save((_tensors(aisfx_arrays), {"a": (np.int64(0), 3)}), tmp_path / "checkpoint.pth")
+    with zipfile.ZipFile(tmp_path / "aisfx-1.whl", "w") as package:
+        package.write(tmp_path / "checkpoint.pth", "aisfx/models/checkpoint.pth")
+        package.writestr("aisfx/__init__.py", "raise SystemExit('never run')")
+    finished = run_main(tmp_path / "aisfx-1.whl", tmp_path / "model")
+    assert (finished.status, finished.err) == (0, "")
+    lines = finished.out.splitlines()
+    assert lines[0].startswith("aiSFX checkpoint aisfx-1.whl, sha256 ")
+    assert lines[1] == "aisfx: embedding_size 512"
+    assert "note: left out: 2 classifiers, which no embedding goes through" in lines
+
+
+@pytest.mark.parametrize("checkpoints", [(), ("a.pth", "b.pt")])
+def test_a_package_without_one_checkpoint_is_one_line(run_main, tmp_path, checkpoints):
+    with zipfile.ZipFile(tmp_path / "a.whl", "w") as package:
+        for name in ("a/__init__.py", *checkpoints):
+            package.writestr(name, "")
+    finished = run_main(tmp_path / "a.whl", tmp_path / "model")
+    _assert_refused(finished, "a.whl cannot be read as a PyTorch checkpoint")
+
+
 # --- several sets of weights
 
 
@@ -186,6 +286,20 @@ def test_each_bad_source_is_one_line(run_main, mn01_arrays, mn01_file, tmp_path)
 def test_a_source_that_is_no_file_is_one_line(run_main, tmp_path, source):
     _assert_refused(run_main(source, tmp_path / "model"), source, "give a PyTorch checkpoint")
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        ("qbv_fold10", "neither a file nor a published name: did you mean qbv_fold1 or qbv_fold0"),
+        ("mn10-as", "did you mean mn10_as or "),
+        ("vocalsketch_120", "did you mean vocalsketch120?"),
+        ("aiSFX", "run `pip download --no-deps aisfx==0.1.2` and give the .whl file"),
+    ],
+)
+def test_a_name_that_is_nearly_one_is_told_which(run_main, tmp_path, monkeypatch, source, message):
+    monkeypatch.chdir(tmp_path)
+    _assert_refused(run_main(source, tmp_path / "model"), message)
 
 
 def test_a_wrong_option_shows_the_usage(run_main, tmp_path):
@@ -263,7 +377,7 @@ def no_network(monkeypatch, tmp_path):
         monkeypatch.setenv("no_proxy", "*")
         monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
         address = f"http://127.0.0.1:{closed.getsockname()[1]}"
-        monkeypatch.setattr(published, "RELEASE", address)
+        monkeypatch.setitem(published.RELEASES, "EfficientAT", address)
         monkeypatch.setattr(published, "PAUSES_S", ())
         yield
 

@@ -16,9 +16,9 @@ from qvae_jax.system.errors import UserError
 
 torch = pytest.importorskip("torch", reason="reads and writes PyTorch checkpoints")
 
-from weight_port import filling, port, published
+from weight_port import filling, port
 from weight_port.source import Source, read_source
-from weight_port.weight_sets import EFFICIENTAT, QVAE, QVIM
+from weight_port.weight_sets import AISFX, EFFICIENTAT, QBV, QVAE, QVIM, SAMPLECNN
 
 FIRST = "features.0.0.weight"
 BACKBONE = "encoder.backbone."
@@ -42,6 +42,16 @@ def qvim_source(mn01_arrays) -> Source:
         for key, array in mn01_arrays.items()
     }
     return _source(QVIM, {"tau": np.float32([0.07])} | imitation | reference)
+
+
+@pytest.fixture
+def tagger_source(tagger_arrays) -> Source:
+    return _source(SAMPLECNN, dict(tagger_arrays))
+
+
+@pytest.fixture
+def aisfx_source(aisfx_arrays) -> Source:
+    return _source(AISFX, dict(aisfx_arrays))
 
 
 @pytest.fixture(scope="module")
@@ -98,15 +108,43 @@ def test_a_qvae_is_described_so_that_its_configuration_can_be_read_back(qvae_sou
     assert qvae.QVAEConfig.from_dict(described) == qvae.QVAEConfig(encoder_width=0.1, latent_dim=16)
 
 
-def test_the_encoder_of_a_qvim_checkpoint_is_chosen(qvim_source):
-    imitation, reference = (
-        port.port(qvim_source, encoder=name) for name in ("imitation", "reference")
-    )
-    assert port.port(qvim_source).description == imitation.description
+@pytest.fixture(params=["QVIM", "ref", "rec"])
+def pair_source(request, qvim_source) -> Source:
+    """A checkpoint of two encoders, QVIM's or QBV's, whose second one has had two names."""
+    if request.param == "QVIM":
+        return qvim_source
+    prefixes = {"imitation_encoder.": "im.", "reference_encoder.": f"{request.param}."}
+    arrays = {
+        prefix + key.removeprefix(old): array
+        for old, prefix in prefixes.items()
+        for key, array in qvim_source.arrays.items()
+        if key.startswith(old)
+    }
+    return _source(QBV, arrays)
+
+
+def test_both_encoders_of_a_pair_are_ported_or_the_one_that_is_chosen(pair_source):
+    both = port.port_all(pair_source)
+    assert list(both) == ["imitation", "reference"]
+    imitation, reference = (port.port(pair_source, encoder=name) for name in both)
+    for name, alone in {"imitation": imitation, "reference": reference}.items():
+        assert both[name].description == alone.description
+        [(folder, chosen)] = port.port_all(pair_source, encoder=name).items()
+        assert (folder, chosen.description) == (".", alone.description)
+    assert port.port(pair_source).description == imitation.description
     assert imitation.description["source"]["encoder"] == "imitation"
     assert reference.description["source"]["encoder"] == "reference"
     for name, array in imitation.variables.params.items():
         np.testing.assert_array_equal(reference.variables.params[name], -array)
+
+
+def test_judges_are_described(tagger_source, aisfx_source):
+    tagger, aisfx = port.port(tagger_source), port.port(aisfx_source)
+    for ported, kind, model in ((tagger, "samplecnn", {"num_tags": 50}), (aisfx, "aisfx", {})):
+        found = {name: ported.description[name] for name in ("kind", "model", "embedding_size")}
+        assert found == {"kind": kind, "model": model, "embedding_size": 512}
+    assert tagger.notes == ()
+    assert aisfx.notes == ("left out: 2 classifiers, which no embedding goes through",)
 
 
 def test_counters_the_temperature_and_the_losses_arrays_may_be_absent(
@@ -146,6 +184,9 @@ def test_the_features_that_the_heads_read_are_told_by_their_size(qvae_source):
         ("encoder_source", "classifier.5.weight"),
         ("qvim_source", f"imitation_encoder.{FIRST}"),
         ("qvim_source", "reference_encoder.classifier.2.bias"),
+        ("tagger_source", "fc.weight"),
+        ("tagger_source", "conv11.1.running_var"),
+        ("aisfx_source", "embedding_net.conv_block2.bn2.bias"),
         ("qvae_source", "encoder.mu_head.weight"),
         ("qvae_source", "encoder.logvar_head.bias"),
         ("qvae_source", "decoder.conv11.weight"),
@@ -168,6 +209,9 @@ def test_a_missing_key_is_named(request, fixture, key):
         ("qvim_source", "imitation_encoder.extra.weight"),
         ("qvim_source", "reference_encoder.extra.weight"),
         ("qvim_source", "tau_2"),
+        ("tagger_source", "conv3.1.extra"),
+        ("aisfx_source", "fc.0.0.extra"),
+        ("aisfx_source", "embedding_net.conv_block5.conv1.weight"),
         ("qvae_source", "encoder.vae_head.weight"),
         ("qvae_source", "decoder.final_conv4.weight"),
         ("qvae_source", "discriminator.conv.weight"),
@@ -207,6 +251,9 @@ def test_of_many_keys_three_are_named_and_the_others_counted(encoder_source):
         ("encoder_source", "features.16.0.weight", lambda a: a[:0]),
         ("qvim_source", "imitation_encoder.classifier.2.weight", np.transpose),
         ("qvim_source", "reference_encoder.features.16.0.weight", lambda a: a[:-1]),
+        ("tagger_source", "conv1.0.weight", np.transpose),
+        ("tagger_source", "fc.weight", np.ravel),
+        ("aisfx_source", "embedding_net.conv_block1.conv1.weight", lambda a: a[..., 0]),
         ("qvae_source", "encoder.mu_head.weight", np.transpose),
         ("qvae_source", "encoder.mu_head.weight", lambda a: a[:0]),
         ("qvae_source", "encoder.logvar_head.weight", np.transpose),
@@ -327,54 +374,6 @@ def test_choosing_an_encoder_where_there_is_one_is_refused(encoder_source, qvae_
             port.port(source, encoder="reference")
 
 
-# --- writing
-
-
-def _fail_with(error):
-    def fail(*_, **__):
-        raise error
-
-    return fail
-
-
-@pytest.mark.parametrize(
-    "error",
-    [
-        OSError(28, "No space left on device"),
-        ValueError("RESOURCE_EXHAUSTED: No space left on device [os_error_code='28']"),
-        RuntimeError(),
-    ],
-    ids=["system", "tensorstore", "without a word"],
-)
-def test_a_save_that_fails_leaves_nothing_behind(tmp_path, encoder_source, monkeypatch, error):
-    monkeypatch.setattr(stored.ocp.PyTreeCheckpointer, "save", _fail_with(error))
-    with pytest.raises(UserError, match="model cannot be written"):
-        port.write(port.port(encoder_source), tmp_path / "model")
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_a_disk_too_small_for_the_arrays_is_found_before_orbax_starts(
-    tmp_path, encoder_source, monkeypatch
-):
-    started = []
-    monkeypatch.setattr(stored, "save_model", lambda *_: started.append(True))
-    monkeypatch.setattr(port.np, "save", _fail_with(OSError(28, "No space left on device")))
-    with pytest.raises(UserError, match="model cannot be written .No space left on device."):
-        port.write(port.port(encoder_source), tmp_path / "model")
-    assert not started and list(tmp_path.iterdir()) == []
-
-
-def test_what_is_written_is_read_back_bit_for_bit(tmp_path, encoder_source):
-    ported = port.port(encoder_source)
-    port.write(ported, tmp_path / "deep" / "model")
-    found = stored.load_encoder(tmp_path / "deep" / "model")
-    for name, array in _our_arrays(ported).items():
-        loaded = (found.params | found.batch_stats)[name]
-        np.testing.assert_array_equal(loaded, array)
-        assert loaded.dtype == np.float32
-    assert [path.name for path in (tmp_path / "deep").iterdir()] == ["model"]
-
-
 # --- golden values
 
 
@@ -474,79 +473,3 @@ def test_both_encoders_of_a_qvim_checkpoint_hear_what_the_original_hears(
 def test_porting_takes_seconds_and_little_memory(ported_qvae):
     assert ported_qvae.cpu_s < 15
     assert ported_qvae.peak_bytes < 1e9
-
-
-# --- published variants
-
-
-def _file(name: str, arrays: dict) -> Source:
-    return dataclasses.replace(_source(EFFICIENTAT, arrays), path=pathlib.Path(name))
-
-
-def test_what_no_tensor_tells_is_known_by_the_published_name(odd, convolutional_arrays):
-    ported = port.port(_file("odd.pt", convolutional_arrays))
-    assert ported.notes == ()
-    model = qvae.QVAEConfig.from_dict(ported.description["model"])
-    assert (model.encoder_head, model.encoder_classes) == ("fully_convolutional", 10)
-    assert model.encoder_strides == (2, 2, 1, 1)
-    assert model.front_end == FrontEnd(hop_length=800, num_mels=40)
-
-
-def test_a_renamed_file_is_known_where_all_published_models_of_its_size_hear_alike(mn01_arrays):
-    ported = port.port(_file("renamed.pt", mn01_arrays))
-    assert ported.description["model"]["encoder_strides"] == (2, 2, 2, 2)
-    (note,) = ported.notes
-    assert "taken to be those of every published model of width 0.1" in note
-
-
-def test_a_renamed_file_that_two_published_models_fit_is_refused(mn01_arrays, monkeypatch):
-    """As any of width 1.0 does; nothing is guessed from a part of its name either."""
-    other = published.Published("mn01_hop.pt", 0.1, hop_length=160)
-    monkeypatch.setitem(published.PUBLISHED, "mn01_hop", other)
-    for name in ("renamed.pt", "mn01_hop_finetuned.pt"):
-        with pytest.raises(UserError, match="it may be mn01_as, mn01_im, mn01_hop.*--published_as"):
-            port.port(_file(name, mn01_arrays))
-    ported = port.port(_file("renamed.pt", mn01_arrays), published_as="mn01_hop")
-    assert ported.description["model"]["front_end"]["hop_length"] == 160 and ported.notes == ()
-
-
-def test_a_model_like_no_published_one_needs_a_word_on_what_it_hears(convolutional_arrays):
-    source = _file("own.pt", convolutional_arrays)
-    with pytest.raises(UserError, match="no published model has width 0.1 .*--published_as"):
-        port.port(source)
-    ported = port.port(source, published_as="mn10_as_hop_5")
-    assert ported.description["model"]["front_end"]["hop_length"] == 160
-    assert ported.description["model"]["encoder_head"] == "fully_convolutional"
-    assert "those of mn10_as_hop_5, though no published model has its width" in ported.notes[0]
-
-
-def test_a_renamed_file_may_be_called_by_its_published_name(odd, convolutional_arrays):
-    ported = port.port(_file("renamed.pt", convolutional_arrays), published_as="mn01_odd")
-    assert ported.notes == ()
-    assert tuple(ported.description["model"]["encoder_strides"]) == (2, 2, 1, 1)
-
-
-@pytest.mark.parametrize(
-    ("name", "message"),
-    [
-        ("mn10_as", "renamed.pt cannot be mn10_as, whose width is 1.0: its tensors have width 0.1"),
-        ("mn01_odd", "cannot be mn01_odd, whose head is fully_convolutional: .* have head mlp"),
-    ],
-)
-def test_a_published_name_that_does_not_fit_the_tensors_is_refused(odd, mn01_arrays, name, message):
-    with pytest.raises(UserError, match=message):
-        port.port(_file("renamed.pt", mn01_arrays), published_as=name)
-
-
-def test_a_published_name_is_for_efficientat_alone(mn01_arrays):
-    arrays = {f"encoder.backbone.{key}": array for key, array in mn01_arrays.items()}
-    with pytest.raises(UserError, match="--published_as=mn10_as is for an EfficientAT state dict"):
-        port.port(_source(QVAE, arrays), published_as="mn10_as")
-
-
-def test_another_number_of_classes_is_read_from_the_tensors(mn01_arrays):
-    arrays = dict(mn01_arrays)
-    for leaf in ("weight", "bias"):
-        arrays[f"classifier.5.{leaf}"] = np.concatenate([arrays[f"classifier.5.{leaf}"]] * 2)
-    ported = port.port(_file("mn01_im.pt", arrays))
-    assert ported.description["model"]["encoder_classes"] == 1054 and ported.notes == ()

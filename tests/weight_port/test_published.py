@@ -1,6 +1,5 @@
 """What is published, and fetching it from a server on this machine that behaves well or badly."""
 
-import dataclasses
 import hashlib
 import pathlib
 import socket
@@ -28,7 +27,7 @@ def server(monkeypatch, tmp_path):
         running.contents = {"/known.pt": CONTENT, "/unknown.pt": CONTENT}
         monkeypatch.setenv("no_proxy", "*")
         monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-        monkeypatch.setattr(published, "RELEASE", running.url("").rstrip("/"))
+        monkeypatch.setitem(published.RELEASES, "EfficientAT", running.url("").rstrip("/"))
         monkeypatch.setattr(published, "PAUSES_S", ())
         known = Published("known.pt", 1.0, sha256=DIGEST)
         monkeypatch.setitem(published.PUBLISHED, "known", known)
@@ -101,7 +100,7 @@ def test_without_a_server_the_error_says_how_to_do_it_by_hand(server, tmp_path, 
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))
         address = f"http://127.0.0.1:{closed.getsockname()[1]}"
-        monkeypatch.setattr(published, "RELEASE", address)
+        monkeypatch.setitem(published.RELEASES, "EfficientAT", address)
         with pytest.raises(UserError) as caught:
             published.fetch("known")
     assert "cannot be downloaded" in str(caught.value)
@@ -132,8 +131,10 @@ def test_a_renamed_file_of_a_known_digest_is_recognised():
 
 
 def test_every_published_name_tells_its_width_and_its_precision():
-    assert len(published.PUBLISHED) == 35
-    for name, entry in published.PUBLISHED.items():
+    of_efficientat = {n: e for n, e in published.PUBLISHED.items() if e.release == "EfficientAT"}
+    assert len(of_efficientat) == 35
+    for name, entry in of_efficientat.items():
+        assert entry.num_classes is None
         assert entry.width == int(name[2:4]) / 10
         assert published.name_of(entry.file, "0" * 64) == name
         assert (entry.mean_average_precision is None) == ("_im" in name and "_as" not in name)
@@ -144,16 +145,54 @@ def test_every_published_name_tells_its_width_and_its_precision():
         assert (entry.head == "fully_convolutional") == ("_fc" in name)
 
 
-def test_the_table_in_the_documentation_is_that_of_the_code():
-    """Parameters are those of 527 classes, counted on the networks themselves."""
+def test_the_encoders_of_qbv_are_mn10_with_heads_of_476_or_120_classes():
+    of_qbv = {name: e for name, e in published.PUBLISHED.items() if e.release == "QBV"}
+    folds = {
+        f"qbv_fold{fold}": Published(
+            f"ct_nt_xent_fold{fold}mn10d10s32_01.pt", 1.0, release="QBV", num_classes=476
+        )
+        for fold in range(10)
+    }
+    file = "VocalSketch120_mn10d10s32_320.pt"
+    assert of_qbv == folds | {
+        "vocalsketch120": Published(file, 1.0, release="QBV", num_classes=120)
+    }
+
+
+def test_where_no_licence_is_stated_the_download_says_so(server, tmp_path, monkeypatch, capfd):
+    monkeypatch.setitem(published.RELEASES, "QBV", server.url("").rstrip("/"))
+    server.contents["/VocalSketch120_mn10d10s32_320.pt"] = CONTENT
+    note = "note: the licence of vocalsketch120 is not stated by its authors"
+    published.fetch("vocalsketch120")
+    assert capfd.readouterr().out.startswith(note)
+    published.fetch("vocalsketch120")
+    assert capfd.readouterr().out == ""
+
+
+def test_a_name_that_the_release_lacks_is_one_line(server, tmp_path, monkeypatch):
+    monkeypatch.setitem(published.RELEASES, "QBV", server.url("").rstrip("/"))
+    file = "ct_nt_xent_fold7mn10d10s32_01.pt"
+    with pytest.raises(UserError, match=f"{file} cannot be downloaded .*404.*put it at") as caught:
+        published.fetch("qbv_fold7")
+    assert "\n" not in str(caught.value) and _cached(tmp_path) == []
+
+
+def test_the_tables_in_the_documentation_are_those_of_the_code():
+    """Parameters are those of 527 classes or of QBV's, counted on the networks themselves."""
     text = (pathlib.Path(published.__file__).parent / "README.md").read_text()
     rows = [
         [cell.strip(" `") for cell in line.strip("|").split("|")]
         for line in text.splitlines()
-        if line.startswith("| `mn")
+        if line.startswith(("| `mn", "| `qbv_fold", "| `vocalsketch"))
     ]
     assert [row[0] for row in rows] == list(published.PUBLISHED)
-    for name, file, width, parameters, embedding, precision, remarks in rows:
+    for name, file, classes, parameters, *_ in rows[35:]:
+        entry = published.PUBLISHED[name]
+        assert (file, int(classes)) == (entry.file, entry.num_classes)
+        counted = _num_parameters(entry.width, entry.head, entry.num_classes)
+        num_encoders = 2 if name.startswith("qbv_fold") else 1
+        assert parameters == f"{num_encoders} × {counted:,}".removeprefix("1 × ")
+    for name, file, width, parameters, embedding, precision, remarks in rows[:35]:
         entry = published.PUBLISHED[name]
         assert (file, float(width)) == (entry.file, entry.width)
         assert parameters == f"{_num_parameters(entry.width, entry.head):,}"
@@ -164,8 +203,7 @@ def test_the_table_in_the_documentation_is_that_of_the_code():
         assert (f"{entry.num_mels} mel bands" in remarks) == (entry.num_mels != 128)
 
 
-def _num_parameters(width: float, head: str) -> int:
-    module = encoder_network(
-        dataclasses.replace(QVAEConfig(), encoder_width=width, encoder_head=head), rng=None
-    )
+def _num_parameters(width: float, head: str, num_classes: int = 527) -> int:
+    config = QVAEConfig(encoder_width=width, encoder_head=head, encoder_classes=num_classes)
+    module = encoder_network(config, rng=None)
     return sum(array.size for array in variables.split(module)[1].params.values())

@@ -10,7 +10,7 @@ torch = pytest.importorskip("torch", reason="compares with torch")
 
 from weight_port import port, verify
 from weight_port.source import Source
-from weight_port.weight_sets import EFFICIENTAT
+from weight_port.weight_sets import AISFX, EFFICIENTAT, SAMPLECNN
 
 
 @pytest.fixture
@@ -24,6 +24,23 @@ def test_every_layer_of_a_port_is_that_of_torch(source):
     assert list(rows) == [*(f"features.{layer}" for layer in range(17)), "pooled", "logits"]
     assert rows["features.16"].shape == (1, 5, 50, 96) and rows["logits"].shape == (1, 10)
     assert max(row.relative for row in rows.values()) < 1e-9
+
+
+LAYERS = {
+    "samplecnn": [*(f"stages.{i}" for i in range(11)), "embedding", "logits"],
+    "aisfx": [*(f"blocks.{i}" for i in range(4)), "embedding"],
+}
+
+
+@pytest.mark.parametrize("kind", LAYERS)
+def test_every_layer_of_a_judge_is_that_of_torch(kind, narrow_judges):
+    of = {"samplecnn": SAMPLECNN, "aisfx": AISFX}[kind]
+    source = Source(pathlib.Path("a.pt"), "0" * 64, of, narrow_judges[kind], {}, {})
+    ported = port.port(source)
+    assert ported.description["kind"] == kind
+    rows = verify.compare(source, ported)
+    assert [row.layer for row in rows] == LAYERS[kind]
+    assert max(row.relative for row in rows) < 1e-9
 
 
 def test_a_wrong_array_shows_from_its_layer_on(source):

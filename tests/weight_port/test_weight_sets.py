@@ -9,7 +9,7 @@ from qvae_jax.system.errors import UserError
 torch = pytest.importorskip("torch", reason="weight_port reads tensors of torch")
 
 from weight_port import weight_sets
-from weight_port.weight_sets import EFFICIENTAT, FIRST, QVAE, QVIM
+from weight_port.weight_sets import AISFX, EFFICIENTAT, FIRST, QBV, QVAE, QVIM, SAMPLECNN
 
 PATH = pathlib.Path("some.ckpt")
 KEYS = (FIRST, "features.0.1.running_var", "features.0.1.num_batches_tracked", "classifier.5.bias")
@@ -20,6 +20,11 @@ QVAE_KEYS = (
     "loss_fn.network.features.0.0.weight",
 )
 QVIM_KEYS = tuple(f"{side}_encoder.{key}" for side in ("imitation", "reference") for key in KEYS)
+QBV_KEYS, QBV_KEYS_TOO = (
+    tuple(f"{side}.{key}" for side in ("im", second) for key in KEYS) for second in ("ref", "rec")
+)
+TAGGER_KEYS = ("conv1.0.weight", "conv1.1.running_var", "conv11.0.weight", "fc.bias")
+AISFX_KEYS = tuple(f"embedding_net.conv_block{i}.conv1.weight" for i in (1, 4)) + ("fc.0.0.bias",)
 
 
 def _dict(prefix: str = "", value: float = 1.0, keys: tuple[str, ...] = KEYS) -> dict:
@@ -52,7 +57,16 @@ PLACES = ("", "model_state_dict", "model", "state_dict", "net", "weights", "gene
 @pytest.mark.parametrize("place", PLACES)
 @pytest.mark.parametrize("prefix", PREFIXES)
 @pytest.mark.parametrize(
-    ("keys", "kind"), [(KEYS, EFFICIENTAT), (QVAE_KEYS, QVAE), (QVIM_KEYS, QVIM)]
+    ("keys", "kind"),
+    [
+        (KEYS, EFFICIENTAT),
+        (QVAE_KEYS, QVAE),
+        (QVIM_KEYS, QVIM),
+        (QBV_KEYS, QBV),
+        (QBV_KEYS_TOO, QBV),
+        (TAGGER_KEYS, SAMPLECNN),
+        (AISFX_KEYS, AISFX),
+    ],
 )
 def test_the_only_weights_are_found_wherever_they_lie(keys, kind, prefix, place):
     content = _dict(prefix, keys=keys)
@@ -64,6 +78,20 @@ def test_the_only_weights_are_found_wherever_they_lie(keys, kind, prefix, place)
     assert found.values.keys() == set(keys)
     assert found.name == (".".join(filter(None, (place, prefix[:-1]))) or ".")
     assert _chosen(content, found.name) == found
+
+
+@pytest.mark.parametrize(
+    "keys",
+    [
+        ("conv1.0.weight", "conv1.0.bias", "conv2.0.weight", "fc.bias"),  # some other network
+        ("embedding_net.conv_block1.conv1.weight", "embedding_net.conv_block2.conv1.weight"),
+        ("xconv1.0.weight", "conv11.0.weight"),
+        ("conv_block1.conv1.weight", "conv_block4.conv1.weight"),
+    ],
+)
+def test_what_only_begins_like_a_judge_is_of_an_unknown_kind(keys):
+    with pytest.raises(UserError, match=f"unknown kind: it holds {keys[0]}"):
+        _chosen(_dict(keys=keys))
 
 
 @pytest.mark.parametrize("wrapper", sorted(weight_sets.WRAPPERS))
