@@ -126,11 +126,13 @@ export class TakeCard {
     this.variations.replaceChildren(this.variations.firstChild, ...buttons);
   }
 
+  /** Has the links hold what there is, under names that every file system takes. */
   link() {
     this.urls.forEach((url) => URL.revokeObjectURL(url));
     this.urls = [];
     const { take } = this;
-    const stem = `${String(take.number).padStart(2, "0")}_${take.name.replace(/[^\p{L}\p{N}._-]+/gu, "_").slice(0, 60)}`;
+    const plain = take.name.replace(/[^\p{L}\p{N}._-]+/gu, "_").replace(/^[_.]+/, "").slice(0, 60);
+    const stem = `${String(take.number).padStart(2, "0")}_${plain}`;
     const point = (link, content, kind, name) => {
       const url = URL.createObjectURL(new Blob([content], { type: kind }));
       this.urls.push(url);
