@@ -29,6 +29,7 @@ TENSORBOARD = "tensorboard"
 SAMPLES = "samples"
 DIAGNOSTICS = "diagnostics"
 START = "start"  # the weights that a reset left to begin with
+ENCODER = "encoder"  # of encoders for search, those of the best checkpoint: one folder, or a pair
 RESET_PENDING = "reset_pending"
 
 EVALUATION = "evaluation"

@@ -73,8 +73,8 @@ def assert_refused(message: str, process: subprocess.Popen) -> None:
             "--coordinator_address, --num_processes and --process_id belong together",
         ),
         (
-            ["--temperature=0.5", "--pairs=x"],
-            r"--mode=train does not take --temperature \(a flag of generate\) and --pairs \(a flag "
+            ["--temperature=0.5", "--voices=x"],
+            r"--mode=train does not take --temperature \(a flag of generate\) and --voices \(a flag "
             r"of evaluate\)",
         ),
         (

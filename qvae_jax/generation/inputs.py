@@ -95,7 +95,7 @@ def split_inputs(text: str) -> list[str]:
 
 @contextlib.contextmanager
 def sources(
-    inputs: Sequence[str], output_dir: pathlib.Path, dataset_dir: pathlib.Path | None
+    inputs: Sequence[str], output_dir: pathlib.Path | None, dataset_dir: pathlib.Path | None
 ) -> Iterator[list[Source]]:
     """The imitations that inputs name: files, folders, or "-" alone for standard input.
 
@@ -166,7 +166,7 @@ def hear(
     return Heard(samples, start_s, file_duration_s, *recordings)
 
 
-def _input_paths(inputs: Sequence[str], output_dir: pathlib.Path) -> list[pathlib.Path]:
+def _input_paths(inputs: Sequence[str], output_dir: pathlib.Path | None) -> list[pathlib.Path]:
     if not inputs or not all(inputs):
         raise UserError(
             "--inputs names nothing, or nothing beside a comma: name audio files, separated by "
@@ -216,8 +216,8 @@ def _as_spelt(path: pathlib.Path) -> pathlib.Path:
     return path
 
 
-def _files_in(folder: pathlib.Path, output_dir: pathlib.Path) -> list[pathlib.Path]:
-    if folder.resolve() == output_dir.resolve():
+def _files_in(folder: pathlib.Path, output_dir: pathlib.Path | None) -> list[pathlib.Path]:
+    if output_dir is not None and folder.resolve() == output_dir.resolve():
         raise UserError(
             f"--output_dir is {folder}, the folder of the inputs, so that the next run would take "
             "the outputs for inputs: name another one."

@@ -60,7 +60,9 @@ def write(folder: pathlib.Path, runs: Sequence[dict]) -> None:
 
 def listed(runs: Sequence[dict]) -> list[str]:
     """The names of all files that these runs wrote into the folder, the manifest's included."""
-    entries = [entry for run in runs for entry in (*run["inputs"], *run["outputs"])]
+    inputs = [entry for run in runs for entry in run["inputs"]]
+    nearest = [one for entry in inputs for one in entry.get("nearest", [])]
+    entries = [*inputs, *nearest, *(entry for run in runs for entry in run["outputs"])]
     named = [entry.get(key) for entry in entries for key in FILES]
     return list(dict.fromkeys([*filter(None, named), *([MANIFEST_FILE] if runs else [])]))
 
@@ -80,6 +82,7 @@ def _is_run(run) -> bool:
         and all(isinstance(run.get(key), dict) for key in ("model", "settings"))
         and all(_are_entries(run.get(key)) for key in ("inputs", "outputs"))
         and all("generated" in entry for entry in run["outputs"])
+        and all(_are_entries(entry.get("nearest", [])) for entry in run["inputs"])
     )
 
 

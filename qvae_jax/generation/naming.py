@@ -34,6 +34,11 @@ def reference_name(stem: str) -> str:
     return f"{stem}_reference.wav"
 
 
+def nearest_name(stem: str, rank: int) -> str:
+    """The file of a library's sound of this rank among those nearest to an input."""
+    return f"{stem}_nearest{rank:02d}.wav"
+
+
 def curves_name(sound_name: str) -> str:
     """The file of the curves that a generated sound was rendered with."""
     return f"{_without_ending(sound_name)}_curves.csv"
@@ -65,6 +70,11 @@ def steered_names(names: Sequence[str]) -> list[str]:
     return [of(name) for name in names for of in (curves_name, picture_name)]
 
 
+def nearest_names(stems: Sequence[str], count: int) -> list[str]:
+    """What is written of a library beside these inputs, where it has as many sounds."""
+    return [nearest_name(stem, rank) for stem in stems for rank in range(1, count + 1)]
+
+
 def file_names(found: Sequence[Source], stems: Sequence[str], names: Sequence[str]) -> list[str]:
     """All that will be written of these inputs and sounds, but for curves."""
     references = [
@@ -81,15 +91,17 @@ def require_inputs_kept(
     names: Sequence[str],
     output_dir: pathlib.Path,
     removed: Sequence[str] = (),
+    num_nearest: int = 0,
 ) -> None:
     """Raises UserError where an input would be replaced or removed.
 
     Replaced by a file that belongs to these stems and names; removed, those of output_dir that
-    removed names.
+    removed names. num_nearest is how many sounds of a library are put beside each input.
     """
     inputs = {path.resolve() for path in inputs}
     of_sounds = [*names, *steered_names(names)]
     outputs = [*of_sounds, *map(heard_name, stems), *map(reference_name, stems)]
+    outputs += nearest_names(stems, num_nearest)
     for name in (*outputs, *removed):
         target = (output_dir / name).resolve()
         if target in inputs:

@@ -18,6 +18,7 @@ from qvae_jax.generation.gestures import Steering
 from qvae_jax.generation.inputs import Heard, Source, hear
 from qvae_jax.generation.latents import Latent
 from qvae_jax.generation.model import BATCH_SIZE, Model
+from qvae_jax.generation.neighbours import Neighbours, as_heard
 from qvae_jax.generation.requests import Before, Finish, LatentRequest, Posterior, latents_of
 from qvae_jax.generation.steer_request import LONGEST_S
 from qvae_jax.models.batching import batches
@@ -66,11 +67,15 @@ class HeardInputs:
         *,
         measured: bool = False,
         sounds_like: Heard | None = None,
+        neighbours: Neighbours | None = None,
     ) -> None:
-        """measured asks for the inputs' curves; sounds_like is what the encoder hears for them all."""
+        """measured asks for the inputs' curves; sounds_like is what the encoder hears for them all.
+
+        neighbours says what of a library is put beside each.
+        """
         self.sources, self.stems, self.before, self.facts = sources, stems, before, []
         self._folder, self._window, self._measured = folder, window, measured
-        self._sounds_like = sounds_like
+        self._sounds_like, self._neighbours = sounds_like, neighbours
         # Imitations of one sound often follow each other; not all references fit into memory.
         self._reference = functools.lru_cache(maxsize=16)(target_audio)
 
@@ -93,9 +98,24 @@ class HeardInputs:
         for batch in batches(zip(self.sources, inputs), batch_size):
             for source, (heard, of_voice) in batch:
                 self._record(source, heard, of_voice, model.front_end.sample_rate_hz)
-            mu, logvar = encode([heard for _, (heard, _) in batch], [s.name for s, _ in batch])
+            heard, names = [heard for _, (heard, _) in batch], [s.name for s, _ in batch]
+            mu, logvar = encode(self._with_neighbours(heard, names, model, batch_size), names)
             voices = [None if of_voice is None else of_voice.curves for _, (_, of_voice) in batch]
             yield from map(Posterior, mu, logvar, voices)
+
+    def _with_neighbours(
+        self, heard: Sequence[Heard], names: Sequence[str], model: Model, batch_size: int
+    ) -> Sequence[Heard]:
+        """Puts what is nearest beside the inputs recorded last; gives what the encoder is to hear."""
+        if self._neighbours is None:
+            return heard
+        found = self._neighbours.nearest(heard, names, batch_size)
+        for facts, of_one in zip(self.facts[-len(heard) :], found):
+            _, stem = self.at(facts["place"])
+            facts |= self._neighbours.put_beside(of_one, stem, model.front_end, self._folder)
+        if not self._neighbours.sounds_like:
+            return heard
+        return [as_heard(of_one[0], model.front_end) for of_one in found]
 
     def _encoder(self, model: Model, batch_size: int) -> Callable:
         """A function of what is heard, and its names: μ and log σ² of each."""

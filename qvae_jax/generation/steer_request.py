@@ -12,6 +12,7 @@ from qvae_jax.system.errors import UserError
 STEERABLE = ("loudness", "centroid", "pitch")  # periodicity goes with pitch
 NONE = "none"
 IMITATION, NATURAL = "imitation", "natural"
+NEAREST = "nearest"  # of a library, as what the sounds are to be like
 LONGEST_S = 60
 MOST_SMOOTHING_MS = 2_000.0
 MOST_SEMITONES = 48.0  # four octaves, as far as the pitch of a sound may lie from middle C's
@@ -30,7 +31,8 @@ class SteerRequest:
         path=True,
     )
     sounds_like: str | None = asked(
-        "Of a steered model: a sound whose timbre is taken, while the imitations steer it.",
+        "Of a steered model: a sound whose timbre is taken, while the imitations steer it; or nearest, "
+        "for the sound of --library that is nearest to each imitation.",
         path=True,
     )
     duration: str | None = asked(

@@ -21,10 +21,15 @@ from qvae_jax.generation.inputs import (
 )
 from qvae_jax.generation.manifest import MANIFEST_FILE
 from qvae_jax.generation.model import Model, load_model
+from qvae_jax.generation.neighbours import Neighbours, encoders_of
 from qvae_jax.generation.requests import ADD, REPLACE, Finish
 from qvae_jax.generation.sounds import Draw, HeardInputs, write_sounds
+from qvae_jax.generation.steer_request import NEAREST
 from qvae_jax.models.spectral_head import LINEAR_UP_TO
 from qvae_jax.modes.requests import GenerateRequest
+from qvae_jax.retrieval import threshold
+from qvae_jax.retrieval.finding import Library
+from qvae_jax.retrieval.index import indexed
 from qvae_jax.runs import open_run
 from qvae_jax.system import output_folders
 from qvae_jax.system.errors import UserError, counted, first_few
@@ -37,7 +42,8 @@ def generate(request: GenerateRequest) -> None:
     The output folder gets NN_STEM_generated.wav, NN_STEM_input.wav, NN_STEM_reference.wav where the
     reference is known, and manifest.json; with several sounds of an input
     NN_STEM_variation01_generated.wav and so on. Beside each sound of a steered model lie its curves,
-    NN_STEM_curves.csv and .png. Where it holds such results already, request.existing
+    NN_STEM_curves.csv and .png; with nearest, NN_STEM_nearestNN.wav is what the encoder hears of the
+    library's sounds nearest to an input. Where it holds such results already, request.existing
     says what becomes of them: "add" numbers the new ones on after them and tells of all in one
     manifest, "replace" removes those that the earlier manifest lists.
 
@@ -50,6 +56,7 @@ def generate(request: GenerateRequest) -> None:
     requests.check(latents, inputs, request.from_split, request.workdir, request.window)
     requests.check_existing(request.existing)
     steer_request.check(request.steering, latents)
+    _check_library(request)
     given, like = _curves(request), _sounds_like(request)
     output_dir = pathlib.Path(request.output_dir)
     with contextlib.ExitStack() as stack:
@@ -64,8 +71,10 @@ def generate(request: GenerateRequest) -> None:
         stems = naming.stems(found, before.inputs)
         names = naming.sound_names(stems, latents, finish.format, before)
         read = [*[source.path for source in found], *_files_that_steer(request)]
-        naming.require_inputs_kept(read, stems, names, output_dir, removed)
+        num_nearest = request.nearest or 0
+        naming.require_inputs_kept(read, stems, names, output_dir, removed, num_nearest)
         written = naming.file_names(found, stems, names)
+        written += naming.nearest_names(stems, num_nearest)
         _require_free(output_dir, written, request.existing)
         for source in progress_bar("checking", total=len(found), unit="file", over=found):
             probe(source)
@@ -76,6 +85,7 @@ def generate(request: GenerateRequest) -> None:
         steering = steering_of(request.steering, latents.kind, given) if model.is_steered else None
         if steering is not None:
             _require_free(output_dir, naming.steered_names(names), request.existing)
+        neighbours = None if request.library is None else _neighbours(request, model, output_dir)
         filling = output_folders.filling(output_dir, last=MANIFEST_FILE, removed=removed)
         folder = stack.enter_context(filling)
         heard = HeardInputs(
@@ -86,11 +96,13 @@ def generate(request: GenerateRequest) -> None:
             before,
             measured=steering is not None and steering.needs_voice,
             sounds_like=None if like is None else _audible(like, model, request.window),
+            neighbours=neighbours,
         )
         how = {"steering": steering, "draw": _draw_one_by_one()}
         entries = write_sounds(model, heard, latents, finish, names, folder, **how)
         manifest.write(folder, [*kept, _run(request, finish, model, heard, entries)])
     _tell_of_limited(entries)
+    _tell_of_unlike(heard.facts, request.library)
     print(f"{counted(len(entries), 'sound')} and {MANIFEST_FILE} written to {output_dir}")
 
 
@@ -141,6 +153,7 @@ def _run(
             "from_split": request.from_split,
             **dataclasses.asdict(finish),
             **({"steering": _steering_facts(request)} if model.is_steered else {}),
+            **_library_facts(request),
         },
         "inputs": heard.facts,
         "outputs": entries,
@@ -163,6 +176,52 @@ def _sources(
     return stack.enter_context(sources(inputs, output_dir, dataset_dir))
 
 
+# --- A library beside them
+
+
+def _check_library(request: GenerateRequest) -> None:
+    """Raises UserError where a library is asked for and none is named, or the reverse."""
+    like_nearest = request.steering.sounds_like == NEAREST
+    asked = [*(["--nearest"] if request.nearest is not None else [])]
+    asked += ["--sounds_like=nearest"] if like_nearest else []
+    for faulty, message in [
+        (
+            bool(asked) and request.library is None,
+            f"{' and '.join(asked)} needs --library, the folder of sounds that is looked through.",
+        ),
+        (
+            not asked and request.library is not None,
+            "--library is looked through for --nearest or --sounds_like=nearest: give one of them.",
+        ),
+        (
+            request.nearest is not None and request.nearest < 1,
+            f"--nearest is {request.nearest}: set it to 1 or more.",
+        ),
+        (
+            bool(asked) and request.inputs is None and request.from_split is None,
+            "--nearest is of imitations, and there are none: give --inputs.",
+        ),
+    ]:
+        if faulty:
+            raise UserError(message)
+
+
+def _neighbours(request: GenerateRequest, model: Model, output_dir: pathlib.Path) -> Neighbours:
+    hearing, folders = encoders_of(model)
+    index = indexed(
+        request.library, hearing.reference, outside=output_dir, holds_results=manifest.is_in
+    )
+    library = Library(index, hearing, threshold.first_of(folders, hearing))
+    like_nearest = request.steering.sounds_like == NEAREST
+    return Neighbours(library, request.nearest or 0, like_nearest)
+
+
+def _library_facts(request: GenerateRequest) -> dict:
+    if request.library is None:
+        return {}
+    return {"library": request.library, "nearest": request.nearest}
+
+
 # --- What steers
 
 
@@ -172,8 +231,8 @@ def _curves(request: GenerateRequest) -> np.ndarray | None:
 
 
 def _sounds_like(request: GenerateRequest) -> Source | None:
-    """The sound whose latent is taken, after a look at its beginning."""
-    if request.steering.sounds_like is None:
+    """The one sound whose latent is taken, after a look at its beginning."""
+    if request.steering.sounds_like in (None, NEAREST):
         return None
     path = pathlib.Path(request.steering.sounds_like)
     source = Source(path, str(path), path.stem)
@@ -183,7 +242,7 @@ def _sounds_like(request: GenerateRequest) -> Source | None:
 
 def _files_that_steer(request: GenerateRequest) -> list[pathlib.Path]:
     named = (request.steering.curves, request.steering.sounds_like)
-    return [pathlib.Path(path) for path in named if path is not None]
+    return [pathlib.Path(path) for path in named if path not in (None, NEAREST)]
 
 
 def _audible(source: Source, model: Model, window: str) -> Heard:
@@ -223,4 +282,14 @@ def _tell_of_limited(entries: Sequence[dict]) -> None:
         print(
             f"note: {counted(len(names), 'sound')} above {LINEAR_UP_TO:g} of full scale, where the "
             f"model bends peaks ({first_few(names)})"
+        )
+
+
+def _tell_of_unlike(facts: Sequence[dict], library: str | None) -> None:
+    """One line of the inputs that are unlike anything in the library, as far as that is known."""
+    names = [of_input["input"] for of_input in facts if of_input.get("unlike_everything")]
+    if names:
+        print(
+            f"note: {counted(len(names), 'input')} unlike anything in {library} "
+            f"({first_few(names)}): even the nearest sound lies below the threshold"
         )

@@ -92,9 +92,56 @@ class GenerateRequest:
         "it is refused."
     )
     window: str = asked("Of imitations above 10 s, the first or the loudest 10 s.", "first")
+    library: str | None = asked(
+        "A folder of sounds, for --nearest and --sounds_like=nearest.", path=True
+    )
+    nearest: int | None = asked(
+        "How many sounds of --library, nearest to each imitation, are put beside its sounds."
+    )
     latents: LatentRequest = LatentRequest()
     steering: SteerRequest = SteerRequest()
     finish: Finish = Finish()
+
+
+@dataclasses.dataclass(frozen=True)
+class SearchRequest:
+    """Sounds of a folder to find by what was hummed."""
+
+    needs_cache_folder = True
+
+    workdir: str | None = asked(
+        "A training run, whose encoder hears, or of a run of encoders their best.", path=True
+    )
+    checkpoint: str | None = asked(
+        "Instead of --workdir: the folder of an encoder, of a pair of them (imitation/ hears the "
+        "queries, reference/ the library), or of a ported QVAE.",
+        path=True,
+    )
+    library: str | None = asked(
+        "The folder of sounds that is searched, with the folders below it.",
+        required=True,
+        instead=("pairs", "from_split"),
+        path=True,
+    )
+    inputs: str | None = asked(
+        "The queries: audio files, patterns and folders, separated by commas; - is standard input.",
+        required=True,
+        instead=("pairs", "from_split"),
+    )
+    top: int = asked("How many sounds are found for each query.", 10)
+    window: str = asked("Of queries above 10 s, the first or the loudest 10 s.", "first")
+    pairs: str | None = asked(
+        "A folder of pairs, by which it is learnt how similar is too little; kept with the encoder.",
+        path=True,
+    )
+    from_split: str | None = asked(
+        "Instead of --pairs: a part of the run's split that it has not learnt from."
+    )
+    output_dir: str | None = asked(
+        "Where to write results.json and a page to hear query and results; unset, there is only the "
+        "table.",
+        path=True,
+    )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -167,6 +214,7 @@ REQUESTS = {
     "train": TrainRequest,
     "diagnose": DiagnoseRequest,
     "generate": GenerateRequest,
+    "search": SearchRequest,
     "evaluate": EvaluateRequest,
     "visualise": VisualiseRequest,
     "serve": ServeRequest,

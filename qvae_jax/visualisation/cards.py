@@ -36,10 +36,8 @@ def draw_part(name: str, samples: Iterable[Sample], folder: pathlib.Path, step: 
         cards.append(Card(title, players, Picture(path, description)))
         rows.append(
             [
-                figures.Sound(
-                    waveform, sample.sample_rate_hz, f"{player.role} {player.name}".strip()
-                )
-                for player, waveform in zip(players, _waveforms(sample))
+                figures.Sound(waveform, sample.sample_rate_hz, f"{one.role} {one.name}".strip())
+                for one, waveform in zip(players, _waveforms(sample))
             ]
         )
     figures.save_comparison(folder / f"{name}.png", rows, f"{name}, step {step}")
@@ -58,8 +56,8 @@ def _waveforms(sample: Sample) -> list[np.ndarray]:
 def _drawn(sample: Sample, players: Sequence[Player]) -> list[figures.Sound]:
     """The sounds of a sample's own picture."""
     return [
-        figures.Sound(waveform, sample.sample_rate_hz, player.role, player.notes[0])
-        for player, waveform in zip(players, _waveforms(sample))
+        figures.Sound(waveform, sample.sample_rate_hz, one.role, one.notes[0])
+        for one, waveform in zip(players, _waveforms(sample))
     ]
 
 
@@ -74,26 +72,27 @@ def _players(sample: Sample) -> list[Player]:
     cut = [f"{part} of {heard.file_duration_s:.1f} s, as the model heard it"]
     followed = ["as loud, bright and high as the imitation"]
     return [
-        _player(
+        player(
             "imitation",
             source.sound.name,
             sample.imitation,
             rate_hz,
             cut if heard.file_duration_s > heard_s + 0.01 else [],
         ),
-        _player("reference", source.reference.name, sample.reference, rate_hz),
-        _player("generated", "", sample.generated, rate_hz),
+        player("reference", source.reference.name, sample.reference, rate_hz),
+        player("generated", "", sample.generated, rate_hz),
         *(
             []
             if sample.steered is None
-            else [_player("steered", "", sample.steered, rate_hz, followed)]
+            else [player("steered", "", sample.steered, rate_hz, followed)]
         ),
     ]
 
 
-def _player(
+def player(
     role: str, name: str, samples: np.ndarray, rate_hz: int, notes: Sequence[str] = ()
 ) -> Player:
+    """A sound [samples] to play, with what is to be said of it; one that would clip is quieter."""
     finish = Finish(sample_rate_hz=rate_hz, format="flac", subtype="PCM_16")
     finished, done = finishing.finished(samples, rate_hz, finish)
     if done["gain_db"]:

@@ -10,7 +10,7 @@ import jinja2
 
 from qvae_jax.system import files
 
-TEMPLATE = pathlib.Path(__file__).with_name("page.html")
+TEMPLATES = pathlib.Path(__file__).parent
 PICTURE_QUALITY = 86  # of WebP, 0 to 100: no difference to see, in a third of the bytes
 # Chromium opens 1000 on a page and no more; on a page with more than these, each opens when played.
 MOST_OPEN_PLAYERS = 900
@@ -94,14 +94,23 @@ def write(path: pathlib.Path, page: Page) -> int:
     pictures = [page.losses, *(card.picture for card in cards)]
     images = {picture: _image(picture) for picture in pictures}
     num_players = sum(len(card.players) for card in cards)
+    return write_rendered(path, "page.html", num_players, page=page, images=images)
+
+
+def write_rendered(path: pathlib.Path, template: str, num_players: int, **values) -> int:
+    """Writes a template of this folder, filled in with values, as an HTML file; gives its bytes.
+
+    num_players is how many sounds it has.
+    """
     environment = jinja2.Environment(
-        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        loader=jinja2.FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
-    text = environment.from_string(TEMPLATE.read_text("utf-8")).render(
-        page=page,
-        images=images,
-        preload="metadata" if num_players <= MOST_OPEN_PLAYERS else "none",
-    )
+    preload = "metadata" if num_players <= MOST_OPEN_PLAYERS else "none"
+    text = environment.get_template(template).render(preload=preload, **values)
     # Bytes of a file's name that are not UTF-8 become question marks.
     content = text.encode("utf-8", "replace")
     with files.replacing(path) as temporary:

@@ -14,7 +14,9 @@ def noise(seed: int, duration_s: float) -> np.ndarray:
 
 def write_samples(path: pathlib.Path, samples: np.ndarray) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    soundfile.write(path, samples, RATE_HZ)
+    # Opened here, as libsndfile takes no name that is not UTF-8.
+    with open(path, "wb") as file:
+        soundfile.write(file, samples, RATE_HZ, format=path.suffix[1:])
 
 
 def write(folder: pathlib.Path, **durations_s: float) -> pathlib.Path:
