@@ -199,6 +199,9 @@ class ServeRequest:
 
     workdir: str | None = asked("A training run, whose best checkpoint is used.", path=True)
     checkpoint: str | None = asked("Instead of --workdir: a ported QVAE's folder.", path=True)
+    library: str | None = asked(
+        "A folder of sounds: each take may sound like one of the ten nearest to it.", path=True
+    )
     port: int = asked("Of the page's address; 0 is any free one.", 8000)
     host: str = asked(
         "The address to serve at; another one than the default lets other machines in.",

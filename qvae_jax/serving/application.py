@@ -10,7 +10,9 @@ import base64
 import pathlib
 import sys
 import traceback
+from collections.abc import Callable
 from concurrent.futures import Future
+from typing import TypeVar
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -24,7 +26,7 @@ from qvae_jax.generation.model import Model
 from qvae_jax.models.steered import HIGHEST, LOWEST
 from qvae_jax.serving import bodies, orders
 from qvae_jax.serving.bodies import Bodies
-from qvae_jax.serving.making import Answer, Maker
+from qvae_jax.serving.making import Answer, Maker, Nearest
 from qvae_jax.serving.model_thread import Busy, ModelThread
 from qvae_jax.serving.orders import Order
 from qvae_jax.system.errors import UserError
@@ -38,6 +40,7 @@ KINDS = {
     ".svg": "image/svg+xml",
 }
 JSON = "application/json"
+T = TypeVar("T")
 
 
 def application(maker: Maker, thread: ModelThread) -> Starlette:
@@ -45,30 +48,37 @@ def application(maker: Maker, thread: ModelThread) -> Starlette:
     waiting = Bodies()
 
     async def model(request: Request) -> Response:
-        return JSONResponse(facts(maker.model))
+        return JSONResponse(facts(maker.model, has_library=maker.library is not None))
 
-    async def sound(request: Request) -> Response:
+    async def ordered(request: Request, make: Callable[[Order], T]) -> T:
         with waiting.bounded(request) as bounded:
             sent = await bodies.sent_with(bounded)
             try:
                 order = orders.order_of(request.query_params.multi_items(), sent)
-                answer = await _made(maker, thread, order, request)
+                return await _made(make, thread, order, request)
             except UserError as error:
                 raise HTTPException(400, str(error)) from error
+
+    async def nearest(request: Request) -> Response:
+        return _as_list(await ordered(request, maker.nearest))
+
+    async def sound(request: Request) -> Response:
+        answer = await ordered(request, maker.make)
         wants_json = JSON in request.headers.get("accept", "")
         return await asyncio.to_thread(_as_json if wants_json else _as_file, answer)
 
     routes = [
         Route("/api/model", model, methods=["GET"]),
         Route("/api/sound", sound, methods=["POST"]),
+        Route("/api/nearest", nearest, methods=["POST"]),
         *_page(),
     ]
     handlers = {HTTPException: _told, ClientDisconnect: _gone, Exception: _failed}
     return Starlette(routes=routes, exception_handlers=handlers)
 
 
-def facts(model: Model) -> dict:
-    """What a page has to know of a model."""
+def facts(model: Model, *, has_library: bool = False) -> dict:
+    """What a page has to know of a model, and whether there is a library beside it."""
     heard_s = model.front_end.duration_s
     found = {
         "model": _name(model),
@@ -79,6 +89,7 @@ def facts(model: Model) -> dict:
         "longest_s": steer_request.LONGEST_S if model.is_steered else heard_s,
         "most_variations": orders.MOST_VARIATIONS,
         "most_bytes": bodies.MOST_BYTES,
+        "has_library": has_library,
     }
     if model.is_steered:
         found["curves"] = {
@@ -101,10 +112,12 @@ def _name(model: Model) -> str:
     return name if step is None else f"{name}, step {step}"
 
 
-async def _made(maker: Maker, thread: ModelThread, order: Order, request: Request) -> Answer:
-    """The answer to an order, once it is its turn; nothing is made for who has gone meanwhile."""
+async def _made(
+    make: Callable[[Order], T], thread: ModelThread, order: Order, request: Request
+) -> T:
+    """What is made of an order, once it is its turn; nothing is made for who has gone meanwhile."""
     try:
-        future = thread.submit(maker.make, order)
+        future = thread.submit(make, order)
     except Busy:
         raise bodies.busy() from None
     made, gone = asyncio.wrap_future(future), asyncio.ensure_future(_disconnected(request))
@@ -118,7 +131,7 @@ async def _made(maker: Maker, thread: ModelThread, order: Order, request: Reques
         made.cancel()
 
 
-async def _result(made: asyncio.Future, future: Future) -> Answer:
+async def _result(made: asyncio.Future[T], future: Future) -> T:
     if made.cancelled() or future.cancelled():
         raise HTTPException(503, "The server is being stopped.")
     return await made
@@ -151,6 +164,13 @@ def _as_json(answer: Answer) -> Response:
             "notes": answer.notes,
         }
     )
+
+
+def _as_list(nearest: Nearest) -> Response:
+    """Without the sounds' paths, which are nobody's business."""
+    names = ("rank", "name", "similarity", "duration_s")
+    found = [{name: getattr(one, name) for name in names} for one in nearest.found]
+    return JSONResponse({"nearest": found, "unlike_everything": nearest.unlike})
 
 
 def _page() -> list[Route]:

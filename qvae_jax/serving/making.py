@@ -16,10 +16,19 @@ from qvae_jax.generation import curve_file, finishing, steer_request, voice
 from qvae_jax.generation.gestures import Steering, steering_of
 from qvae_jax.generation.inputs import Heard, Source, hear
 from qvae_jax.generation.model import Model
+from qvae_jax.generation.neighbours import as_heard
 from qvae_jax.generation.requests import Posterior, latents_of
 from qvae_jax.generation.sounds import steered
 from qvae_jax.generation.steering import BUCKETS
-from qvae_jax.serving.orders import CURVES, IMITATION, SOUNDS_LIKE, Order, naming_parameters
+from qvae_jax.retrieval.finding import Found, Library
+from qvae_jax.serving.orders import (
+    CURVES,
+    IMITATION,
+    NUM_NEAREST,
+    SOUNDS_LIKE,
+    Order,
+    naming_parameters,
+)
 from qvae_jax.system.errors import Notice, UserError
 
 LONGEST_RECORDING_S = 600  # of what is sent; the first minute of it counts at most
@@ -49,14 +58,27 @@ class Answer:
     finish: finishing.Finish
 
 
+@dataclasses.dataclass(frozen=True)
+class Nearest:
+    """What of a library is nearest to a recording, the nearest first.
+
+    Attributes:
+        found: the sounds.
+        unlike: whether the recording is unlike the whole library; None where that is not known.
+    """
+
+    found: list[Found]
+    unlike: bool | None
+
+
 class Maker:
-    """Makes sounds with one model; for one thread at a time.
+    """Makes sounds with one model, for one thread at a time; library is what they may be like.
 
     What is sent lies for a moment in files of our own naming, which the reader of files takes.
     """
 
-    def __init__(self, model: Model, folder: pathlib.Path) -> None:
-        self.model, self._folder = model, folder
+    def __init__(self, model: Model, folder: pathlib.Path, library: Library | None = None) -> None:
+        self.model, self.library, self._folder = model, library, folder
 
     def make(self, order: Order) -> Answer:
         """The sounds of an order; UserError, in one line, for what cannot be read or be made."""
@@ -97,15 +119,40 @@ class Maker:
         heard = self._heard(IMITATION, order.imitation, notes, whole=measured)
         if heard.silent:
             notes.append("The recording is silent where it is heard.")
-        encoded = heard
-        if order.sounds_like is not None:
-            encoded = self._heard(SOUNDS_LIKE, order.sounds_like, notes)
-            if encoded.silent:
-                raise UserError("The sound for sounds_like is silent: choose another one.")
+        encoded = self._encoded(order, heard, notes)
         waveform = fit_length(encoded.samples, self.model.front_end.num_samples)[None]
         mu, logvar = self.model.posterior(waveform, batch_size=1)
         of_voice = voice.voice_of(heard.whole).curves if measured else None
         return Posterior(mu[0], logvar[0], of_voice)
+
+    def _encoded(self, order: Order, heard: Heard, notes: list[str]) -> Heard:
+        """What lends its timbre: the imitation, a sound that was sent, or one of the library."""
+        if order.nearest is not None:
+            found = self._nearest_to(heard)
+            if order.nearest > len(found):
+                raise UserError(f"nearest is {order.nearest}: the library has {len(found)} sounds.")
+            one = found[order.nearest - 1]
+            try:
+                return as_heard(one, self.model.front_end)
+            except UserError as error:  # which has the path of the user's own file
+                raise UserError(f"{one.name} of the library cannot be read any more.") from error
+        if order.sounds_like is None:
+            return heard
+        encoded = self._heard(SOUNDS_LIKE, order.sounds_like, notes)
+        if encoded.silent:
+            raise UserError("The sound for sounds_like is silent: choose another one.")
+        return encoded
+
+    def nearest(self, order: Order) -> Nearest:
+        """The library's sounds that are nearest to the recording of an order, nearest first."""
+        found = self._nearest_to(self._heard(IMITATION, order.imitation, []))
+        return Nearest(found, self.library.is_unlike(found))
+
+    def _nearest_to(self, heard: Heard) -> list[Found]:
+        if self.library is None:
+            raise UserError("This server has no library: start it with --library=FOLDER.")
+        [found] = self.library.nearest([heard.samples], [IMITATION], NUM_NEAREST, batch_size=1)
+        return found
 
     def _heard(self, name: str, sent: bytes, notes: list[str], *, whole: bool = False) -> Heard:
         path = self._written(name, sent)
@@ -130,6 +177,8 @@ class Maker:
         model = self.model
         waveform = np.zeros((1, model.front_end.num_samples), np.float32)
         mu, _ = model.posterior(waveform, batch_size=1)
+        if self.library is not None:
+            self.library.nearest([waveform[0]], [IMITATION], NUM_NEAREST, batch_size=1)
         if not model.is_steered:
             model.decode(mu, batch_size=1)
             yield model.config.num_samples / model.sample_rate_hz

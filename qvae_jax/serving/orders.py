@@ -19,6 +19,8 @@ TAKEN = {
     Finish: ("sample_rate_hz", "format", "subtype", "loudness_db", "trim_db"),
 }
 IMITATION, SOUNDS_LIKE, CURVES = "imitation", "sounds_like", "curves"
+NEAREST = "nearest"  # the parameter that chooses a sound of the library
+NUM_NEAREST = 10  # sounds of the library that a recording may sound like
 FILES = (IMITATION, SOUNDS_LIKE, CURVES)  # what a body may hold, by the names of its parts
 
 
@@ -31,6 +33,8 @@ class Order:
         latents, steering, finish: as --mode=generate takes them, checked.
         sounds_like: the bytes of the sound whose timbre is taken.
         curves: the bytes of a table of curves, see generation.curve_file.
+        nearest: instead of sounds_like: which of the library's sounds lends its timbre, 1 for the
+            one that is nearest to the imitation.
     """
 
     imitation: bytes
@@ -39,6 +43,7 @@ class Order:
     finish: Finish
     sounds_like: bytes | None = None
     curves: bytes | None = None
+    nearest: int | None = None
 
 
 def order_of(parameters: Iterable[tuple[str, str]], sent: dict[str, bytes]) -> Order:
@@ -48,13 +53,10 @@ def order_of(parameters: Iterable[tuple[str, str]], sent: dict[str, bytes]) -> O
     """
     if not sent.get(IMITATION):
         raise UserError("The body holds no imitation: send an audio file.")
-    given = {request: {} for request in TAKEN}
-    for name, text in parameters:
-        request, field, kind = _parameter(name)
-        if field in given[request]:
-            raise UserError(f"{name} is given more than once: give it once.")
-        given[request][field] = _value(name, text, kind)
+    given = _given(parameters)
     named = {name: name for name in (SOUNDS_LIKE, CURVES) if name in sent}
+    nearest = given[Order].get(NEAREST)
+    _check_nearest(nearest, sent)
     latents = LatentRequest(**given[LatentRequest])
     steering = SteerRequest(**given[SteerRequest], **named)
     with naming_parameters():
@@ -63,7 +65,7 @@ def order_of(parameters: Iterable[tuple[str, str]], sent: dict[str, bytes]) -> O
         finish = finishing.checked(Finish(**given[Finish]))
     if latents.variations > MOST_VARIATIONS:
         raise UserError(f"variations is {latents.variations}: set it to {MOST_VARIATIONS} or less.")
-    return Order(latents=latents, steering=steering, finish=finish, **sent)
+    return Order(latents=latents, steering=steering, finish=finish, nearest=nearest, **sent)
 
 
 @contextlib.contextmanager
@@ -75,8 +77,28 @@ def naming_parameters() -> Iterator[None]:
         raise UserError(re.sub(r"--(?=[a-z])", "", str(error))) from error
 
 
+def _given(parameters: Iterable[tuple[str, str]]) -> dict[type, dict]:
+    """What parameters say, by what has the field and by the field's name."""
+    given = {request: {} for request in (*TAKEN, Order)}
+    for name, text in parameters:
+        request, field, kind = _parameter(name)
+        if field in given[request]:
+            raise UserError(f"{name} is given more than once: give it once.")
+        given[request][field] = _value(name, text, kind)
+    return given
+
+
+def _check_nearest(nearest: int | None, sent: dict[str, bytes]) -> None:
+    if nearest is not None and not 1 <= nearest <= NUM_NEAREST:
+        raise UserError(f"{NEAREST} is {nearest}: set it from 1 to {NUM_NEAREST}.")
+    if nearest is not None and SOUNDS_LIKE in sent:
+        raise UserError(f"{NEAREST} and {SOUNDS_LIKE} both lend a timbre: give one of them.")
+
+
 def _parameter(name: str) -> tuple[type, str, type]:
     """Of a parameter: the request, its field, and the kind of its value."""
+    if name == NEAREST:
+        return Order, name, int
     for request, taken in TAKEN.items():
         for field in dataclasses.fields(request):
             if field.name in taken and field.metadata.get("flag", field.name) == name:

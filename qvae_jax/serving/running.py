@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 import uvicorn
 
 from qvae_jax.generation.model import Model
+from qvae_jax.retrieval.finding import Library
 from qvae_jax.serving import security
 from qvae_jax.serving.application import application
 from qvae_jax.serving.connections import Connection
@@ -44,9 +45,13 @@ def bound(host: str, port: int) -> Iterator[socket.socket]:
 
 
 def serve(
-    model: Model, own: socket.socket, host: str, announce: Callable[[str, str], None]
+    model: Model,
+    own: socket.socket,
+    host: str,
+    announce: Callable[[str, str], None],
+    library: Library | None = None,
 ) -> None:
-    """Serves a model until SIGINT or SIGTERM, which do at the end what they do elsewhere.
+    """Serves a model, and a library beside it, until SIGINT or SIGTERM, which do at the end what they do elsewhere.
 
     own is as bound gives it. announce is told the server's address, and its token, once the port is
     open.
@@ -55,7 +60,7 @@ def serve(
     with contextlib.ExitStack() as stack:
         with files.explaining_write_errors("the folder for temporary files (TMPDIR)"):
             folder = stack.enter_context(tempfile.TemporaryDirectory())
-        maker, thread = Maker(model, pathlib.Path(folder)), ModelThread()
+        maker, thread = Maker(model, pathlib.Path(folder), library), ModelThread()
         steps = maker.warm_up()
         compiling = threading.Thread(target=list, args=(steps,), daemon=True)
         stack.push(_stopping(thread, compiling))

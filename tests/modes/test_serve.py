@@ -28,7 +28,7 @@ def test_without_the_extra_a_line_says_what_to_install(monkeypatch):
 
 @pytest.fixture
 def serve():
-    for module in ("starlette", "uvicorn", "multipart"):
+    for module in ("starlette", "uvicorn", "python_multipart"):
         pytest.importorskip(module, reason="needs the extra `serve`")
     from qvae_jax.modes import serve
 
@@ -64,7 +64,7 @@ def test_an_address_that_lets_others_in_is_warned_of(serve, monkeypatch, capsys)
     monkeypatch.setattr(serve, "load_model", lambda **which: None)
     seen = []
     monkeypatch.setattr(
-        serve.running, "serve", lambda model, own, host, announce: seen.append(host)
+        serve.running, "serve", lambda model, own, host, announce, library: seen.append(host)
     )
     for host in ("127.0.0.1", "0.0.0.0"):
         serve.serve(ServeRequest(checkpoint="a", host=host, port=0))

@@ -11,7 +11,7 @@ import scipy.io.wavfile
 import soundfile
 
 pytest.importorskip("starlette", reason="needs the extra `serve`")
-pytest.importorskip("multipart", reason="needs the extra `serve`")
+pytest.importorskip("python_multipart", reason="needs the extra `serve`")
 
 import asgi
 import steered_model

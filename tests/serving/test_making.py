@@ -9,12 +9,16 @@ import steered_model
 from qvae_jax.audio import windows
 from qvae_jax.audio.files import read_audio, write_wav
 from qvae_jax.generation import curve_file
+from qvae_jax.generation.neighbours import encoders_of
 from qvae_jax.generation.requests import Finish, LatentRequest
 from qvae_jax.generation.steer_request import SteerRequest
 from qvae_jax.modes.generate import generate
 from qvae_jax.modes.requests import GenerateRequest
+from qvae_jax.retrieval.finding import Library
+from qvae_jax.retrieval.index import indexed
 from qvae_jax.serving.making import Maker
 from qvae_jax.serving.orders import order_of
+from qvae_jax.system import caches
 from qvae_jax.system.errors import UserError
 
 RATE_HZ = 48_000
@@ -159,3 +163,44 @@ def test_a_recording_of_many_minutes_is_refused_before_it_is_decoded(maker, monk
     with pytest.raises(UserError, match="The imitation lasts 601 s: send 600 s at most"):
         made(maker, tmp_path)
     assert decoded == []
+
+
+# --- With a library
+
+
+@pytest.fixture
+def beside_a_library(folder, tmp_path, monkeypatch):
+    """A maker whose library has two sounds, one of them the imitation itself."""
+    monkeypatch.setenv(caches.VARIABLE, str(tmp_path / "cache"))
+    write_wav(tmp_path / "library" / "same.wav", hum(), RATE_HZ)
+    write_wav(tmp_path / "library" / "high.wav", hum(hz=3_000.0), RATE_HZ)
+    model = steered_model.model()
+    hearing, _ = encoders_of(model)
+    library = Library(indexed(tmp_path / "library", hearing.reference), hearing)
+    return Maker(model, folder, library)
+
+
+def test_the_librarys_sounds_are_ranked_and_lend_their_timbre(folder, beside_a_library, tmp_path):
+    sent = {"imitation": (folder / "hum.wav").read_bytes()}
+    found = beside_a_library.nearest(order_of([], sent))
+    assert [one.name for one in found.found] == ["same.wav", "high.wav"] and found.unlike is None
+    assert found.found[0].similarity == pytest.approx(1.0, abs=1e-4)
+    plain, like_second = made(beside_a_library, folder), made(beside_a_library, folder, nearest=2)
+    expected = made(beside_a_library, folder, tmp_path / "library" / "high.wav")
+    np.testing.assert_allclose(like_second.sounds[0], expected.sounds[0], rtol=0, atol=1e-4)
+    assert np.abs(like_second.sounds[0] - plain.sounds[0]).max() > 1e-4
+
+
+def test_a_sound_that_the_library_has_not_or_no_more_is_told_without_its_path(
+    folder, beside_a_library, tmp_path
+):
+    with pytest.raises(UserError, match="^nearest is 3: the library has 2 sounds"):
+        made(beside_a_library, folder, nearest=3)
+    (tmp_path / "library" / "high.wav").unlink()
+    with pytest.raises(UserError, match="^high.wav of the library cannot be read any more.$"):
+        made(beside_a_library, folder, nearest=2)
+
+
+def test_without_a_library_nothing_is_near(folder, maker):
+    with pytest.raises(UserError, match="start it with --library=FOLDER"):
+        made(maker, folder, nearest=1)

@@ -53,6 +53,8 @@ def test_parameters_fill_the_requests_of_generate():
         ([("transpose", "inf")], SENT, "transpose is inf"),
         ([("sample_rate", "8000")], SENT, "sample_rate is 8000"),
         ([("format", "mp3")], SENT, "format is 'mp3'"),
+        ([("nearest", "0")], SENT, "nearest is 0: set it from 1 to 10"),
+        ([("nearest", "1")], SENT | {"sounds_like": b"x"}, "nearest and sounds_like both lend"),
         ([("steer", "none")], SENT | {"sounds_like": b"x"}, "sounds_like takes the gesture"),
         ([("steer", "pitch")], SENT | {"curves": b"x"}, "steer and curves both say"),
     ],

@@ -3,13 +3,14 @@
 import csv
 import json
 import pathlib
+import re
 import wave
 
 import numpy as np
 import pytest
 import soundfile
 
-for module in ("starlette", "uvicorn", "multipart", "selenium"):
+for module in ("starlette", "uvicorn", "python_multipart", "selenium"):
     pytest.importorskip(module, reason="needs the extra `serve` and selenium")
 
 from selenium.webdriver.common.action_chains import ActionChains
@@ -25,6 +26,7 @@ from qvae_jax.audio.controls import HOP_LENGTH
 from qvae_jax.audio.files import write_wav
 
 MICROPHONE_HZ = 48_000
+PLAIN = pathlib.Path(__file__).parents[1] / "fixtures" / "ported"
 SIZES = ((360, 780), (1280, 900))
 MADE = (
     "return document.querySelectorAll('.take').length > 0 && !document.querySelector('.take.busy')"
@@ -46,6 +48,8 @@ def folder(tmp_path_factory):
         file.setparams((1, 2, MICROPHONE_HZ, 0, "NONE", ""))
         file.writeframes((tone(2.0, 220.0) * 32_767).astype("<i2").tobytes())
     write_wav(folder / "<img src=x onerror=alert(1)>.wav", tone(0.4, 330.0), MICROPHONE_HZ)
+    write_wav(folder / "library" / "<b>low.wav", tone(0.5, 90.0), MICROPHONE_HZ)
+    write_wav(folder / "library" / "high.wav", tone(0.5, 3_000.0), MICROPHONE_HZ)
     write_wav(folder / "silent.wav", np.zeros(MICROPHONE_HZ // 4), MICROPHONE_HZ)
     (folder / "text.wav").write_text("hello")
     (folder / "downloads").mkdir()
@@ -68,7 +72,8 @@ def browser(folder):
 @pytest.fixture(scope="module")
 def live(browser, folder):
     """After the browser, which skips before a server is waited for."""
-    with live_server.running(folder / "model", folder) as live:
+    library = f"--library={folder / 'library'}"
+    with live_server.running(folder / "model", folder, library) as live:
         yield live
 
 
@@ -277,6 +282,24 @@ def test_another_sound_lends_its_timbre(page, folder):
     assert np.abs(after - before).max() > 1e-4
 
 
+def test_a_sound_of_the_library_lends_its_timbre(page, folder):
+    recorded(page, 0.3)
+    before, _ = sound_and_curves(page, folder)
+    nearest = "[...document.querySelectorAll('#like option')].filter(it => it.value.startsWith('nearest'))"
+    until(page, f"return {nearest}.length === 2")
+    titles = page.execute_script(f"return {nearest}.map(it => it.textContent)")
+    assert sorted(re.sub(r"^\d\. | \(-?\d\.\d\d\)$", "", title) for title in titles) == [
+        "<b>low.wav",
+        "high.wav",
+    ]
+    sounds = []
+    for rank in ("1", "2"):
+        page.find_element(By.CSS_SELECTOR, f"#like option[value='nearest {rank}']").click()
+        until(page, MADE)
+        sounds.append(sound_and_curves(page, folder)[0])
+    assert np.abs(sounds[0] - sounds[1]).max() > 1e-4
+
+
 def test_takes_are_compared_and_deleted(page):
     recorded(page, 0.3)
     recorded(page, 0.3)
@@ -412,6 +435,22 @@ for (const it of document.querySelectorAll('h1, h2, h3, p, label, legend, strong
 }
 return found;
 """
+
+
+def test_a_model_that_nothing_steers_has_everything_but_steering(browser, live, folder):
+    (folder / "plain").mkdir()
+    with live_server.running(PLAIN, folder / "plain") as plain:
+        browser.get(plain.address)
+        until(browser, "return document.documentElement.dataset.ready === 'true'")
+        recorded(browser, 0.3)
+        shown = "[...document.querySelectorAll('.field')].filter(it => it.offsetParent).map(it => it.textContent.trim())"
+        names = [text.split()[0] for text in browser.execute_script(f"return {shown}")]
+        assert names == ["Variations", "Temperature", "Sample", "Noise"]
+        assert browser.find_elements(By.CSS_SELECTOR, ".editor") == []
+        sent = downloaded(browser, folder, ".imitation a").read_bytes()
+        sound = downloaded(browser, folder, ".sound a").read_bytes()
+        assert plain.asked("POST", "/api/sound", sent)[2] == sound
+        assert plain.interrupt() == 0
 
 
 @pytest.mark.complains  # of the server that does not answer

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import scipy.io.wavfile
 
-for module in ("starlette", "uvicorn", "multipart"):
+for module in ("starlette", "uvicorn", "python_multipart"):
     pytest.importorskip(module, reason="needs the extra `serve`")
 
 import live_server

@@ -72,10 +72,10 @@ def started(*flags: str, printed: pathlib.Path) -> subprocess.Popen:
 
 
 @contextlib.contextmanager
-def running(model: pathlib.Path, folder: pathlib.Path) -> Iterator[Live]:
+def running(model: pathlib.Path, folder: pathlib.Path, *flags: str) -> Iterator[Live]:
     """A server of a ported model's folder at any free port; what it prints goes into folder."""
     printed = folder / "printed"
-    process = started(f"--checkpoint={model}", "--port=0", printed=printed)
+    process = started(f"--checkpoint={model}", "--port=0", *flags, printed=printed)
     try:
         waiting.until(lambda: "#token=" in printed.read_text(), process)
         address = re.search(r"http://\S+", printed.read_text())[0]

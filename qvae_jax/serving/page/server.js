@@ -22,6 +22,9 @@ export function sounds(form, parameters, signal) {
   return asked(`api/sound?${query}`, { method: "POST", body: form, signal });
 }
 
+/** The library's sounds that are nearest to a form's imitation: { nearest, unlike_everything }. */
+export const nearest = (form) => asked("api/nearest", { method: "POST", body: form });
+
 async function asked(path, options) {
   const token = sessionStorage.getItem(KEPT_AS) ?? "";
   const headers = { Accept: "application/json", Authorization: `Bearer ${token}` };

@@ -1,7 +1,7 @@
 // The list of takes, and what is asked of the server for each.
 
 import { table } from "./curves.js";
-import { Refused, sounds } from "./server.js";
+import { nearest, Refused, sounds } from "./server.js";
 import { neutral, parameters } from "./settings.js";
 import { durationS, newTake, shownSound, TakeCard } from "./take.js";
 import * as wav from "./wav.js";
@@ -83,8 +83,11 @@ export class Takes {
     try {
       const drawn = take.drawn !== null;
       const asked = parameters(take.settings, this.facts.is_steered, drawn);
+      const [kind, rank] = take.settings.like.split(" ");
+      if (kind === "nearest") asked.nearest = rank;
       const found = await sounds(this.form(take), asked, asking.signal);
       this.accept(take, found);
+      if (this.facts.has_library && !take.nearest) await this.search(take);
     } catch (error) {
       if (error.name === "AbortError") return;
       if (!(error instanceof Refused)) throw error;
@@ -104,6 +107,14 @@ export class Takes {
     this.cards.get(take).show({ told: found.notes.join(" ") });
     const number = take.sounds.length > 1 ? `, ${take.sounds.length} variations` : "";
     this.say(`The sound of ${take.name} plays: ${durationS(shownSound(take)).toFixed(1)} s${number}.`);
+  }
+
+  /** Asks for the library's sounds nearest to a take, and offers them. */
+  async search(take) {
+    const form = new FormData();
+    form.append("imitation", new Blob([wav.encoded(take.imitation.samples, take.imitation.rateHz)]), "imitation");
+    take.nearest = (await nearest(form)).nearest;
+    if (this.current === take) this.onSelect(take);
   }
 
   /** What is sent: the recording, what it is to sound like, and curves where the user drew them. */
@@ -133,16 +144,20 @@ export class Takes {
   /** The choices, { value, title }, for a take. */
   choices(take) {
     const others = [...this.cards.keys()].filter((one) => one !== take);
+    const found = take?.nearest ?? [];
     return [
+      ...found.map(({ rank, name, similarity }) => ({ value: `nearest ${rank}`, title: `${rank}. ${name} (${similarity.toFixed(2)})` })),
       ...[...this.files].map(([value, { title }]) => ({ value, title })),
       ...others.map((one) => ({ value: `take ${one.number}`, title: `the voice of ${one.name}` })),
       ...others.filter(shownSound).map((one) => ({ value: `sound ${one.number}`, title: `the sound of ${one.name}` })),
     ];
   }
 
+  /** The sound that is sent along for a choice; none for the imitation and for the library's. */
   soundLike(value) {
     const [kind, number] = value.split(" ");
     if (kind === "file") return this.files.get(value)?.sound;
+    if (kind !== "take" && kind !== "sound") return null;
     const take = [...this.cards.keys()].find((one) => one.number === Number(number));
     return kind === "take" ? take?.imitation : take && shownSound(take);
   }
