@@ -16,6 +16,7 @@ import io
 import pathlib
 import re
 import shutil
+import signal
 import statistics
 import subprocess
 import sys
@@ -45,8 +46,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         folder = pathlib.Path(folder)
         model = options.model or _drawn(folder / "model")
-        with _served(model):  # fills the compilation cache
-            time.sleep(60)
+        with _served(model) as live:  # fills the compilation cache
+            _settle(live)
         print("| measure | figure | goal |\n|---|---|---|")
         with _served(model) as live:
             row("start to page", f"{live.start_s:.1f} s", f"{START_GOAL_S:g} s")
@@ -105,7 +106,7 @@ def _served(model: pathlib.Path) -> Iterator[Live]:
                 return
         raise RuntimeError("the server has ended")
     finally:
-        process.terminate()
+        process.send_signal(signal.SIGINT)
         process.wait()
 
 

@@ -445,7 +445,7 @@ def test_a_model_that_nothing_steers_has_everything_but_steering(browser, live, 
         recorded(browser, 0.3)
         shown = "[...document.querySelectorAll('.field')].filter(it => it.offsetParent).map(it => it.textContent.trim())"
         names = [text.split()[0] for text in browser.execute_script(f"return {shown}")]
-        assert names == ["Variations", "Temperature", "Sample", "Noise"]
+        assert names == ["Variations", "Temperature", "Sample"]
         assert browser.find_elements(By.CSS_SELECTOR, ".editor") == []
         sent = downloaded(browser, folder, ".imitation a").read_bytes()
         sound = downloaded(browser, folder, ".sound a").read_bytes()

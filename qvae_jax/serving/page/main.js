@@ -42,11 +42,12 @@ class Session {
 
   // --- Recording
 
-  async start() {
+  /** held: whether it lasts as long as a key is held. */
+  async start(held = false) {
     if (this.state !== "idle") return;
     this.player.stop();
     this.set("opening");
-    this.wanted = true;
+    [this.wanted, this.held] = [true, held];
     try {
       await this.recorder.start();
     } catch (error) {
@@ -161,14 +162,15 @@ function listen(session) {
   document.addEventListener("keydown", (event) => {
     if (event.code !== "Space" || hasOwnSpace(event.target) || event.ctrlKey || event.metaKey || event.altKey) return;
     event.preventDefault();
-    if (!event.repeat) session.start();
+    if (!event.repeat) session.start(true);
   });
   document.addEventListener("keyup", (event) => {
     if (event.code !== "Space" || hasOwnSpace(event.target)) return;
     event.preventDefault();
     session.stop();
   });
-  window.addEventListener("blur", () => session.stop());
+  // Elsewhere the key would be let go of unseen.
+  window.addEventListener("blur", () => session.held && session.stop());
   const file = by("file");
   file.addEventListener("change", async () => {
     if (file.files.length) await session.add(file.files[0]);
