@@ -47,6 +47,7 @@ class Session {
     if (this.state !== "idle") return;
     this.player.stop();
     this.set("opening");
+    by("clock").textContent = "0.0 s";
     [this.wanted, this.held] = [true, held];
     try {
       await this.recorder.start();
