@@ -6,6 +6,7 @@ modes/config_flag.py has --config.
 
 import importlib
 import re
+import shlex
 import sys
 import warnings
 
@@ -69,11 +70,15 @@ def run_mode(mode: str) -> None:
 
 
 def _report(workdir: str) -> None:
-    """Measures a run that has come to its end, and makes its page, which the last line names."""
+    """Measures a run that has come to its end, and makes its page; the last lines name it.
+
+    And how to hum into the model.
+    """
     from qvae_jax.modes import evaluate, visualise
 
     evaluate.evaluate(EvaluateRequest(workdir=workdir))
     visualise.visualise(VisualiseRequest(workdir=workdir))
+    print(f"hum into it: {command()} --mode=serve --workdir={shlex.quote(workdir)}")
 
 
 def parse_flags(arguments: list[str]) -> list[str]:

@@ -216,7 +216,7 @@ def test_a_notice_is_a_line_on_standard_output(capsys, monkeypatch):
     [(True, True, ["evaluate", "visualise"]), (True, False, []), (False, True, [])],
 )
 def test_a_run_that_has_ended_is_measured_and_shown_where_the_config_says_so(
-    monkeypatch, at_end, ended, called
+    monkeypatch, capsys, at_end, ended, called
 ):
     from qvae_jax.modes import evaluate, train, visualise
 
@@ -237,6 +237,8 @@ def test_a_run_that_has_ended_is_measured_and_shown_where_the_config_says_so(
         command_line.run_mode("train")
     assert [name for name, _ in seen] == called
     assert all(request.workdir == "run" for _, request in seen)
+    named = re.search("^hum into it: .* --mode=serve --workdir=run\n\\Z", capsys.readouterr().out)
+    assert bool(named) == bool(called)
 
 
 def test_what_orbax_complains_of_is_silenced_and_nothing_else(capsys, monkeypatch):

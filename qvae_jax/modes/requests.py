@@ -193,6 +193,22 @@ class VisualiseRequest:
     output_dir: str | None = asked("Where to write; by default WORKDIR/visualise.", path=True)
 
 
+@dataclasses.dataclass(frozen=True)
+class ServeRequest:
+    """A model to hum into, on a page of this machine."""
+
+    workdir: str | None = asked("A training run, whose best checkpoint is used.", path=True)
+    checkpoint: str | None = asked("Instead of --workdir: a ported QVAE's folder.", path=True)
+    library: str | None = asked(
+        "A folder of sounds: each take may sound like one of the ten nearest to it.", path=True
+    )
+    port: int = asked("Of the page's address; 0 is any free one.", 8000)
+    host: str = asked(
+        "The address to serve at; another one than the default lets other machines in.",
+        "127.0.0.1",
+    )
+
+
 # By the mode's name, which is also that of its file and of its function.
 REQUESTS = {
     "download": DownloadRequest,
@@ -204,4 +220,5 @@ REQUESTS = {
     "search": SearchRequest,
     "evaluate": EvaluateRequest,
     "visualise": VisualiseRequest,
+    "serve": ServeRequest,
 }

@@ -101,6 +101,7 @@ PATHS = sorted(
 )
 NO_PATHS = (
     "from_split", "window", "format", "subtype", "coordinator_address", "existing", "steer", "duration",
+    "host",
 )  # fmt: skip
 MIXED = ("inputs", "source", "config")  # of several paths, or of a path or something else
 

@@ -1,0 +1,1 @@
+"""The live page: hum into it, hear the sound, nudge it, hum again."""
