@@ -33,7 +33,7 @@ def get_config() -> ml_collections.ConfigDict:
     config.data.num_processes = 0  # reading audio in prepare; 0: one for each core, at most 8
 
     config.model = ml_collections.ConfigDict()
-    config.model.encoder_checkpoint = ""  # folder that weight_port wrote; empty: random weights
+    config.model.encoder_checkpoint = ""  # folder of an encoder; empty: random weights
     config.model.checkpoint = ""  # a whole ported QVAE to start from
     # Unset: the checkpoint's, or without one those of mn10_as.
     config.model.encoder_width = config_dict.placeholder(float)  # 1.0 is mn10, 0.4 mn04

@@ -9,6 +9,7 @@ import dataclasses
 import pathlib
 import time
 from collections.abc import Mapping
+from typing import NamedTuple
 
 import jax
 import numpy as np
@@ -59,12 +60,41 @@ def read_description(directory: pathlib.Path) -> dict:
     return description
 
 
+class EncoderFolders(NamedTuple):
+    """The folders of the encoder that hears imitations and of the one that hears sounds."""
+
+    imitation: pathlib.Path
+    reference: pathlib.Path
+
+
+def encoder_folders(directory: str | pathlib.Path) -> EncoderFolders:
+    """The two encoders of a folder that holds a pair of them; of a plain encoder, itself twice.
+
+    A pair is two encoder folders, `imitation` and `reference`, in one. Raises UserError for any
+    other folder, and where one of the two is missing.
+    """
+    folders = _encoder_folders(directory)
+    for folder in dict.fromkeys(folders):
+        description_of(folder, "encoder")
+    return folders
+
+
+def _encoder_folders(directory: str | pathlib.Path) -> EncoderFolders:
+    """The same, without a look at what they hold."""
+    whole = pathlib.Path(directory)
+    pair = EncoderFolders(*(whole / name for name in EncoderFolders._fields))
+    is_pair = not (whole / CONFIG_FILE).is_file() and any(folder.is_dir() for folder in pair)
+    return pair if is_pair else EncoderFolders(whole, whole)
+
+
 def description_of(directory: str | pathlib.Path, kind: str) -> dict:
     """What a folder's config.json says of its model, which must be of this kind.
 
-    kind is "encoder" or "qvae". Raises UserError for any other folder.
+    kind is "encoder" or "qvae"; of a pair of encoders it is the imitations' that is described.
+    Raises UserError for any other folder.
     """
-    description = read_description(pathlib.Path(directory))
+    directory = _folder_of(directory, kind)
+    description = read_description(directory)
     if description["kind"] != kind:
         wanted = {"encoder": "an encoder alone", "qvae": "a whole QVAE"}[kind]
         raise UserError(
@@ -75,6 +105,11 @@ def description_of(directory: str | pathlib.Path, kind: str) -> dict:
     if not isinstance(model, dict) or not isinstance(model.get("encoder_width"), int | float):
         raise UserError(f"{directory}/{CONFIG_FILE} is damaged: port the model again.")
     return model
+
+
+def _folder_of(directory: str | pathlib.Path, kind: str) -> pathlib.Path:
+    """Where a model of this kind lies: of a pair of encoders, the imitations'."""
+    return _encoder_folders(directory).imitation if kind == "encoder" else pathlib.Path(directory)
 
 
 def _described(directory: str | pathlib.Path, kind: str) -> QVAEConfig:
@@ -88,10 +123,10 @@ def _described(directory: str | pathlib.Path, kind: str) -> QVAEConfig:
 
 
 def load_encoder(directory: str) -> Variables:
-    """The variables of a ported encoder."""
+    """The variables of a stored encoder; of a pair of them, those of the imitations'."""
     model_config = _described(directory, "encoder")
     expected = variables.split(encoder_network(model_config, rng=None))[1]
-    return load_arrays(pathlib.Path(directory), expected)
+    return load_arrays(_folder_of(directory, "encoder"), expected)
 
 
 def load_qvae(directory: str | pathlib.Path) -> tuple[QVAEConfig, Variables]:

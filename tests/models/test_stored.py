@@ -166,6 +166,17 @@ def encoder_folder(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
+def pair_folder(encoder_folder, tmp_path_factory):
+    """That encoder for imitations, and another for references."""
+    folder = tmp_path_factory.mktemp("pretrained")
+    shutil.copytree(encoder_folder, folder / "imitation")
+    other = variables.split(MobileNetV3(WIDTH, rng=np.random.default_rng(79)))[1]
+    description = stored.read_description(encoder_folder)
+    stored.save_model(folder / "reference", description, other)
+    return folder
+
+
+@pytest.fixture(scope="module")
 def qvae_folder(data_set, tmp_path_factory):
     """A ported QVAE that fits small_run's config, with weights of its own."""
     model_config = configuration.model_config(small_run.config(data_set))
@@ -193,6 +204,33 @@ def test_fresh_weights_depend_on_the_seed_alone(data_set):
     assert same(first.params, second.params) and same(first.batch_stats, second.batch_stats)
     kernels = [name for name in first.params if name.endswith("kernel")]
     assert kernels and not any(np.array_equal(first.params[n], other.params[n]) for n in kernels)
+
+
+def test_a_pair_of_encoders_has_two_folders_and_a_plain_one_is_both(encoder_folder, pair_folder):
+    pair = stored.encoder_folders(str(pair_folder))
+    assert pair == (pair_folder / "imitation", pair_folder / "reference")
+    assert stored.encoder_folders(encoder_folder) == (encoder_folder, encoder_folder)
+
+
+def test_voices_are_heard_by_a_pairs_encoder_of_imitations(encoder_folder, pair_folder):
+    plain, found = map(stored.load_encoder, (encoder_folder, pair_folder))
+    assert_same_trees(found._asdict(), plain._asdict())
+    assert stored.description_of(pair_folder, "encoder") == stored.description_of(
+        encoder_folder, "encoder"
+    )
+
+
+@pytest.mark.parametrize("missing", ["imitation", "reference"])
+def test_half_a_pair_of_encoders_is_refused(pair_folder, tmp_path, missing):
+    shutil.copytree(pair_folder, tmp_path / "half")
+    shutil.rmtree(tmp_path / "half" / missing)
+    with pytest.raises(UserError, match=f"half/{missing} holds no config.json"):
+        stored.encoder_folders(tmp_path / "half")
+
+
+def test_a_whole_model_is_no_pair_of_encoders(qvae_folder):
+    with pytest.raises(UserError, match="an encoder alone is needed"):
+        stored.encoder_folders(qvae_folder)
 
 
 def test_an_encoder_checkpoint_replaces_the_encoder_alone(data_set, encoder_folder):
