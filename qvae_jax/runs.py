@@ -29,6 +29,7 @@ TENSORBOARD = "tensorboard"
 SAMPLES = "samples"
 DIAGNOSTICS = "diagnostics"
 START = "start"  # the weights that a reset left to begin with
+ENCODER = "encoder"  # of encoders for search, those of the best checkpoint: one folder, or a pair
 RESET_PENDING = "reset_pending"
 
 EVALUATION = "evaluation"
@@ -98,8 +99,13 @@ class RunFolder:
 
 
 def open_run(workdir: str | pathlib.Path) -> RunFolder:
-    """The run in a folder; UserError where it holds none."""
-    return RunFolder(pathlib.Path(workdir), configuration.read_run(pathlib.Path(workdir)))
+    """The run of a QVAE in a folder; UserError where it holds none, or one of encoders alone."""
+    config = configuration.read_run(pathlib.Path(workdir))
+    if config.training.objective == configuration.CONTRASTIVE:
+        raise UserError(
+            f"{workdir} holds a run of encoders for search, which make no sound: name that of a QVAE."
+        )
+    return RunFolder(pathlib.Path(workdir), config)
 
 
 def read_metrics(workdir: str | pathlib.Path, *, leave_out_damaged: bool = False) -> list[dict]:
