@@ -86,8 +86,12 @@ def get_config() -> ml_collections.ConfigDict:
     config.optimizer = ml_collections.ConfigDict()  # AdamW
     config.optimizer.learning_rate = 8e-4  # 8e-5 "for proper runs", its authors say
     config.optimizer.final_learning_rate = 1e-6
-    config.optimizer.schedule = "cosine"  # or "constant"
+    # Or "constant"; "rise_and_cosine", from the final rate up to the full one and back down, by
+    # step; "exponential_and_line", both of these by epoch
+    config.optimizer.schedule = "cosine"
     config.optimizer.warmup_epochs = 50
+    config.optimizer.constant_epochs = 0  # exponential_and_line: at the full rate
+    config.optimizer.decay_epochs = 1  # rise_and_cosine, exponential_and_line: back down
     config.optimizer.beta1 = 0.95
     config.optimizer.beta2 = 0.999
     config.optimizer.weight_decay = 1e-4
@@ -101,6 +105,7 @@ def get_config() -> ml_collections.ConfigDict:
     config.fine_tuning.frozen_batch_norm = "frozen"
 
     config.training = ml_collections.ConfigDict()
+    config.training.objective = "qvae"  # or "contrastive": encoders for search, --mode=pretrain
     config.training.encoder = "fine_tuned"  # or "frozen", "from_scratch"
     config.training.seed = 422
     config.training.batch_size = 32
@@ -124,6 +129,35 @@ def get_config() -> ml_collections.ConfigDict:
     config.steering.longest_filter_frames = 1  # median filter of a random odd length; 1: none
     config.steering.curve_dropout = 0.0  # how likely each curve is left to the gesture head
     config.steering.all_curves_dropout = 0.0  # how likely all are
+
+    config.contrast = ml_collections.ConfigDict()  # contrastive: of imitations and sounds
+    config.contrast.temperature = 0.07  # τ, by which cosines are divided
+    config.contrast.learn_temperature = False  # or begin with it, and learn it
+    config.contrast.shared_encoder = False  # one encoder for both sides, or two that begin alike
+    # Where a sound stands twice in a batch: its other place is "left_out" of a row's softmax (Greif
+    # et al., 2024), or counts as "wrong" (the QVIM baseline)
+    config.contrast.same_sound = "left_out"
+    config.contrast.triplet = 0.0  # weight of a triplet loss with semi-hard negatives
+    config.contrast.triplet_margin = 0.6  # of cosine distances
+
+    # Contrastive: what is done to both sides in training, drawn anew in each step
+    config.augment = ml_collections.ConfigDict()
+    config.augment.at_most_one = False  # of those up to time_mask_frames, one at most for a clip
+    config.augment.roll_samples = 0  # shifted in a circle by up to this many, at 32 kHz
+    config.augment.gain_db = 0.0  # louder or softer by up to this
+    config.augment.noise_snr_db = ()  # white noise: the lowest and the highest ratio; (): none
+    config.augment.pitch_semitones = 0.0  # up or down by up to this; on the host, 0.1 s a clip
+    config.augment.stretch_factor = 1.0  # up to this many times as slow, or as fast; likewise
+    config.augment.changed_frames = 0.0  # share of the log-mel's frames dropped, or doubled
+    config.augment.frequency_mask_mels = 0  # one band masked, narrower than this
+    config.augment.time_mask_frames = 0  # one stretch masked, shorter than this; 10 ms each
+    # The mel bank's lower edge raised by less than mel_low_hz, and its upper one moved within a
+    # range of mel_high_hz about its place; the same for all clips of a step's side
+    config.augment.mel_low_hz = 0
+    config.augment.mel_high_hz = 0
+    # MixStyle (Zhou et al., 2021) over mel bands: a step's clips take on each other's levels
+    config.augment.mixstyle_probability = 0.0  # of a step's side
+    config.augment.mixstyle_alpha = 0.4  # of the Beta distribution that the shares come from
 
     config.parallel = "jit"  # or "pmap": how a step is spread over devices; same results
     config.batch_norm = "global"  # or "per_device": each device normalises by its own examples

@@ -22,6 +22,9 @@ CONFIG_FILE = "config.json"
 # A run goes on only with the model and the data split it began with; all else may be changed.
 FIXED_IN_A_RUN = (
     "model",
+    "training.objective",
+    "contrast.shared_encoder",
+    "contrast.learn_temperature",
     "data.input_duration_s",
     "data.split",
     "data.split_seed",
@@ -34,6 +37,8 @@ FIXED_IN_A_RUN = (
     "training.encoder",
     "fine_tuning.layers",
 )
+QVAE_OBJECTIVE, CONTRASTIVE = "qvae", "contrastive"  # what a run trains, and by which mode
+MODES = {QVAE_OBJECTIVE: "train", CONTRASTIVE: "pretrain"}
 FIRST_TERMS = ("spectral", "mel", "waveform")  # of the loss: every run has a weight for these
 # Settings that came after the first runs, each with the value that means what was done before it.
 # A run's config that lacks one is read with that value.
@@ -56,6 +61,9 @@ AS_BEFORE = {
     "model.standardise_features": False,
     "model.decoder.dropout": 0.05,
     "fine_tuning.frozen_batch_norm": "frozen",
+    "optimizer.constant_epochs": 0,
+    "optimizer.decay_epochs": 1,
+    "training.objective": QVAE_OBJECTIVE,
     "training.accumulation_steps": 1,
     "training.dtype": "float32",
     "training.feature_noise": 0.0,
@@ -71,6 +79,25 @@ AS_BEFORE = {
     "report.at_end": False,
     "diagnostics.every_epochs": 0,
     "diagnostics.num_examples": 256,
+    "contrast.temperature": 0.07,
+    "contrast.learn_temperature": False,
+    "contrast.shared_encoder": False,
+    "contrast.same_sound": "left_out",
+    "contrast.triplet": 0.0,
+    "contrast.triplet_margin": 0.6,
+    "augment.at_most_one": False,
+    "augment.roll_samples": 0,
+    "augment.gain_db": 0.0,
+    "augment.noise_snr_db": (),
+    "augment.pitch_semitones": 0.0,
+    "augment.stretch_factor": 1.0,
+    "augment.changed_frames": 0.0,
+    "augment.frequency_mask_mels": 0,
+    "augment.time_mask_frames": 0,
+    "augment.mel_low_hz": 0,
+    "augment.mel_high_hz": 0,
+    "augment.mixstyle_probability": 0.0,
+    "augment.mixstyle_alpha": 0.4,
 }
 # What the encoder is, and the log-mel it reads; a checkpoint brings its own.
 ENCODER_SETTINGS = (
@@ -82,7 +109,13 @@ ENCODER_SETTINGS = (
     "num_mels",
 )
 # A reset begins another run with the weights of this one: what learns may change too.
-FIXED_IN_A_RESET = ("model", "data.input_duration_s")
+FIXED_IN_A_RESET = (
+    "model",
+    "training.objective",
+    "contrast.shared_encoder",
+    "contrast.learn_temperature",
+    "data.input_duration_s",
+)
 PATHS = (
     "data.dataset_dir",
     "data.sounds_dir",
@@ -126,6 +159,8 @@ RANGES = {
     "optimizer.beta2": (0, 0.999999),
     "optimizer.weight_decay": (0, LARGEST),
     "optimizer.clip_norm": (1e-6, LARGEST),
+    "optimizer.constant_epochs": (0, LARGEST),
+    "optimizer.decay_epochs": (1, LARGEST),
     "fine_tuning.learning_rate": (0, LARGEST),
     "validation.every_epochs": (1, LARGEST),
     "early_stopping.patience_epochs": (0, LARGEST),
@@ -136,6 +171,20 @@ RANGES = {
     "logging.num_samples": (0, LARGEST),
     "diagnostics.every_epochs": (0, LARGEST),
     "diagnostics.num_examples": (2, LARGEST),
+    "contrast.temperature": (1e-6, LARGEST),
+    "contrast.triplet": (0, LARGEST),
+    "contrast.triplet_margin": (0, 2),
+    "augment.roll_samples": (0, LARGEST),
+    "augment.gain_db": (0, 120),
+    "augment.pitch_semitones": (0, 24),
+    "augment.stretch_factor": (1, 4),
+    "augment.changed_frames": (0, 1),
+    "augment.frequency_mask_mels": (0, LARGEST),
+    "augment.time_mask_frames": (0, LARGEST),
+    "augment.mel_low_hz": (0, 1000),
+    "augment.mel_high_hz": (0, 2000),
+    "augment.mixstyle_probability": (0, 1),
+    "augment.mixstyle_alpha": (1e-6, LARGEST),
 }
 CHOICES = {
     "data.split": ("seeded", "folds", "all"),
@@ -144,8 +193,10 @@ CHOICES = {
     "training.dtype": ("float32", "bfloat16"),
     "fine_tuning.frozen_batch_norm": ("frozen", "train"),
     "data.on_bad_file": ("stop", "report"),
-    "optimizer.schedule": ("cosine", "constant"),
+    "optimizer.schedule": ("cosine", "constant", "rise_and_cosine", "exponential_and_line"),
     "beta.schedule": ("fixed", "linear", "cyclical"),
+    "training.objective": (QVAE_OBJECTIVE, CONTRASTIVE),
+    "contrast.same_sound": ("left_out", "wrong"),
     "training.encoder": ("frozen", "fine_tuned", "from_scratch"),
 }
 
@@ -202,6 +253,51 @@ def check(config: ml_collections.ConfigDict) -> None:
             "own encoder, so leave one of them empty."
         )
     _check_standardising(config)
+    if config.training.objective == CONTRASTIVE:
+        _check_contrastive(config)
+
+
+def check_objective(config: ml_collections.ConfigDict, wanted: str) -> None:
+    """Raises UserError where a config is for another mode than that of this objective."""
+    found = config.training.objective
+    if found != wanted:
+        raise UserError(
+            f"training.objective is {found!r}, which --mode={MODES[found]} trains: use that mode, or "
+            f"a config whose objective is {wanted!r}."
+        )
+
+
+def _check_contrastive(config: ml_collections.ConfigDict) -> None:
+    """Raises UserError for settings that encoders for search cannot be trained with."""
+    refused = {
+        "training.encoder": (config.training.encoder == "frozen", "no encoder would learn"),
+        "data.sounds_dir": (bool(config.data.sounds_dir), "a sound without imitations has no pair"),
+        "data.cache_trunk": (config.data.cache_trunk, "the inputs are varied as waveforms"),
+        "model.checkpoint": (
+            bool(config.model.checkpoint),
+            "encoders begin from model.encoder_checkpoint",
+        ),
+        "model.feature_space": (
+            str(config.model.feature_space) != "final",
+            "encoders are compared by their pooled output, 'final'",
+        ),
+        "model.standardise_features": (
+            config.model.standardise_features,
+            "there is no latent that features go into",
+        ),
+    }
+    for name, (is_refused, reason) in refused.items():
+        if is_refused:
+            raise UserError(
+                f"{name} is {value(config, name)!r} with training.objective 'contrastive', but "
+                f"{reason}: change it."
+            )
+    snr_db = tuple(config.augment.noise_snr_db)
+    if snr_db and (len(snr_db) != 2 or snr_db[0] > snr_db[1]):
+        raise UserError(
+            f"augment.noise_snr_db is {snr_db}: set it to the lowest and the highest ratio in dB, or "
+            "to () for no noise."
+        )
 
 
 def _check_standardising(config: ml_collections.ConfigDict) -> None:

@@ -99,8 +99,13 @@ class RunFolder:
 
 
 def open_run(workdir: str | pathlib.Path) -> RunFolder:
-    """The run in a folder; UserError where it holds none."""
-    return RunFolder(pathlib.Path(workdir), configuration.read_run(pathlib.Path(workdir)))
+    """The run of a QVAE in a folder; UserError where it holds none, or one of encoders alone."""
+    config = configuration.read_run(pathlib.Path(workdir))
+    if config.training.objective == configuration.CONTRASTIVE:
+        raise UserError(
+            f"{workdir} holds a run of encoders for search, which make no sound: name that of a QVAE."
+        )
+    return RunFolder(pathlib.Path(workdir), config)
 
 
 def read_metrics(workdir: str | pathlib.Path, *, leave_out_damaged: bool = False) -> list[dict]:

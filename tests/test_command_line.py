@@ -79,7 +79,8 @@ def assert_refused(message: str, process: subprocess.Popen) -> None:
         ),
         (
             ["--mode=generate", QUICKSTART, "--config.training.seed=1"],
-            r"--mode=generate does not take --config \(a flag of download, doctor, prepare, train\)",
+            r"--mode=generate does not take --config \(a flag of download, doctor, prepare, train, "
+            r"pretrain\)",
         ),
         (["--mode=evaluate", "--source="], r"does not take --source \(a flag of download\)"),
         (["--mode=visualise", "--noreset_epoch"], r"does not take --reset_epoch \(a flag of train"),
@@ -113,7 +114,7 @@ def assert_refused(message: str, process: subprocess.Popen) -> None:
         (["--config=configs/absent.py", "--workdir=x"], "'configs/absent.py' does not exist"),
         (
             ["--config=absent", "--workdir=x"],
-            "does not exist: .* library, overfit, quickstart, steered, vimsketch",
+            "does not exist: .* quickstart, qvim, qvim_baseline, qvim_folds, steered, vimsketch",
         ),
         (["--config=configs/absent.py", "--config.training.seed=1"], "configs/absent.py"),
         (["--config=", "--workdir=x"], "'' does not exist"),

@@ -6,7 +6,7 @@ import pathlib
 
 import pytest
 
-from configs import overfit, quickstart, vimsketch
+from configs import overfit, quickstart, qvim, qvim_baseline, qvim_folds, vimsketch
 from qvae_jax import configuration, losses
 from qvae_jax.audio.logmel import FrontEnd
 from qvae_jax.models import decoders
@@ -134,3 +134,53 @@ def test_quickstart_needs_nothing_but_a_workdir():
     config = quickstart.get_config()
     assert config.data.synthesize and not config.data.dataset_dir and not config.data.cache_dir
     assert not config.model.encoder_checkpoint and not config.model.checkpoint
+
+
+# --- Encoders for search: the numbers of published recipes
+
+BASELINE = {
+    "contrast.temperature": 0.07,
+    "contrast.learn_temperature": False,
+    "contrast.shared_encoder": False,
+    "contrast.same_sound": "wrong",
+    "contrast.triplet": 0.0,
+    "training.batch_size": 16,
+    "training.num_epochs": 15,
+    "optimizer.learning_rate": 3e-4,
+    "optimizer.final_learning_rate": 1e-4,
+    "optimizer.warmup_epochs": 1,
+    "optimizer.decay_epochs": 7,
+    "optimizer.weight_decay": 0.0,
+    "augment.frequency_mask_mels": 2,
+    "augment.time_mask_frames": 200,
+}
+GREIF = {
+    "contrast.temperature": 0.07,
+    "contrast.shared_encoder": False,
+    "contrast.same_sound": "left_out",
+    "training.accumulation_steps": 2,
+    "training.num_epochs": 15,
+    "optimizer.learning_rate": 5e-4,
+    "optimizer.weight_decay": 0.0,
+    "augment.roll_samples": 4000,
+    "augment.frequency_mask_mels": 2,
+    "augment.time_mask_frames": 400,
+    "augment.mixstyle_probability": 0.3,
+    "augment.mixstyle_alpha": 0.4,
+    "data.split": "folds",
+}
+
+
+@pytest.mark.parametrize(("recipe", "numbers"), [(qvim_baseline, BASELINE), (qvim_folds, GREIF)])
+def test_recipes_of_encoders_have_the_published_numbers(recipe, numbers):
+    config = recipe.get_config()
+    assert {name: configuration.value(config, name) for name in numbers} == numbers
+    parts = config.training.batch_size / config.training.accumulation_steps
+    assert parts == 16  # pairs that are told apart
+    assert config.training.objective == "contrastive" and config.training.encoder == "from_scratch"
+
+
+def test_our_recipe_shares_an_encoder_and_varies_a_clip_once():
+    config = qvim.get_config()
+    assert config.contrast.shared_encoder and config.contrast.triplet > 0
+    assert config.augment.at_most_one and config.contrast.triplet_margin == 0.6

@@ -339,3 +339,36 @@ def test_a_home_folder_in_a_setting_is_meant_by_its_sign(monkeypatch, name):
         configuration.expand_paths(changed(**{name: "s3://b/x"}))
     with pytest.raises(UserError, match=f"^{name} is 3: set it to a path, in quotes"):
         configuration.expand_paths(changed(**{name: 3}))
+
+
+# --- Encoders for search
+
+CONTRASTIVE = {"training.objective": "contrastive"}
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"training.encoder": "frozen"}, "training.encoder is 'frozen' .* no encoder would learn"),
+        ({"data.sounds_dir": "sounds"}, "data.sounds_dir is 'sounds' .* has no pair"),
+        ({"data.cache_trunk": True}, "data.cache_trunk"),
+        ({"model.checkpoint": "qvae"}, "model.checkpoint"),
+        ({"model.feature_space": "4"}, "model.feature_space"),
+        ({"augment.noise_snr_db": (30.0, 10.0)}, "augment.noise_snr_db"),
+        ({"augment.noise_snr_db": (30.0,)}, "augment.noise_snr_db"),
+        ({"contrast.temperature": 0.0}, "contrast.temperature is 0.0"),
+        ({"contrast.same_sound": "kept"}, "contrast.same_sound is 'kept'"),
+    ],
+)
+def test_what_encoders_for_search_cannot_be_trained_with_is_named(changes, message):
+    with pytest.raises(UserError, match=message) as raised:
+        configuration.check(changed(**CONTRASTIVE | changes))
+    assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize("wanted", ["qvae", "contrastive"])
+def test_each_objective_has_its_mode(wanted):
+    other = {"qvae": "contrastive", "contrastive": "qvae"}[wanted]
+    configuration.check_objective(changed(**{"training.objective": wanted}), wanted)
+    with pytest.raises(UserError, match="which --mode=.*train trains"):
+        configuration.check_objective(changed(**{"training.objective": other}), wanted)

@@ -49,13 +49,13 @@ class Examples:
         22,050 Hz, int32 [batch].
         """
         found = {
-            "inputs": _taken(self.inputs, self.input_rows[indices]).astype(np.float32, copy=False),
-            "targets": _taken(self.targets, self.target_rows[indices]).astype(
+            "inputs": taken(self.inputs, self.input_rows[indices]).astype(np.float32, copy=False),
+            "targets": taken(self.targets, self.target_rows[indices]).astype(
                 np.float32, copy=False
             ),
         }
         if self.gestures is not None:
-            gestures = _taken(self.gestures, self.gesture_rows[indices])
+            gestures = taken(self.gestures, self.gesture_rows[indices])
             found["controls"] = np.ascontiguousarray(gestures["controls"])
             found["lengths"] = np.ascontiguousarray(gestures["length"])
         return found
@@ -73,8 +73,8 @@ class Examples:
         """Every input once, however many pairs use it: float32 [batch_size or fewer, …] each."""
         rows = np.unique(self.input_rows)
         for first in range(0, len(rows), batch_size):
-            taken = _taken(self.inputs, rows[first : first + batch_size])
-            yield taken.astype(np.float32, copy=False)
+            found = taken(self.inputs, rows[first : first + batch_size])
+            yield found.astype(np.float32, copy=False)
 
 
 class JoinedRows:
@@ -95,12 +95,12 @@ class JoinedRows:
         """A copy of the rows of these numbers, int [n]."""
         of_array = np.searchsorted(self._firsts, rows, side="right") - 1
         first = self.arrays[0]
-        taken = np.empty((len(rows), *first.shape[1:]), first.dtype)
+        found = np.empty((len(rows), *first.shape[1:]), first.dtype)
         for number, array in enumerate(self.arrays):
             own = of_array == number
             if own.any():
-                taken[own] = _taken(array, rows[own] - self._firsts[number])
-        return taken
+                found[own] = taken(array, rows[own] - self._firsts[number])
+        return found
 
 
 def joined(parts: Sequence[Examples]) -> Examples:
@@ -123,15 +123,15 @@ def joined(parts: Sequence[Examples]) -> Examples:
     return Examples(tuple(pair for part in parts for pair in part.pairs), **arrays)
 
 
-def _taken(array: np.ndarray | JoinedRows, rows: np.ndarray) -> np.ndarray:
+def taken(array: np.ndarray | JoinedRows, rows: np.ndarray) -> np.ndarray:
     """A copy of some rows; the pages of a memory map that this touched are given back."""
-    taken = array[rows]
+    found = array[rows]
     if isinstance(array, JoinedRows):
-        return taken
+        return found
     # Pages that stay mapped count as this process's memory, until that is the whole file.
     if isinstance(array.base, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
         array.base.madvise(mmap.MADV_DONTNEED)
-    return taken
+    return found
 
 
 def training_indices(num_examples: int, batch_size: int, seed: int, step: int) -> np.ndarray:

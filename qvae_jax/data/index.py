@@ -31,6 +31,7 @@ class Index:
         unpaired_imitations: names of the imitations without a reference.
         unused_references: names of the references without an imitation.
         left_out: what else lies in its folders, as listing.notes takes it.
+        classes: the class of each sound, by key, where the data set says so itself.
     """
 
     directory: Path
@@ -42,6 +43,7 @@ class Index:
     unpaired_imitations: tuple[str, ...]
     unused_references: tuple[str, ...]
     left_out: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    classes: Mapping[str, str] = field(default_factory=dict)
 
     def imitation_path(self, pair: Pair) -> Path:
         """Where a pair's imitation lies."""

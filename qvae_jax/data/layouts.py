@@ -7,13 +7,14 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from qvae_jax.data import vimsketch, vimsketch_references
+from qvae_jax.data import qvim_dev, vimsketch, vimsketch_references
 from qvae_jax.data.index import Index
 
 
 def read_index(dataset_dir: str | os.PathLike) -> Index:
     """What a data set holds; UserError where the folder has no known layout, or is damaged."""
-    return vimsketch.read_index(dataset_dir)
+    layout = qvim_dev if qvim_dev.is_in(dataset_dir) else vimsketch
+    return layout.read_index(dataset_dir)
 
 
 def find_references(
@@ -25,4 +26,8 @@ def find_references(
     the same name is that imitation. Where several references would do, none is taken, which is
     said.
     """
-    return vimsketch_references.find_references(paths, dataset_dir)
+    found = vimsketch_references.find_references(paths, dataset_dir)
+    return [
+        qvim_dev.find_reference(path) if reference is None else reference
+        for path, reference in zip(paths, found)
+    ]

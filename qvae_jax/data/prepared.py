@@ -67,6 +67,24 @@ def prepare(
     Raises UserError for a data set or library that cannot be read (see read_catalogue, read_audio),
     or that lacks a file of the recorded split, and where the disk has no room.
     """
+    first_layer = _first_layer(config, model_config, layers)
+    arrays = _arrays(config, model_config, model_variables, first_layer)
+    prepared = prepare_arrays(config, arrays, workdir, recorded)
+    return dataclasses.replace(prepared, first_layer=first_layer)
+
+
+def prepare_arrays(
+    config: ml_collections.ConfigDict,
+    arrays: Mapping[str, "ToPrepare"],
+    workdir: pathlib.Path | None,
+    recorded: SplitRecord | None = None,
+    kind: type[Examples] = Examples,
+) -> Prepared:
+    """Reads what there is to learn from, divides it, and makes these arrays of it.
+
+    arrays has their names in Examples, or in the kind of them that parts shall hold; the other
+    arguments, and what is raised, are those of prepare.
+    """
     catalogue = read_catalogue(config, workdir)
     cached = functools.partial(
         cached_array,
@@ -82,8 +100,6 @@ def prepare(
     else:
         parts = {part: recorded.rows(part, catalogue) for part in recorded.names}
         left_out = recorded.left_out
-    first_layer = _first_layer(config, model_config, layers)
-    arrays = _arrays(config, model_config, model_variables, first_layer)
     groups = _groups(config, catalogue, parts, workdir)
     if catalogue.library is not None:
         _require_room(groups, arrays)
@@ -95,7 +111,7 @@ def prepare(
             for name, array in arrays.items()
         }
         for part, rows in group.parts.items():
-            examples[part].append(_examples(rows, **found))
+            examples[part].append(_examples(kind, rows, **found))
         bad |= {name: why for array in found.values() for name, why in array.bad.items()}
     _report(catalogue, bad)
     parts = {part: joined(found) for part, found in examples.items() if found}
@@ -105,7 +121,7 @@ def prepare(
         recorded.require_all(parts)
         _report_added(config, recorded, catalogue)
     parts = {n: part for n, part in parts.items() if n == "train" or len(part)}
-    return Prepared(catalogue, parts, left_out, first_layer)
+    return Prepared(catalogue, parts, left_out)
 
 
 def is_frozen(config: ml_collections.ConfigDict) -> bool:
@@ -160,7 +176,7 @@ def input_audio(sound: Sound, front_end: FrontEnd) -> np.ndarray:
 
 
 @dataclasses.dataclass(frozen=True)
-class _Array:
+class ToPrepare:
     """One array to prepare: its file, how its rows are made, and whether of references."""
 
     file: str
@@ -173,7 +189,7 @@ def _arrays(
     model_config: QVAEConfig,
     model_variables: Variables | None,
     first_layer: int,
-) -> dict[str, _Array]:
+) -> dict[str, ToPrepare]:
     """The arrays that training reads, by their names in Examples."""
     if is_frozen(config):
         name, recipe = "features", recipes.features(model_config, model_variables)
@@ -185,10 +201,10 @@ def _arrays(
     rate_hz = model_config.sample_rate_hz
     # Prepared caches of the usual rate have had no rate in the name.
     of_rate = "" if rate_hz == decoders.SAMPLE_RATE_HZ else f"-{rate_hz}"
-    arrays = {"targets": _Array(f"targets{of_rate}.npy", recipes.targets(rate_hz), True)}
+    arrays = {"targets": ToPrepare(f"targets{of_rate}.npy", recipes.targets(rate_hz), True)}
     if needs_controls(model_config):
-        arrays["gestures"] = _Array("gestures.npy", recipes.gestures(), True)
-    return arrays | {"inputs": _Array(inputs, recipe, False)}
+        arrays["gestures"] = ToPrepare("gestures.npy", recipes.gestures(), True)
+    return arrays | {"inputs": ToPrepare(inputs, recipe, False)}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -199,7 +215,7 @@ class _Group:
     parts: dict[str, tuple[Pair, ...]]
     catalogue: Catalogue
 
-    def sources(self, array: _Array) -> dict[str, Sound]:
+    def sources(self, array: ToPrepare) -> dict[str, Sound]:
         """What the rows of an array are made of, by their names."""
         rows = [row for part in self.parts.values() for row in part]
         if array.of_references:
@@ -225,7 +241,7 @@ def _groups(
     return found
 
 
-def _require_room(groups: Sequence[_Group], arrays: Mapping[str, _Array]) -> None:
+def _require_room(groups: Sequence[_Group], arrays: Mapping[str, ToPrepare]) -> None:
     """Tells how much will be written; UserError where the disk has less."""
     needed = sum(
         bytes_to_add(group.folder / array.file, group.sources(array), array.recipe)
@@ -277,6 +293,7 @@ def _report_added(
 
 
 def _examples(
+    kind: type[Examples],
     pairs: tuple[Pair, ...],
     inputs: CachedArray,
     targets: CachedArray,
@@ -285,7 +302,7 @@ def _examples(
     readable = tuple(
         pair for pair in pairs if pair.imitation in inputs.rows and pair.reference in targets.rows
     )
-    examples = Examples(
+    examples = kind(
         pairs=readable,
         inputs=inputs.array,
         targets=targets.array,

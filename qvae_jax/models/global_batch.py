@@ -1,4 +1,4 @@
-"""Means, sums and random draws over a batch that may be cut among devices.
+"""Means, sums, rows and random draws of a batch that may be cut among devices.
 
 Inside jax.pmap or jax.shard_map, axis_name names the axis along which the batch is cut into equal
 parts, and the results are those of the whole batch, the same on every device. With None, the whole
@@ -28,6 +28,16 @@ def num_parts(axis_name: str | None) -> int:
     return 1 if axis_name is None else jax.lax.axis_size(axis_name)
 
 
+def first_row(num_here: int, axis_name: str | None) -> jax.Array | int:
+    """The place in the whole batch of the first of the rows that are here."""
+    return 0 if axis_name is None else jax.lax.axis_index(axis_name) * num_here
+
+
+def all_rows(x: jax.Array, axis_name: str | None) -> jax.Array:
+    """The rows of the whole batch, [rows, …], of those that are here."""
+    return x if axis_name is None else jax.lax.all_gather(x, axis_name, tiled=True)
+
+
 def draw(
     sample: Callable[[tuple[int, ...]], jax.Array], shape: tuple[int, ...], axis_name: str | None
 ) -> jax.Array:
@@ -40,5 +50,5 @@ def draw(
         return sample(shape)
     num_here, *rest = shape
     whole = sample((num_parts(axis_name) * num_here, *rest))
-    first = jax.lax.axis_index(axis_name) * num_here
+    first = first_row(num_here, axis_name)
     return jax.lax.dynamic_slice_in_dim(whole, first, num_here)

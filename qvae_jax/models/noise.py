@@ -3,6 +3,8 @@
 import jax
 import jax.numpy as jnp
 
+from qvae_jax.models import global_batch
+
 
 def of_rows(key: jax.Array, num_rows: int, axis_name: str | None = None) -> jax.Array:
     """A seed for each row of a batch in training, uint32 [rows, 2], from the key of the step.
@@ -10,9 +12,7 @@ def of_rows(key: jax.Array, num_rows: int, axis_name: str | None = None) -> jax.
     axis_name: where the batch is cut among devices, see global_batch. A row's seed depends on the
     key and its place in the whole batch.
     """
-    rows = jnp.arange(num_rows)
-    if axis_name is not None:
-        rows += jax.lax.axis_index(axis_name) * num_rows
+    rows = jnp.arange(num_rows) + global_batch.first_row(num_rows, axis_name)
     keys = jax.vmap(lambda row: jax.random.fold_in(key, row))(rows)
     return jax.random.key_data(keys)
 

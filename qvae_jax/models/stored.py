@@ -25,10 +25,42 @@ CONFIG_FILE = "config.json"
 VARIABLES_FOLDER = "variables"
 RUN_PARTS = (*Variables._fields, "optimizer", "progress")
 AVERAGE = "average"  # of the trained parameters, only where the run keeps one
-VALIDATION_LOSS = "validation_loss"  # Orbax's metric of a checkpoint; the lowest is the best
 # Where one array fails, Orbax does not wait for the others; they shall end before the interpreter
 # does, or each of them prints a traceback.
 SETTLING_S = 0.5
+
+
+class Best(NamedTuple):
+    """By which number of a validation a run's best checkpoint is chosen.
+
+    Attributes:
+        metric: the name under which Orbax keeps the number.
+        value: its name among what validation measures.
+        mode: "min" where the lowest is the best, "max" where the highest is.
+        title: what a message calls it.
+    """
+
+    metric: str
+    value: str
+    mode: str
+    title: str
+
+    def of(self, metrics: Mapping) -> float:
+        """The number in a checkpoint's metrics."""
+        return metrics[self.metric]
+
+    @property
+    def improved(self) -> str:
+        """What the number does where a run becomes better."""
+        return "fallen" if self.mode == "min" else "risen"
+
+    def as_loss(self, value: float) -> float:
+        """A number that is the lower the better."""
+        return value if self.mode == "min" else -value
+
+
+LOWEST_LOSS = Best("validation_loss", "total", "min", "loss")
+HIGHEST_MRR = Best("mrr", "mrr", "max", "MRR")
 
 
 # --- Model folders
@@ -192,14 +224,15 @@ def load_arrays(directory: pathlib.Path, expected: Variables) -> Variables:
 class Checkpoints:
     """The checkpoints of one run, to be read: its best ones and its last, each named by its step.
 
-    A checkpoint is a dict of the flat dicts RUN_PARTS, maybe AVERAGE, of arrays.
+    A checkpoint is a dict of the flat dicts RUN_PARTS, maybe AVERAGE, of arrays. `best` is the
+    run's choice among them.
     """
 
-    def __init__(self, directory: pathlib.Path):
+    def __init__(self, directory: pathlib.Path, best: Best = LOWEST_LOSS):
         self.directory = pathlib.Path(directory).resolve()
         if not self.directory.is_dir():
             raise UserError(f"{self.directory.parent} holds no checkpoints: train there first.")
-        self._manager = checkpoint_manager(self.directory, read_only=True)
+        self._manager = checkpoint_manager(self.directory, best, read_only=True)
 
     @property
     def latest_step(self) -> int | None:
@@ -208,7 +241,7 @@ class Checkpoints:
 
     @property
     def best_step(self) -> int | None:
-        """The step with the lowest validation loss; the last one where none has a loss."""
+        """The step that validation found best; the last one where none was validated."""
         best = self._manager.best_step()
         return self.latest_step if best is None else best
 
@@ -229,19 +262,14 @@ class Checkpoints:
         self._manager.close()
 
 
-def checkpoint_manager(directory: pathlib.Path, **options) -> ocp.CheckpointManager:
-    """Orbax's manager of a run's checkpoints, of which that of the lowest loss is the best."""
+def checkpoint_manager(
+    directory: pathlib.Path, best: Best = LOWEST_LOSS, **options
+) -> ocp.CheckpointManager:
+    """Orbax's manager of a run's checkpoints, which chooses the best of them so."""
     return ocp.CheckpointManager(
         directory,
-        options=ocp.CheckpointManagerOptions(
-            best_fn=validation_loss_of, best_mode="min", **options
-        ),
+        options=ocp.CheckpointManagerOptions(best_fn=best.of, best_mode=best.mode, **options),
     )
-
-
-def validation_loss_of(metrics: dict) -> float:
-    """What Orbax compares checkpoints by."""
-    return metrics[VALIDATION_LOSS]
 
 
 def averaged(saved: Mapping, model_variables: Variables) -> Variables:

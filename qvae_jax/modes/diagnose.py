@@ -3,11 +3,12 @@
 import pathlib
 
 from qvae_jax import configuration
-from qvae_jax.diagnostics import figures, files, verdicts
+from qvae_jax.diagnostics import encoder_history, figures, files, verdicts
 from qvae_jax.diagnostics.arrays import Snapshot
 from qvae_jax.modes.requests import DiagnoseRequest
 from qvae_jax.runs import DIAGNOSTICS, read_metrics
 from qvae_jax.system.errors import UserError
+from qvae_jax.system.files import make_folder
 
 HISTORY_PICTURE = "history.png"
 
@@ -15,9 +16,13 @@ HISTORY_PICTURE = "history.png"
 def diagnose(request: DiagnoseRequest) -> list[str]:
     """Prints and gives the verdict on a run, and draws its history into `diagnostics/history.png`.
 
+    Of encoders for search it is drawn from metrics.jsonl; that needs no diagnostics.
+
     Raises UserError for a folder without a run or diagnostics, and for damaged ones.
     """
     workdir = pathlib.Path(request.workdir)
+    if configuration.read_run(workdir).training.objective == configuration.CONTRASTIVE:
+        return _of_encoders(workdir)
     clip_norm = _clip_norm(workdir)
     snapshots = files.read_all(workdir)
     metrics = read_metrics(workdir)
@@ -27,6 +32,19 @@ def diagnose(request: DiagnoseRequest) -> list[str]:
         print(sentence)
     path = workdir / DIAGNOSTICS / HISTORY_PICTURE  # last, for it may fail
     figures.save_history(path, snapshots, metrics, " ".join(said))
+    print(f"picture: {path}")
+    return said
+
+
+def _of_encoders(workdir: pathlib.Path) -> list[str]:
+    """The same of encoders for search, which have no latent: by what their run has logged."""
+    metrics = read_metrics(workdir)
+    said = encoder_history.verdicts(metrics)
+    for sentence in said:
+        print(sentence)
+    path = workdir / DIAGNOSTICS / HISTORY_PICTURE
+    make_folder(path.parent)
+    encoder_history.save_history(path, metrics, " ".join(said))
     print(f"picture: {path}")
     return said
 

@@ -62,6 +62,11 @@ class TrainRequest:
 
 
 @dataclasses.dataclass(frozen=True)
+class PretrainRequest(TrainRequest):
+    """A run of encoders for search, to begin or to continue."""
+
+
+@dataclasses.dataclass(frozen=True)
 class DiagnoseRequest:
     """A run to look back on."""
 
@@ -215,6 +220,7 @@ REQUESTS = {
     "doctor": DoctorRequest,
     "prepare": PrepareRequest,
     "train": TrainRequest,
+    "pretrain": PretrainRequest,
     "diagnose": DiagnoseRequest,
     "generate": GenerateRequest,
     "search": SearchRequest,

@@ -26,27 +26,34 @@ class RunCheckpoints(stored.Checkpoints):
     time; whatever looks at the checkpoints waits for it.
     """
 
-    def __init__(self, workdir: pathlib.Path, *, keep_best: int = 3):
+    def __init__(
+        self,
+        workdir: pathlib.Path,
+        *,
+        keep_best: int = 3,
+        best: stored.Best = stored.LOWEST_LOSS,
+    ):
         self.directory = (pathlib.Path(workdir) / CHECKPOINTS).resolve()
         files.make_folder(self.directory)
         _remove_unfinished(self.directory)
         keep = preservation_policy.AnyPreservationPolicy(
             [
                 preservation_policy.LatestN(1),
-                # Orbax keeps the last n in the order given, hence the descending one.
+                # Orbax keeps the last n in the order given, hence the best ones come last.
                 preservation_policy.BestN(
-                    get_metric_fn=stored.validation_loss_of,
-                    reverse=True,
+                    get_metric_fn=best.of,
+                    reverse=best.mode == "min",
                     n=keep_best,
                     keep_checkpoints_without_metrics=False,
                 ),
             ]
         )
-        self._manager = stored.checkpoint_manager(self.directory, preservation_policy=keep)
+        self._manager = stored.checkpoint_manager(self.directory, best, preservation_policy=keep)
+        self._best = best
         self._saving: int | None = None  # the step that is being saved, or was last
 
-    def save(self, step: int, tree: dict[str, Arrays], validation_loss: float | None) -> None:
-        """Saves the state after `step` steps; with a validation loss it competes for the best.
+    def save(self, step: int, tree: dict[str, Arrays], validated: float | None) -> None:
+        """Saves the state after `step` steps; with what validation gave it competes for the best.
 
         The arrays may change as soon as it returns. Raises UserError where this save, or the one
         before it, fails; where the last one does, `wait` tells.
@@ -54,9 +61,7 @@ class RunCheckpoints(stored.Checkpoints):
         self.wait()
         if step in self._manager.all_steps():
             return
-        metrics = (
-            None if validation_loss is None else {stored.VALIDATION_LOSS: float(validation_loss)}
-        )
+        metrics = None if validated is None else {self._best.metric: float(validated)}
         # Copies, for the next step takes the memory of the state's own arrays.
         arguments = ocp.args.PyTreeSave(jax.tree.map(np.array, tree))
         with self._explaining(step):
@@ -93,7 +98,7 @@ class RunCheckpoints(stored.Checkpoints):
 
     @property
     def best_step(self) -> int | None:
-        """The step with the lowest validation loss; the last one where none has a loss."""
+        """The step that validation found best; the last one where none was validated."""
         self.wait()
         return super().best_step
 

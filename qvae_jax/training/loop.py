@@ -11,7 +11,7 @@ from tqdm import tqdm
 
 from qvae_jax.data import batches
 from qvae_jax.system.errors import counted, first_line
-from qvae_jax.training import devices, hosts, steering, validation
+from qvae_jax.training import devices, hosts
 from qvae_jax.training import state as training_state
 from qvae_jax.training.checkpoints import RunCheckpoints
 from qvae_jax.training.metrics_log import Logs
@@ -98,9 +98,7 @@ def _batch_of(setup: Setup) -> Callable[[int], dict]:
 
     def batch_of(step: int) -> dict:
         indices = batches.training_indices(len(examples), setup.batch_size, seed, step)
-        batch = examples.batch(indices[own])
-        if setup.variation is not None:
-            batch |= steering.told(batch["controls"], setup.variation, seed, step, rows)
+        batch = setup.told(examples.batch(indices[own]), step, rows)
         return devices.put_batch(batch, setup.placement)
 
     return batch_of
@@ -122,12 +120,15 @@ class _EpochEnds:
         speed = report.speed()
         if speed:
             log.write(step, "speed", speed, epoch=epoch)
-        validation_loss = None
+        validated = None
         if last or epoch % config.validation.every_epochs == 0:
             results = self._validate(state, epoch, step)
-            validation_loss = results[setup.monitored]["total"]
+            best = setup.task.best
+            validated = results[setup.monitored][best.value]
             progress.update(
-                validation_loss, config.validation.every_epochs, config.early_stopping.min_delta
+                best.as_loss(validated),
+                config.validation.every_epochs,
+                config.early_stopping.min_delta,
             )
             report.say(_epoch_line(setup, epoch, results))
         last = last or setup.stops_early(progress)
@@ -135,7 +136,7 @@ class _EpochEnds:
         log.flush()
         if last or epoch % config.checkpoints.every_epochs == 0:
             now = devices.get_state(state, setup.placement)
-            save(self._kept, step, now, progress, validation_loss)
+            save(self._kept, step, now, progress, validated)
         due = [action for action in self._actions if action.is_due(epoch, last)]
         self._act(due, state, epoch, step)
 
@@ -156,8 +157,9 @@ class _EpochEnds:
             return False
 
     def _validate(self, state: TrainState, epoch: int, step: int) -> dict[str, dict[str, float]]:
-        """Mean loss and terms of each validated part, logged."""
-        results = validation.validate(self._setup, state.averaged(), step, self._kept)
+        """What validation measures of each part, logged."""
+        setup = self._setup
+        results = setup.task.validate(setup, state.averaged(), step, self._kept)
         for part, values in results.items():
             name = "validation" if part == "train" else part
             self._log.write(step, name, values, epoch=epoch)
@@ -190,12 +192,12 @@ def save(
     step: int,
     state: TrainState,
     progress: Progress,
-    validation_loss: float | None,
+    validated: float | None,
 ) -> None:
     """Saves a checkpoint; UserError instead where it holds numbers that are not finite."""
     tree = jax.device_get(training_state.to_checkpoint(state, progress))
     require_finite_state(tree, step, kept)
-    kept.save(step, tree, validation_loss)
+    kept.save(step, tree, validated)
 
 
 @contextlib.contextmanager
@@ -226,15 +228,17 @@ def _stop_signals() -> Iterator[Callable[[], bool]]:
 
 
 def _epoch_line(setup: Setup, epoch: int, results: dict[str, dict[str, float]]) -> str:
+    chosen_by = setup.task.best.value
     texts = []
     for part, values in results.items():
-        terms = " ".join(f"{name} {values[name]:.3g}" for name in setup.loss.terms)
-        texts.append(f"{part} {values['total']:.3f} ({terms})")
+        others = " ".join(f"{name} {values[name]:.3g}" for name in setup.loss.measured)
+        texts.append(f"{part} {values[chosen_by]:.3f} ({others})")
     return f"epoch {epoch}/{setup.config.training.num_epochs}  " + "  ".join(texts)
 
 
 def _early_stop_line(setup: Setup, progress: Progress) -> str:
+    best = setup.task.best
     return (
-        f"stopping early: the {setup.monitored} loss has not fallen by "
+        f"stopping early: the {setup.monitored} {best.title} has not {best.improved} by "
         f"{setup.config.early_stopping.min_delta} for {counted(progress.stale_epochs, 'epoch')}."
     )

@@ -7,16 +7,17 @@ import optax
 from qvae_jax.models.variables import Arrays
 
 FEW_NUMBERS = 4096  # arrays of fewer are cheaper to join than to have code compiled for each
+ENCODERS = ("encoder", "imitation", "reference")  # a QVAE's, and those of a search by voice
 WARMUP_START = 0.1  # share of the full rate at which warm-up begins
 
 
 def split_trainable(params: Arrays, layers: frozenset[int]) -> tuple[Arrays, Arrays]:
-    """(trainable, frozen): heads, decoder and the encoder's listed layers learn.
+    """(trainable, frozen): heads, decoder, temperature and the encoders' listed layers learn.
 
-    The encoder's AudioSet head never does: no loss depends on it.
+    An encoder's AudioSet head never does: no loss depends on it.
     """
-    prefixes = ("mu_head.", "logvar_head.", "decoder.")
-    prefixes += tuple(f"encoder.features.{layer}." for layer in layers)
+    prefixes = ("mu_head.", "logvar_head.", "decoder.", "tau")
+    prefixes += tuple(f"{name}.features.{layer}." for name in ENCODERS for layer in layers)
     trainable = {name: array for name, array in params.items() if name.startswith(prefixes)}
     return trainable, {name: a for name, a in params.items() if name not in trainable}
 
@@ -82,6 +83,43 @@ def cosine_learning_rate(
         progress = (epoch - warmup_epochs) / max(num_epochs - warmup_epochs, 1)
         cosine = 0.5 * (1 + jnp.cos(jnp.pi * jnp.clip(progress, 0, 1)))
         return jnp.where(epoch < warmup_epochs, warm, final + (peak - final) * cosine)
+
+    return schedule
+
+
+def rise_and_cosine(
+    peak: float, *, low: float, warmup_epochs: int, decay_epochs: int, steps_per_epoch: int
+) -> optax.Schedule:
+    """A line from `low` up to `peak`, then half a cosine back down to it, where it stays.
+
+    It changes at every step; warmup_epochs and decay_epochs are how long each of the two takes.
+    """
+    rise, fall = warmup_epochs * steps_per_epoch, decay_epochs * steps_per_epoch
+    return optax.warmup_cosine_decay_schedule(low, peak, rise, rise + fall, end_value=low)
+
+
+def exponential_and_line(
+    peak: float,
+    *,
+    final: float,
+    warmup_epochs: int,
+    constant_epochs: int,
+    decay_epochs: int,
+    steps_per_epoch: int,
+) -> optax.Schedule:
+    """Exponential warm-up, `peak` for a while, then a line down to `final`; constant in an epoch.
+
+    The warm-up is peak·exp(−5(1 − e / warmup_epochs)²) with an epoch e of ½ at least (Laine & Aila
+    2017).
+    """
+    decay_begin = warmup_epochs + constant_epochs
+
+    def schedule(step: jax.Array) -> jax.Array:
+        epoch = jnp.asarray(step) // steps_per_epoch
+        missing = 1 - jnp.maximum(epoch, 0.5) / max(warmup_epochs, 0.5)
+        rising = jnp.where(epoch < warmup_epochs, jnp.exp(-5 * missing**2), 1.0)
+        left = 1 - jnp.clip((epoch - decay_begin) / max(decay_epochs, 1), 0, 1)
+        return rising * (final + (peak - final) * left)
 
     return schedule
 

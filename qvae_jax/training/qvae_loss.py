@@ -59,6 +59,11 @@ class QVAELoss:
         """The names of the terms that are computed."""
         return losses.terms_of(self.weights)
 
+    @property
+    def measured(self) -> tuple[str, ...]:
+        """What is shown of a validation beside the total."""
+        return self.terms
+
     def __call__(
         self, model_variables: Variables, batch: dict, key: jax.Array, step: jax.Array
     ) -> tuple[jax.Array, tuple[Metrics, Arrays]]:

@@ -1,29 +1,99 @@
 """What stays the same from the first step of a run to its last, as the config says."""
 
 import dataclasses
-import functools
 import pathlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Protocol
 
-import jax.numpy as jnp
 import ml_collections
+import numpy as np
 import optax
+from flax import nnx
 
-from qvae_jax import configuration
+from qvae_jax.data.batches import Batch
 from qvae_jax.data.prepared import Prepared
+from qvae_jax.data.split_record import SplitRecord
 from qvae_jax.models import variables
-from qvae_jax.models.mobilenet import LAST_LAYER
-from qvae_jax.models.qvae import QVAE
+from qvae_jax.models.qvae import QVAEConfig
+from qvae_jax.models.stored import Best
+from qvae_jax.models.variables import Variables
 from qvae_jax.system.errors import UserError, counted
 from qvae_jax.training import devices, optimizer
-from qvae_jax.training.qvae_loss import QVAELoss
+from qvae_jax.training.checkpoints import RunCheckpoints
 from qvae_jax.training.state import Progress
-from qvae_jax.training.steered_loss import SteeredLoss
-from qvae_jax.training.steering import Variation
-from qvae_jax.training.step import StepOptions, make_train_step
+from qvae_jax.training.step import Loss, StepOptions, make_train_step
 
 # The first of these parts that there is chooses the best checkpoint and stops the run early.
 MONITORED = ("interpolation", "extrapolation", "library", "train")
+
+
+class Task(Protocol):
+    """What a run trains: whatever a QVAE's run and that of encoders for search do not share.
+
+    Attributes:
+        objective: config.training.objective of its configs.
+        best: by what its best checkpoint is chosen.
+    """
+
+    objective: str
+    best: Best
+
+    def model(self, config: ml_collections.ConfigDict, model_config: QVAEConfig) -> nnx.Module:
+        """The model, of which the shapes alone count."""
+
+    def initial_variables(
+        self, config: ml_collections.ConfigDict, model_config: QVAEConfig
+    ) -> Variables:
+        """The weights that a new run begins with."""
+
+    def prepare(
+        self,
+        config: ml_collections.ConfigDict,
+        model_config: QVAEConfig,
+        first: Variables,
+        workdir: pathlib.Path,
+        layers: frozenset[int],
+        recorded: SplitRecord | None,
+    ) -> Prepared:
+        """What the run learns from; see data.prepared."""
+
+    def fitted(
+        self,
+        config: ml_collections.ConfigDict,
+        model: nnx.Module,
+        first: Variables,
+        prepared: Prepared,
+    ) -> Variables:
+        """A new run's first weights, once it is known what it learns from."""
+
+    def loss(
+        self,
+        config: ml_collections.ConfigDict,
+        model: nnx.Module,
+        layers: frozenset[int],
+        prepared: Prepared,
+        batch_size: int,
+        steps_per_epoch: int,
+        cut: Mapping[str, object],
+    ) -> Loss:
+        """The loss of the steps; its `terms` and `measured` name what is shown of it.
+
+        cut: how the batch is cut among devices, axis_name and batch_norm_per_device. Raises
+        UserError for batches that it cannot take.
+        """
+
+    def evaluation(self, config: ml_collections.ConfigDict, loss: Loss) -> Callable:
+        """The step (variables, batch, step) -> (metrics, what it gives for each row)."""
+
+    def told(
+        self, config: ml_collections.ConfigDict, model_config: QVAEConfig
+    ) -> Callable[[Batch, int, np.ndarray], Batch]:
+        """What a step is given of (batch, step, rows): these rows of the step's whole batch."""
+
+    def validate(
+        self, setup: "Setup", model_variables: Variables, step: int, kept: RunCheckpoints
+    ) -> dict[str, dict[str, float]]:
+        """What is measured of each validated part, best.value among it."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,17 +101,19 @@ class Setup:
     """What stays the same from the first step to the last.
 
     Attributes:
+        task: what is trained.
         config, workdir, prepared: of the run.
         names: of all the model's arrays, in the order in which a sound passes them.
         placement: of state and batches on the devices.
         batch_size, steps_per_epoch, num_steps: of all devices and epochs together.
         loss: of which the steps are made.
-        variation: how the curves vary that a steered model is told; None of another.
+        told: (batch, step, rows) -> what a step is given of it.
         step_options: how they are taken.
         train_step: (state, batch) -> (state, metrics), compiled.
-        eval_step: (variables, batch, step) -> (metrics, audio), compiled.
+        eval_step: (variables, batch, step) -> (metrics, what there is for each row), compiled.
     """
 
+    task: Task
     config: ml_collections.ConfigDict
     workdir: pathlib.Path
     prepared: Prepared
@@ -50,8 +122,8 @@ class Setup:
     batch_size: int
     steps_per_epoch: int
     num_steps: int
-    loss: QVAELoss
-    variation: Variation | None
+    loss: Loss
+    told: Callable
     step_options: StepOptions
     train_step: Callable
     eval_step: Callable
@@ -64,26 +136,28 @@ class Setup:
 
     @property
     def monitored(self) -> str:
-        """The part whose loss chooses the best checkpoint."""
+        """The part whose loss, or MRR, chooses the best checkpoint."""
         return next(name for name in MONITORED if name in self.validated)
 
     def stops_early(self, progress: Progress) -> bool:
-        """Whether the monitored loss has not fallen for as long as the config waits."""
+        """Whether the monitored part has not become better for as long as the config waits."""
         patience = self.config.early_stopping.patience_epochs
         return bool(patience) and progress.stale_epochs >= patience
 
 
 def set_up(
+    task: Task,
     config: ml_collections.ConfigDict,
     workdir: pathlib.Path,
-    model: QVAE,
+    model: nnx.Module,
+    model_config: QVAEConfig,
     layers: frozenset[int],
     prepared: Prepared,
 ) -> tuple[Setup, optax.GradientTransformation]:
     """The set-up of a run of this model, whose encoder learns in these layers, and its optimiser.
 
     The model may have shapes alone. Raises UserError where a batch is too small or does not divide
-    by the devices, and where BatchNorm is to evaluate on a batch of which it has no statistics.
+    by the devices, and where the task cannot take it.
     """
     examples = prepared.parts["train"]
     placement = devices.arrange(config.parallel, config.batch_norm)
@@ -102,20 +176,7 @@ def set_up(
         "axis_name": placement.axis_name,
         "batch_norm_per_device": config.batch_norm == "per_device",
     }
-    loss = (SteeredLoss if model.config.is_steered else QVAELoss)(
-        graphdef=variables.split(model)[0],
-        weights=configuration.loss_weights(config),
-        beta=_beta(config, steps_per_epoch),
-        precomputed_features=config.training.encoder == "frozen",
-        train_layers=_batch_norm_layers(config, layers),
-        temperature=config.training.temperature,
-        feature_noise=config.training.feature_noise,
-        free_bits=config.beta.free_bits,
-        first_layer=prepared.first_layer,
-        sample_rate_hz=model.config.sample_rate_hz,
-        compute_dtype=jnp.bfloat16 if config.training.dtype == "bfloat16" else None,
-        **cut,
-    )
+    loss = task.loss(config, model, layers, prepared, batch_size, steps_per_epoch, cut)
     options = StepOptions(
         learning_rate=learning_rate,
         seed=config.training.seed,
@@ -124,10 +185,8 @@ def set_up(
         average_warms_up=config.ema.warm_up,
         **cut,
     )
-    evaluate = functools.partial(loss.evaluate, batch_statistics=config.validation.batch_statistics)
-    if config.validation.batch_statistics and hasattr(model.decoder, "stem"):
-        _check_batch_statistics(config, prepared, batch_size)
     setup = Setup(
+        task=task,
         config=config,
         workdir=workdir,
         prepared=prepared,
@@ -137,12 +196,12 @@ def set_up(
         steps_per_epoch=steps_per_epoch,
         num_steps=config.training.num_epochs * steps_per_epoch,
         loss=loss,
-        variation=Variation(**config.steering) if model.config.is_steered else None,
+        told=task.told(config, model_config),
         step_options=options,
         train_step=devices.compile_train_step(
             make_train_step(loss, update_rule, options), placement
         ),
-        eval_step=devices.compile_eval_step(evaluate, placement),
+        eval_step=devices.compile_eval_step(task.evaluation(config, loss), placement),
     )
     return setup, update_rule
 
@@ -161,63 +220,30 @@ def _batch_size(config, num_examples: int, placement: devices.Placement) -> int:
     return batch_size
 
 
-def _check_batch_statistics(config, prepared: Prepared, batch_size: int) -> None:
-    """Raises UserError where a part's last batch holds one pair, and a decoder's stem one value.
-
-    The other decoders' first BatchNorm sees three time steps, of which there are statistics.
-    """
-    shown = config.logging.num_samples
-    for part, examples in prepared.parts.items():
-        for count in (len(examples), min(shown, len(examples))):
-            if count % batch_size == 1:
-                raise UserError(
-                    f"validation.batch_statistics: the last batch of {part} holds a single pair "
-                    f"({count} in batches of {batch_size}), of which BatchNorm has no variance: "
-                    "change training.batch_size or logging.num_samples, or set "
-                    "validation.batch_statistics to False."
-                )
-
-
-def _batch_norm_layers(config, trained: frozenset[int]) -> frozenset[int]:
-    """The encoder layers whose BatchNorm trains: those that learn or, as in the original, all."""
-    drifting = config.fine_tuning.frozen_batch_norm == "train"
-    if drifting and config.training.encoder == "fine_tuned":
-        return frozenset(range(LAST_LAYER + 1))
-    return trained
-
-
 def _learning_rates(config, steps_per_epoch: int) -> tuple[optax.Schedule, optax.Schedule]:
-    """Of heads and decoder, and of the encoder."""
+    """Of heads and decoder, or of encoders for search; and of a QVAE's encoder."""
     fine_tuned = config.training.encoder == "fine_tuned"
     peak = config.optimizer.learning_rate
     peaks = (peak, config.fine_tuning.learning_rate if fine_tuned else peak)
-    if config.optimizer.schedule == "constant":
-        return tuple(optax.constant_schedule(peak) for peak in peaks)
-    return tuple(
-        optimizer.cosine_learning_rate(
-            peak,
-            final=config.optimizer.final_learning_rate,
-            warmup_epochs=config.optimizer.warmup_epochs,
-            num_epochs=config.training.num_epochs,
-            steps_per_epoch=steps_per_epoch,
-        )
-        for peak in peaks
-    )
+    return tuple(_learning_rate(config, peak, steps_per_epoch) for peak in peaks)
 
 
-def _beta(config, steps_per_epoch: int) -> optax.Schedule:
-    beta = config.beta
-    if beta.schedule == "fixed":
-        return optax.constant_schedule(beta.fixed)
-    if beta.schedule == "cyclical":
-        return optimizer.cyclical_beta(
-            beta.minimum, beta.maximum, cycle_steps=beta.cycle_steps, proportion=beta.proportion
+def _learning_rate(config, peak: float, steps_per_epoch: int) -> optax.Schedule:
+    settings = config.optimizer
+    if settings.schedule == "constant":
+        return optax.constant_schedule(peak)
+    epochs = {"warmup_epochs": settings.warmup_epochs, "steps_per_epoch": steps_per_epoch}
+    if settings.schedule == "cosine":
+        num_epochs = config.training.num_epochs
+        return optimizer.cosine_learning_rate(
+            peak, final=settings.final_learning_rate, num_epochs=num_epochs, **epochs
         )
-    return optimizer.linear_beta(
-        beta.initial,
-        beta.target,
-        warmup_epochs=config.optimizer.warmup_epochs,
-        rampup_fraction=beta.rampup_fraction,
-        num_epochs=config.training.num_epochs,
-        steps_per_epoch=steps_per_epoch,
+    epochs["decay_epochs"] = settings.decay_epochs
+    if settings.schedule == "rise_and_cosine":
+        return optimizer.rise_and_cosine(peak, low=settings.final_learning_rate, **epochs)
+    return optimizer.exponential_and_line(
+        peak,
+        final=settings.final_learning_rate,
+        constant_epochs=settings.constant_epochs,
+        **epochs,
     )

@@ -17,18 +17,18 @@ import optax
 
 from qvae_jax import configuration, runs
 from qvae_jax.data import split_record
-from qvae_jax.data.prepared import Prepared, is_frozen, prepare
+from qvae_jax.data.prepared import Prepared
 from qvae_jax.models import stored, variables
-from qvae_jax.models.qvae import QVAE, QVAEConfig
+from qvae_jax.models.qvae import QVAEConfig
 from qvae_jax.models.variables import Arrays, Variables
 from qvae_jax.system import files, locks, output_folders
 from qvae_jax.system.errors import UserError, counted
-from qvae_jax.training import devices, environment, feature_statistics, hosts, loop
+from qvae_jax.training import devices, environment, hosts, loop
 from qvae_jax.training import state as training_state
 from qvae_jax.training.checkpoints import RunCheckpoints
 from qvae_jax.training.loop import EpochAction
 from qvae_jax.training.metrics_log import open_log
-from qvae_jax.training.setup import Setup, set_up
+from qvae_jax.training.setup import Setup, Task, set_up
 from qvae_jax.training.state import Progress, TrainState
 
 MOVED = (
@@ -55,6 +55,7 @@ class Finished(NamedTuple):
 def train(
     config: ml_collections.ConfigDict,
     workdir: pathlib.Path,
+    task: Task,
     actions_for: Callable[[Setup, int], Sequence[EpochAction]],
     *,
     reset: bool = False,
@@ -64,6 +65,7 @@ def train(
     Args:
         config: checked already.
         workdir: of the run; nobody else may train in it meanwhile.
+        task: what is trained.
         actions_for: (setup, first step) -> what is done at the end of epochs.
         reset: whether a new run begins from the old one's last weights.
 
@@ -73,10 +75,11 @@ def train(
     files.make_folder(workdir)
     _require_run_or_free(workdir)
     with _alone(workdir):
-        _reset(config, workdir, reset)
+        _reset(config, workdir, task, reset)
         keep_best = config.checkpoints.keep_best
-        with contextlib.closing(RunCheckpoints(workdir, keep_best=keep_best)) as kept:
-            return _train_on(config, workdir, kept, actions_for)
+        opened = RunCheckpoints(workdir, keep_best=keep_best, best=task.best)
+        with contextlib.closing(opened) as kept:
+            return _train_on(config, workdir, task, kept, actions_for)
 
 
 def _require_run_or_free(workdir: pathlib.Path) -> None:
@@ -112,6 +115,7 @@ def _alone(workdir: pathlib.Path) -> Iterator[None]:
 def _train_on(
     config: ml_collections.ConfigDict,
     workdir: pathlib.Path,
+    task: Task,
     kept: RunCheckpoints,
     actions_for: Callable[[Setup, int], Sequence[EpochAction]],
 ) -> Finished | None:
@@ -120,8 +124,8 @@ def _train_on(
     begun = first_step > 0 or (workdir / runs.START).exists()
     configuration.resolve_encoder(config, workdir if begun else None)
     model_config = configuration.model_config(config)
-    model = QVAE(model_config, rng=None)
-    graphdef, expected = variables.split(model)
+    model = task.model(config, model_config)
+    expected = variables.split(model)[1]
     layers = configuration.trained_layers(config, model_config)
     saved = _saved(config, workdir, kept) if first_step else {}
     if saved:
@@ -129,16 +133,13 @@ def _train_on(
     else:
         _tell_of_lost_checkpoints(workdir)
         first = start_weights(workdir, expected)
-    # Weights that have learnt with some statistics of the features keep them.
-    new_heads = first is None and not config.model.checkpoint
-    if first is None:
-        first = configuration.initial_variables(config, model_config)
-    prepared = _prepared(config, workdir, model_config, first, layers, resumed=bool(saved))
-    if new_heads and model_config.standardise_features:
-        first = feature_statistics.with_statistics(
-            first, graphdef, prepared, precomputed=is_frozen(config)
-        )
-    setup, update_rule = set_up(config, workdir, model, layers, prepared)
+    is_new = first is None
+    if is_new:
+        first = task.initial_variables(config, model_config)
+    prepared = _prepared(config, workdir, task, model_config, first, layers, resumed=bool(saved))
+    if is_new:
+        first = task.fitted(config, model, first, prepared)
+    setup, update_rule = set_up(task, config, workdir, model, model_config, layers, prepared)
     state, progress = _first_state(setup, kept, saved, first, layers, update_rule)
     _describe(setup, state)
     state = devices.put_state(state, setup.placement)
@@ -173,6 +174,7 @@ def _saved(
 def _prepared(
     config: ml_collections.ConfigDict,
     workdir: pathlib.Path,
+    task: Task,
     model_config: QVAEConfig,
     first: Variables,
     layers: frozenset[int],
@@ -183,7 +185,7 @@ def _prepared(
     # Without a checkpoint nothing has been learnt, and a start that was interrupted begins anew.
     recorded = split_record.recorded_split(workdir) if resumed else None
     with hosts.writer_first("prepare"):
-        prepared = prepare(config, model_config, first, workdir, layers, recorded)
+        prepared = task.prepare(config, model_config, first, workdir, layers, recorded)
     if hosts.is_writer():
         split_record.record_split(workdir, prepared.parts, prepared.left_out)
         configuration.record(config, workdir)
@@ -230,7 +232,9 @@ def _describe(setup: Setup, state: TrainState) -> None:
 # --- Beginning anew
 
 
-def _reset(config: ml_collections.ConfigDict, workdir: pathlib.Path, wanted: bool) -> None:
+def _reset(
+    config: ml_collections.ConfigDict, workdir: pathlib.Path, task: Task, wanted: bool
+) -> None:
     """Resets the run where that is wanted, and finishes a reset that was interrupted."""
     if jax.process_count() > 1:
         if wanted or (workdir / runs.RESET_PENDING).exists():
@@ -240,14 +244,14 @@ def _reset(config: ml_collections.ConfigDict, workdir: pathlib.Path, wanted: boo
         return
     if finish_reset(workdir) or not wanted:
         return
-    with contextlib.closing(stored.Checkpoints(workdir / runs.CHECKPOINTS)) as kept:
+    with contextlib.closing(stored.Checkpoints(workdir / runs.CHECKPOINTS, task.best)) as kept:
         if kept.latest_step is None:
             raise UserError(f"--reset_epoch: {workdir} holds no checkpoint to take weights from.")
         step, saved = kept.latest_step, kept.restore(kept.latest_step)
     configuration.resolve_encoder(config, workdir)
     configuration.check_run(config, workdir, configuration.FIXED_IN_A_RESET)
     model_config = configuration.model_config(config)
-    expected = variables.split(QVAE(model_config, rng=None))[1]
+    expected = variables.split(task.model(config, model_config))[1]
     begin_reset(workdir, step, stored.checked_variables(saved, expected, where=str(kept.directory)))
     print(f"starting anew from the weights of step {step}")
 

@@ -189,3 +189,15 @@ def test_any_bytes_are_read_or_refused(tmp_path_factory, content):
         assert str(path) in str(error)
     else:
         assert all(line.imitation and "/" not in line.imitation for line in lines)
+
+
+def test_the_published_fold_divides_vimsketchs_names_as_published(shared_dir):
+    names = [
+        (shared_dir / "vimsketch_names" / name).read_text("utf-8").split("\n")[:-1]
+        for name in ("reference_file_names.csv", "vocal_imitation_file_names.csv")
+    ]
+    index = index_from_names("VimSketch", *names)
+    split, absent = split_by_fold(index, shared_dir / "vimsketch_folds", 0)
+    counts = [len(part) for part in (split.train, split.interpolation, split.extrapolation)]
+    assert counts == [9564, 1425, 1213] and not absent
+    assert len(split.extrapolation_sounds) == 53

@@ -4,44 +4,17 @@ import os
 import pathlib
 import random
 import signal
-import subprocess
-import sys
 
 import jax
 import numpy as np
 import pytest
 
-import compiling
 import killed_run
 import small_run
-import waiting
+from killed_run import start
 from qvae_jax.models import stored
 
-REPOSITORY = pathlib.Path(__file__).parents[2]
 KILLS_IN_A_RUN = 12
-
-
-def start(data_set, workdir, *moment) -> int:
-    """The exit status of a start of the run; it may be killed, but must not fail."""
-    environment = compiling.environment(
-        JAX_PLATFORMS="cpu", PYTHONPATH=f"{REPOSITORY}:{REPOSITORY / 'tests/support'}"
-    )
-    command = [
-        sys.executable,
-        str(REPOSITORY / "tests/support/killed_run.py"),
-        data_set,
-        workdir,
-        *moment,
-    ]
-    done = subprocess.run(
-        list(map(str, command)),
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=waiting.HANG_S,
-    )
-    assert done.returncode in (0, -signal.SIGKILL), (moment, done.stdout, done.stderr)
-    return done.returncode
 
 
 def final(workdir) -> dict:

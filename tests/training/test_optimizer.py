@@ -1,6 +1,7 @@
 """Which parameters learn, AdamW against torch's, and schedules against the golden ones."""
 
 import importlib
+import math
 
 import jax
 import jax.numpy as jnp
@@ -9,9 +10,10 @@ import optax
 import pytest
 
 import golden_rules
+from configs import qvim_baseline, qvim_folds
 from filled import error
 from qvae_jax.models import qvae, variables
-from qvae_jax.training import optimizer
+from qvae_jax.training import optimizer, setup
 
 RECIPE = dict(beta1=0.95, beta2=0.999, weight_decay=1e-4, clip_norm=2.0)
 
@@ -204,3 +206,33 @@ def test_cyclical_beta_repeats():
     first = _values(schedule, range(10))
     np.testing.assert_allclose(first, [0.1, 0.26, 0.42, 0.58, 0.74] + [0.9] * 5, rtol=1e-6)
     np.testing.assert_array_equal(_values(schedule, np.arange(10) + 10**9), first)
+
+
+# --- Schedules of encoders for search, as their recipes define them, an epoch or a step at a time
+
+
+def baseline_rate(step: int, steps_per_epoch: int) -> float:
+    epoch = step / steps_per_epoch
+    if epoch < 1:
+        return 1e-4 + 2e-4 * epoch
+    return 1e-4 + 1e-4 * (1 + math.cos(math.pi * min((epoch - 1) / 7, 1)))
+
+
+def greif_rate(step: int, steps_per_epoch: int) -> float:
+    epoch = step // steps_per_epoch
+    if epoch < 2:
+        return 5e-4 * math.exp(-5 * (1 - max(epoch, 0.5) / 2) ** 2)
+    if epoch <= 4:
+        return 5e-4
+    return 5e-4 * (1e-4 + (1 - 1e-4) * max(0.0, (11 - epoch) / 7))
+
+
+@pytest.mark.parametrize("steps_per_epoch", [1, 9])
+@pytest.mark.parametrize(
+    ("recipe", "expected"), [(qvim_baseline, baseline_rate), (qvim_folds, greif_rate)]
+)
+def test_the_rates_of_published_recipes(recipe, expected, steps_per_epoch):
+    config = recipe.get_config()
+    found = _values(setup._learning_rates(config, steps_per_epoch)[0], range(15 * steps_per_epoch))
+    rates = [expected(step, steps_per_epoch) for step in range(15 * steps_per_epoch)]
+    np.testing.assert_allclose(found, rates, rtol=0, atol=TOLERANCE)

@@ -7,7 +7,7 @@ import pytest
 
 import small_run
 from qvae_jax.system.errors import UserError
-from qvae_jax.training import devices, setup
+from qvae_jax.training import devices, qvae_task, setup
 from qvae_jax.training.setup import Setup
 from qvae_jax.training.state import Progress
 
@@ -71,4 +71,4 @@ def test_one_pair_has_no_batch_statistics(tmp_path, counts, num_samples, refused
     prepared = types.SimpleNamespace(parts=parts)
     expected = pytest.raises(UserError, match=refused) if refused else contextlib.nullcontext()
     with expected:
-        setup._check_batch_statistics(config, prepared, 2)
+        qvae_task._check_batch_statistics(config, prepared, 2)

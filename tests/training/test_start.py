@@ -12,6 +12,7 @@ from qvae_jax.models.variables import Variables
 from qvae_jax.system import files
 from qvae_jax.system.errors import UserError
 from qvae_jax.training import environment, start
+from qvae_jax.training.qvae_task import QVAETask
 
 WEIGHTS = Variables({"a": np.arange(3.0)}, {"b": np.ones(2)})
 WRITTEN = ("checkpoints", "metrics.jsonl", "tensorboard", "samples")
@@ -96,7 +97,7 @@ def test_a_history_that_is_damaged_is_named(tmp_path):
 def test_a_file_that_no_run_wrote_is_never_overwritten(tmp_path, name):
     (tmp_path / name).write_text('{"mine": 1}')
     with pytest.raises(UserError, match=f"{name} is there already.*another --workdir") as raised:
-        start.train(vimsketch.get_config(), tmp_path, lambda *_: ())
+        start.train(vimsketch.get_config(), tmp_path, QVAETask(), lambda *_: ())
     assert "\n" not in str(raised.value)
     assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [(name, '{"mine": 1}')]
 
@@ -104,7 +105,7 @@ def test_a_file_that_no_run_wrote_is_never_overwritten(tmp_path, name):
 def test_a_start_that_was_killed_after_its_split_begins_anew(tmp_path, frozen_run, monkeypatch):
     shutil.copy(frozen_run / runs.SPLIT_FILE, tmp_path)
     monkeypatch.setattr(start, "_train_on", lambda *_: "begun")
-    assert start.train(vimsketch.get_config(), tmp_path, lambda *_: ()) == "begun"
+    assert start.train(vimsketch.get_config(), tmp_path, QVAETask(), lambda *_: ()) == "begun"
 
 
 def test_a_run_that_has_lost_its_checkpoints_says_that_it_begins_anew(tmp_path, capsys):
