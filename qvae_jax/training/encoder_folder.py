@@ -34,10 +34,8 @@ def write(setup: Setup, best_step: int) -> None:
     found = qvim.encoders(stored.averaged(saved, last))
     if len(found) == 1:
         stored.save_model(folder, described, found[qvim.IMITATION])
-        return
-    with files.new_folder(folder) as whole:
-        for side, encoder in found.items():
-            stored.save_model(whole / side, described, encoder)
+    else:
+        stored.save_models(folder, {side: (described, encoder) for side, encoder in found.items()})
 
 
 def _holds(folder, described: dict) -> bool:
