@@ -51,9 +51,9 @@ def serve(
     announce: Callable[[str, str], None],
     library: Library | None = None,
 ) -> None:
-    """Serves a model, and a library beside it, until SIGINT or SIGTERM, which do at the end what they do elsewhere.
+    """Serves a model, and a library beside it, until SIGINT or SIGTERM.
 
-    own is as bound gives it. announce is told the server's address, and its token, once the port is
+    These do at the end what they do elsewhere. own is as bound gives it. announce is told the server's address, and its token, once the port is
     open.
     """
     token = security.new_token()

@@ -177,6 +177,8 @@ def test_the_space_bar_records_while_it_is_held(page):
     until(page, MADE)
     # In a field it is a space, and on another button it presses that.
     page.find_element(By.ID, "variations").send_keys(Keys.SPACE)
+    page.find_element(By.TAG_NAME, "summary").send_keys(Keys.SPACE)
+    assert not page.execute_script("return document.querySelector('details').open")
     assert page.find_elements(By.CSS_SELECTOR, ".recording") == []
 
 

@@ -156,7 +156,7 @@ class Session {
 
 /** Whether the space bar means something else where it is pressed. */
 const hasOwnSpace = (target) =>
-  target !== recordButton && target.closest("button, a, input, select, textarea, label, [role=slider]") !== null;
+  target !== recordButton && target.closest("button, a, input, select, summary, [role=slider]") !== null;
 
 function listen(session) {
   recordButton.addEventListener("click", () => (session.state === "idle" ? session.start() : session.stop()));
