@@ -24,7 +24,7 @@ from qvae_jax.modes.requests import TrainRequest
 from qvae_jax.modes.train import train
 from qvae_jax.runs import METRICS_FILE, read_metrics
 from qvae_jax.system.errors import UserError
-from qvae_jax.training import environment, loop, start, step_report
+from qvae_jax.training import environment, loop, qvae_task, start, step_report
 from qvae_jax.training import state as training_state
 from qvae_jax.training.checkpoints import RunCheckpoints
 from qvae_jax.training.state import Progress
@@ -618,7 +618,7 @@ def test_a_run_that_never_saved_does_not_decide_the_width(data_set, tmp_path, mo
     def prepare(config, model_config, *rest):
         raise UserError(f"the width is {model_config.encoder_width}")
 
-    monkeypatch.setattr(start, "prepare", prepare)
+    monkeypatch.setattr(qvae_task, "prepare", prepare)
     with pytest.raises(UserError, match="the width is 0.2"):
         train(config, asked(workdir))
 

@@ -72,6 +72,16 @@ def test_the_best_three_and_the_last_are_kept(tmp_path, losses, best, on_disk):
     again.close()
 
 
+def test_where_the_highest_is_the_best_it_is_kept(tmp_path):
+    kept = saved_run(tmp_path, [0.2, 0.6, 0.5, 0.4], keep_best=2, best=stored.HIGHEST_MRR)
+    assert (kept.best_step, kept.latest_step) == (2, 4)
+    assert steps_on_disk(tmp_path) == {2, 3, 4}
+    kept.close()
+    again = stored.Checkpoints(tmp_path / "checkpoints", stored.HIGHEST_MRR)
+    assert again.best_step == 2
+    again.close()
+
+
 def test_how_many_are_kept_can_be_chosen(tmp_path):
     saved_run(tmp_path, [1.0, 2.0, 3.0, 4.0], keep_best=1).close()
     assert steps_on_disk(tmp_path) == {1, 4}
