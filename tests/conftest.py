@@ -1,9 +1,15 @@
 """Fixtures that every test may ask for."""
 
+import gc
 import os
 import shutil
 import warnings
 from pathlib import Path
+
+# Tests run in as many processes as there are cores: more threads would wait for one another, and
+# do so in circles. Libraries read this when they are imported.
+for _variable in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS"):
+    os.environ.setdefault(_variable, "1")
 
 import hypothesis
 import jax
@@ -18,14 +24,18 @@ from qvae_jax.system import progress
 REPOSITORY = Path(__file__).resolve().parents[1]
 # Files that take longest begin, or one process would end long after the other.
 FIRST = (
-    "modes/test_train.py",
     "training/test_step.py",
+    "modes/test_frame_rate_runs.py",
+    "modes/test_train.py",
     "weight_port/test_to_torch.py",
     "models/test_decoders.py",
-    "test_old_folders.py",
+    "models/test_steered.py",
     "test_losses.py",
-    "modes/test_visualise.py",
+    "test_old_folders.py",
     "modes/test_evaluate.py",
+    "modes/test_visualise.py",
+    "test_command_line.py",
+    "modes/test_grown_data_set.py",
 )
 
 compiling.compile_lightly()
@@ -36,6 +46,10 @@ hypothesis.settings.load_profile("tests")
 progress.LINES_EVERY_S = 1e6
 # Accelerators multiply in fewer bits by default; parity is of float32.
 jax.config.update("jax_default_matmul_precision", "highest")
+# Tracing makes millions of objects, hardly any in circles; to look for those that often took a
+# tenth of all time.
+gc.freeze()
+gc.set_threshold(100_000, 50, 100)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -23,7 +23,7 @@ from qvae_jax import command_line
 from qvae_jax.modes import request_flags
 from qvae_jax.modes.requests import TrainRequest
 from qvae_jax.runs import read_metrics
-from qvae_jax.system.errors import Notice
+from qvae_jax.system.errors import Notice, UserError
 
 REPOSITORY = pathlib.Path(__file__).parents[1]
 QUICKSTART = "--config=configs/quickstart.py"
@@ -56,6 +56,29 @@ def assert_refused(message: str, process: subprocess.Popen) -> None:
     assert status == 1 and output == ""
     assert error.startswith("error: ") and error.count("\n") == 1 and error.endswith("\n")
     assert re.search(message, error), error
+
+
+@pytest.fixture
+def refused(monkeypatch, capsys):
+    """refused(message, flag, …): a command's one line, found in this process.
+
+    system/test_entrance.py has how a process ends with it, and whole processes are further below.
+    """
+    monkeypatch.chdir(REPOSITORY)
+    monkeypatch.setattr(command_line, "_silence_libraries", lambda: None)
+
+    def assert_refused_here(message: str, *arguments: str) -> None:
+        command = [str(REPOSITORY / "main.py"), *arguments]
+        monkeypatch.setattr(sys, "argv", command)
+        # Else a config file would find what the one before it has left in the module of this name.
+        monkeypatch.delitem(sys.modules, "config_config", raising=False)
+        with flagsaver.flagsaver(), warnings.catch_warnings(), pytest.raises(UserError) as raised:
+            command_line.main(command_line.parse_flags(command))
+        error = str(raised.value)
+        assert capsys.readouterr() == ("", "") and error and "\n" not in error
+        assert re.search(message, error), error
+
+    return assert_refused_here
 
 
 @pytest.mark.parametrize(
@@ -131,8 +154,8 @@ def assert_refused(message: str, process: subprocess.Popen) -> None:
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
-def test_a_mistake_in_a_flag_is_one_line(arguments, message):
-    assert_refused(message, started(*arguments))
+def test_a_mistake_in_a_flag_is_one_line(refused, arguments, message):
+    refused(message, *arguments)
 
 
 @pytest.mark.parametrize(
@@ -151,18 +174,18 @@ def test_a_mistake_in_a_flag_is_one_line(arguments, message):
         ),
     ],
 )
-def test_a_mistake_in_a_config_file_is_one_line(tmp_path, code, message):
+def test_a_mistake_in_a_config_file_is_one_line(refused, tmp_path, code, message):
     (tmp_path / "mine.py").write_text(code)
     workdir = tmp_path / "run"
-    process = started(f"--config={tmp_path / 'mine.py'}", f"--workdir={workdir}")
-    assert_refused(message, process)
+    refused(message, f"--config={tmp_path / 'mine.py'}", f"--workdir={workdir}")
     assert not workdir.exists()
 
 
-def test_mistakes_that_are_found_later_are_one_line_too(tmp_path):
+def test_mistakes_are_one_line_of_a_process_when_they_are_found_at_once_or_later(tmp_path):
     (tmp_path / "in").mkdir()
     generate = ["--mode=generate", f"--output_dir={tmp_path / 'out'}"]
     mistakes = [
+        (r"'batch_size'.*\(python3 .*main.py --help lists the flags\)", ["--batch_size=3"]),
         (
             f"{tmp_path}/none does not exist",
             ["--mode=prepare", QUICKSTART, "--config.data.synthesize=False"]
@@ -190,9 +213,11 @@ def test_a_backend_that_does_not_start_is_one_line_and_nothing_is_begun(tmp_path
 
 
 @pytest.mark.parametrize("flag", ["--help", "--helpfull", "-h"])
-def test_help_lists_the_flags_of_each_mode(flag):
-    status, output, error = finished(started("--mode=prepare", flag))
-    assert status == 0 and error == ""
+def test_help_lists_the_flags_of_each_mode(flag, capsys):
+    with pytest.raises(SystemExit) as ended:
+        command_line.parse_flags(["main.py", "--mode=prepare", flag])
+    output, error = capsys.readouterr()
+    assert not ended.value.code and error == ""
     everywhere, *of_modes = output.split("\n--mode=")
     assert "--mode" in everywhere and "--compilation_cache" in everywhere
     shown = {text.partition(":")[0]: re.findall(r"^  --(\w+):", text, re.M) for text in of_modes}

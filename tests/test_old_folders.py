@@ -1,22 +1,23 @@
 """Folders that earlier code wrote (tests/fixtures/README.md) work in every mode, with its results."""
 
 import json
+import os
 import pathlib
 import shutil
-import subprocess
-import sys
+from unittest import mock
 
 import numpy as np
 import pytest
+from absl import flags
+from absl.testing import flagsaver
 
-import compiling
 import golden_rules
 import qvae_jax
 import small_run
+from qvae_jax import command_line
 from qvae_jax.audio.files import write_wav
 
-REPOSITORY = pathlib.Path(__file__).resolve().parents[1]
-FIXTURES = pathlib.Path(__file__).parent / "fixtures"
+FIXTURES = pathlib.Path(__file__).resolve().parent / "fixtures"
 RATE_HZ = 32_000
 LARGEST_DIFFERENCE = 1e-4  # of float32 on another processor; sounds peak at about 1
 MEASURED = ("multi_resolution_stft", "spectral", "mel", "waveform", "kl")
@@ -43,22 +44,18 @@ def run(tmp_path):
     return workdir
 
 
-@pytest.fixture(scope="module")
-def command():
-    """command(script, *arguments): what it prints, once it has ended well."""
-    environment = compiling.environment()
+@pytest.fixture
+def command(monkeypatch, capsys):
+    """command(flag, …): what a mode prints, called in this process with these flags."""
+    monkeypatch.chdir(FIXTURES.parents[1])  # config files import configs from there
 
     def run_command(*arguments):
-        finished = subprocess.run(
-            [sys.executable, *map(str, arguments)],
-            cwd=REPOSITORY,
-            env=environment,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert finished.returncode == 0, finished.stderr
-        return finished.stdout
+        capsys.readouterr()
+        with flagsaver.flagsaver(), mock.patch.dict(os.environ):
+            left = command_line.parse_flags(["main.py", *map(str, arguments)])
+            assert left == ["main.py"]
+            command_line.run_mode(flags.FLAGS.mode)
+        return capsys.readouterr().out
 
     return run_command
 
@@ -78,7 +75,7 @@ def test_a_model_makes_the_same_sound(name, expected, imitation):
 def test_generate(flag, name, command, expected, imitation, tmp_path):
     write_wav(tmp_path / "hum.wav", imitation, RATE_HZ)
     command(
-        "main.py", "--mode=generate", f"--{flag}={FIXTURES / name}",
+        "--mode=generate", f"--{flag}={FIXTURES / name}",
         f"--inputs={tmp_path / 'hum.wav'}", f"--output_dir={tmp_path / 'out'}",
     )  # fmt: skip
     (sound,) = read_json(tmp_path / "out" / "manifest.json")["outputs"]
@@ -87,29 +84,27 @@ def test_generate(flag, name, command, expected, imitation, tmp_path):
 
 
 def test_evaluate(run, command, expected):
-    command("main.py", "--mode=evaluate", f"--workdir={run}", "--from_split=extrapolation")
+    command("--mode=evaluate", f"--workdir={run}", "--from_split=extrapolation")
     found = read_json(run / "evaluation" / "extrapolation.json")["systems"]["model"]
     for name in MEASURED:
         assert found[name]["value"] == pytest.approx(expected[f"evaluated_{name}"], rel=1e-3)
 
 
 def test_visualise(run, command):
-    command("main.py", "--mode=visualise", f"--workdir={run}", "--num_samples=1")
+    command("--mode=visualise", f"--workdir={run}", "--num_samples=1")
     assert (run / "visualise" / "index.html").stat().st_size > 10_000
     for part in ("train", "interpolation", "extrapolation"):
         assert (run / "visualise" / f"{part}_01.png").is_file()
 
 
 def test_diagnose(run, command):
-    said = command("main.py", "--mode=diagnose", f"--workdir={run}")
+    said = command("--mode=diagnose", f"--workdir={run}")
     assert (run / "diagnostics" / "history.png").is_file()
     assert "epoch" in said and "interpolation" in said
 
 
 def test_a_run_goes_on(run, command, expected):
-    said = command(
-        "main.py", "--mode=train", f"--config={old_config(run, num_epochs=3)}", f"--workdir={run}"
-    )
+    said = command("--mode=train", f"--config={old_config(run, num_epochs=3)}", f"--workdir={run}")
     assert "going on from step 6" in said
     (entry,) = [e for e in small_run.measured(run) if (e["step"], e["part"]) == (7, "train")]
     # The first step after the checkpoint; later ones part, as they do when one bit changes.
@@ -118,28 +113,29 @@ def test_a_run_goes_on(run, command, expected):
 
 def test_a_run_is_reset(run, command):
     command(
-        "main.py", "--mode=train", f"--config={old_config(run, num_epochs=1)}", f"--workdir={run}",
+        "--mode=train", f"--config={old_config(run, num_epochs=1)}", f"--workdir={run}",
         "--reset_epoch",
     )  # fmt: skip
     assert (run / "before_reset_1" / "checkpoints" / "6").is_dir()
     assert (run / "checkpoints" / "3").is_dir()
 
 
-def test_the_way_back_to_torch(command, tmp_path):
+def test_the_way_back_to_torch(tmp_path):
     torch = pytest.importorskip("torch")
-    command("-m", "weight_port", "--to_torch", FIXTURES / "ported", tmp_path / "model.pt")
+    from weight_port.__main__ import main
+
+    assert main(["--to_torch", str(FIXTURES / "ported"), str(tmp_path / "model.pt")]) == 0
     state = torch.load(tmp_path / "model.pt", weights_only=True)["state_dict"]
     assert state["decoder.conv11.weight"].shape == (512, 4, 3)
 
 
-def test_the_way_back_of_a_narrow_decoder_is_refused(tmp_path):
+def test_the_way_back_of_a_narrow_decoder_is_refused(tmp_path, capsys):
     pytest.importorskip("torch")
-    arguments = ["-m", "weight_port", "--to_torch", str(FIXTURES / "run"), str(tmp_path / "m.pt")]
-    finished = subprocess.run(
-        [sys.executable, *arguments], cwd=REPOSITORY, capture_output=True, text=True, check=False
-    )
-    assert finished.returncode == 1
-    assert "decoder of width 0.05" in finished.stderr and finished.stderr.count("\n") == 1
+    from weight_port.__main__ import main
+
+    assert main(["--to_torch", str(FIXTURES / "run"), str(tmp_path / "m.pt")]) == 1
+    error = capsys.readouterr().err
+    assert "decoder of width 0.05" in error and error.count("\n") == 1
 
 
 def old_config(workdir, **training):

@@ -6,6 +6,7 @@ import shutil
 import numpy as np
 import pytest
 
+import small_run
 from qvae_jax.evaluation.report import ADHERENCE, MEASURES
 from qvae_jax.models import stored, variables
 from qvae_jax.models.qvae import QVAEConfig, encoder_network
@@ -59,6 +60,23 @@ def test_both_held_out_parts_are_measured(results, interpolation):
             assert np.isfinite(estimate["value"]), name
             if estimate["low"] is not None:
                 assert estimate["low"] <= estimate["value"] <= estimate["high"]
+
+
+def test_what_was_held_out_is_what_is_measured_though_the_data_set_has_grown(
+    frozen_run, own_data_set, results, tmp_path
+):
+    workdir = shutil.copytree(frozen_run, tmp_path / "run")
+    config = json.loads((workdir / "config.json").read_text("utf-8"))
+    config["data"]["dataset_dir"] = str(own_data_set)
+    (workdir / "config.json").write_text(json.dumps(config), "utf-8")
+    assert len(small_run.grow(own_data_set)) == 4
+    evaluate(EvaluateRequest(str(workdir), from_split="extrapolation", output_dir=str(tmp_path)))
+    before, after = (
+        json.loads((folder / "extrapolation.json").read_text("utf-8"))
+        for folder in (results, tmp_path)
+    )
+    assert after.pop("model") == before.pop("model") | {"workdir": str(workdir)}
+    assert after == before
 
 
 def test_the_oracle_is_perfect_and_silence_is_not(interpolation):

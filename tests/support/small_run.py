@@ -1,6 +1,7 @@
 """The smallest data set and model that the whole of training runs on, seconds for each run."""
 
 import pathlib
+import shutil
 
 import ml_collections
 import numpy as np
@@ -30,6 +31,17 @@ def write_data_set(folder: pathlib.Path) -> pathlib.Path:
             name = f"{sound * NUM_IMITATIONS + imitation:05d}_{key}"
             write_wav(folder / "vocal_imitations" / name, 0.5 * tone + noise, SAMPLE_RATE_HZ)
     return folder
+
+
+def grow(data_set: pathlib.Path) -> list[str]:
+    """Adds a sound with four imitations, first in every list; gives the imitations' names."""
+    key = "a new sound.wav"
+    references, imitations = data_set / "references", data_set / "vocal_imitations"
+    shutil.copy(next(references.glob("001*")), references / f"000_{key}")
+    names = [f"0000{number}_{key}" for number in range(4)]
+    for name in names:
+        shutil.copy(next(imitations.glob("00003*")), imitations / name)
+    return names
 
 
 def config(
