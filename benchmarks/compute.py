@@ -30,13 +30,16 @@ import torch
 from benchmarks import plain_flax, timing, torch_peer
 from qvae_jax import losses
 from qvae_jax.audio.logmel import FrontEnd, log_mel
-from qvae_jax.models import decoders, variables
+from qvae_jax.models import decoders, qvim, variables
 from qvae_jax.models.frame_decoder import NUM_FRAMES
+from qvae_jax.models.mobilenet import LAST_LAYER
 from qvae_jax.models.qvae import QVAE, QVAEConfig
+from qvae_jax.models.qvim import QVIM
 from qvae_jax.models.variables import Variables
 from qvae_jax.system import memory
 from qvae_jax.training import optimizer
 from qvae_jax.training import state as training_state
+from qvae_jax.training.contrastive_loss import ContrastiveLoss
 from qvae_jax.training.qvae_loss import QVAELoss
 from qvae_jax.training.steered_loss import SteeredLoss
 from qvae_jax.training.step import StepOptions, make_train_step
@@ -48,6 +51,7 @@ from weight_port.weight_sets import QVAE as QVAE_KIND
 BOUND = 1e-4  # on the largest difference over the largest value, checked before timing
 LATENT_DIM = 64
 BETA = 1e-4
+TEMPERATURE = 0.07
 FINE_TUNED = frozenset(range(11, 17))
 CURVES = np.float32([-20, 83, 57, 0.9])  # of every frame: -20 dB, 1 kHz, 220 Hz, voiced
 
@@ -338,6 +342,42 @@ def training_step(layers: frozenset[int] | None, batch: int) -> Row:
     )
 
 
+def contrastive_step(batch: int) -> Row:
+    """The step of --mode=pretrain with two encoders that learn whole, from waveforms that do not vary."""
+    _, of_qvae, state = _model()
+    encoder = Variables(
+        *(
+            {name.removeprefix("encoder."): a for name, a in arrays.items() if "encoder." in name}
+            for arrays in of_qvae
+        )
+    )
+    given = qvim.begun(encoder, encoder, shared=False, learnt_temperature=None)
+    whole = QVIM(QVAEConfig(encoder_width=1.0), rng=np.random.default_rng(0))
+    layers = frozenset(range(LAST_LAYER + 1))
+    loss = ContrastiveLoss(variables.split(whole)[0], FrontEnd(), layers, TEMPERATURE)
+    step, first = _step_with(loss, given, layers)
+    imitations, references = _waveforms(2 * batch, FrontEnd().num_samples).reshape(2, batch, -1)
+    of_batch = {"imitation": imitations, "reference": references, "sounds": np.arange(batch)}
+
+    def peer(compiled: bool):
+        backbone = torch_forward.below(state, torch_peer.BACKBONE)
+        pair = [{key: t.clone() for key, t in backbone.items()} for _ in range(2)]
+        heard = torch.from_numpy(imitations), torch.from_numpy(references)
+        return torch_peer.contrastive_step(pair, heard, TEMPERATURE, compiled=compiled)
+
+    peers = {
+        EAGER: lambda: peer(compiled=False),
+        COMPILED: lambda: peer(compiled=True),
+        FLAX: lambda: plain_flax.made(_stepping, step, first, of_batch),
+    }
+    return Row(
+        lambda: _stepping(step, first, of_batch),
+        peers,
+        lambda metrics: np.array([float(metrics["nt_xent"])]),
+        lambda: timing.gflop(step, first, of_batch),
+    )
+
+
 def _drawn(decoder_type: str):
     """(structure, variables) of a QVAE with weights drawn at random."""
     config = QVAEConfig(encoder_width=0.1, latent_dim=LATENT_DIM, decoder_type=decoder_type)
@@ -410,10 +450,6 @@ def _train_step(graphdef, model_variables: Variables, layers: frozenset[int] | N
 
     A steered decoder's losses are those of its recipe, the others' the original's.
     """
-    rate = optax.constant_schedule(8e-4)
-    update_rule = optimizer.adamw(
-        rate, rate, beta1=0.95, beta2=0.999, weight_decay=1e-4, clip_norm=2.0
-    )
     is_steered = any(name.startswith("decoder.gesture.") for name in model_variables.params)
     by_magnitude = losses.LossWeights(0.0, 0.0, 0.0, magnitude=1.0, gesture=0.3)
     loss = (SteeredLoss if is_steered else QVAELoss)(
@@ -424,8 +460,17 @@ def _train_step(graphdef, model_variables: Variables, layers: frozenset[int] | N
         train_layers=layers or frozenset(),
         temperature=0.0,
     )
+    return _step_with(loss, model_variables, layers or frozenset())
+
+
+def _step_with(loss: Callable, model_variables: Variables, layers: frozenset[int]):
+    """The training step of a loss, not compiled, and the state before the first step."""
+    rate = optax.constant_schedule(8e-4)
+    update_rule = optimizer.adamw(
+        rate, rate, beta1=0.95, beta2=0.999, weight_decay=1e-4, clip_norm=2.0
+    )
     options = StepOptions(learning_rate=rate, seed=0)
-    first = training_state.new_state(model_variables, layers or frozenset(), update_rule)
+    first = training_state.new_state(model_variables, layers, update_rule)
     return make_train_step(loss, update_rule, options), first
 
 
@@ -456,6 +501,7 @@ ROWS = {
     "all losses, forward and gradient, batch 8": (lambda: all_losses(8), 2.0),
     "fine-tuning step, batch 8": (lambda: training_step(FINE_TUNED, 8), 3.0),
     "from-scratch step, batch 8": (lambda: training_step(frozenset(range(17)), 8), 2.0),
+    "step of two encoders for search, 16 pairs": (lambda: contrastive_step(16), 2.0),
     "waveform to waveform, batch 1": (lambda: waveform_to_waveform(1), 4.0),
     "waveform to waveform, batch 8": (lambda: waveform_to_waveform(8), 4.0),
 } | {

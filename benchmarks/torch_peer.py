@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from qvae_jax import losses
 from qvae_jax.audio import mel, stft
 from qvae_jax.audio.logmel import PRE_EMPHASIS, FrontEnd
+from qvae_jax.models.mobilenet import LAST_LAYER
 from tests.support import torch_reference
 from weight_port import torch_forward
 
@@ -113,5 +114,51 @@ def training_step(
         torch.nn.utils.clip_grad_norm_(learning, 2.0)
         optimizer.step()
         return {name: float(term.detach()) for name, term in terms.items()}
+
+    return step
+
+
+def contrastive_step(
+    pair: tuple[State, State],
+    waveforms: tuple[torch.Tensor, torch.Tensor],
+    temperature: float,
+    *,
+    compiled: bool = False,
+) -> Callable[[], dict[str, float]]:
+    """A step of two encoders (AdamW, clipped), whose every layer learns, to be called repeatedly.
+
+    A call returns NT-Xent before the step, of a batch in which no sound stands twice.
+
+    Args:
+        pair: the state dict of each encoder's backbone, which the steps change.
+        waveforms: what each of them hears, [batch, samples] at 32 kHz.
+        temperature: that cosines are divided by.
+        compiled: whether forward and backward pass are compiled by torch.compile.
+    """
+    layers = frozenset(range(LAST_LAYER + 1))
+    front = log_mel_of(FrontEnd())
+    learning = []
+    for state in pair:
+        own = {key: t for key, t in state.items() if key.startswith("features.")}
+        learning += [own[key] for key in torch_reference.trainable(own)]
+    for parameter in learning:
+        parameter.requires_grad_()
+    optimizer = torch.optim.AdamW(learning, lr=8e-4, betas=(0.95, 0.999), weight_decay=1e-4)
+
+    def loss() -> torch.Tensor:
+        sides = zip(pair, waveforms, strict=True)
+        imitations, references = (features(state, front(heard), layers) for state, heard in sides)
+        logits = imitations @ references.T / temperature
+        return F.cross_entropy(logits, torch.arange(len(logits)))
+
+    forward = torch.compile(loss) if compiled else loss
+
+    def step() -> dict[str, float]:
+        optimizer.zero_grad()
+        value = forward()
+        value.backward()
+        torch.nn.utils.clip_grad_norm_(learning, 2.0)
+        optimizer.step()
+        return {"nt_xent": float(value.detach())}
 
     return step

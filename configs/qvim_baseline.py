@@ -39,7 +39,6 @@ def get_config():
 
     config.early_stopping.patience_epochs = 0
     config.early_stopping.min_delta = 0.0
-    config.diagnostics.every_epochs = (
-        0  # of a latent, which is not here; diagnose reads the metrics
-    )
+    # They are of a latent, which is not here; `diagnose` reads the metrics.
+    config.diagnostics.every_epochs = 0
     return config
