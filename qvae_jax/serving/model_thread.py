@@ -43,7 +43,8 @@ class ModelThread:
                 future, *_ = self._waiting.get_nowait()
             except queue.Empty:
                 break
-            future.cancel()
+            if future is not None:  # of an earlier call, which the thread has not come to yet
+                future.cancel()
         self._waiting.put((None, None, ()))
         self._thread.join(within_s)
         return not self._thread.is_alive()
