@@ -13,24 +13,23 @@ the data set and the runs; a benchmark that is stopped goes on from there.
 
 import argparse
 import ast
+import dataclasses
 import pathlib
 
-import jax
 import numpy as np
 
 from configs import qvim
 from qvae_jax.audio import listing
-from qvae_jax.audio.files import fit_length, read_audio
-from qvae_jax.audio.logmel import log_mel
+from qvae_jax.audio.files import read_audio
 from qvae_jax.data import layouts, synthetic
 from qvae_jax.data.index import Index
 from qvae_jax.evaluation import retrieval_metrics, statistics
 from qvae_jax.evaluation.statistics import Estimate
-from qvae_jax.models import stored, variables
-from qvae_jax.models.batching import in_batches
-from qvae_jax.models.qvae import QVAEConfig, encoder_network
+from qvae_jax.models import stored
+from qvae_jax.models.qvae import QVAEConfig
 from qvae_jax.modes.pretrain import pretrain
 from qvae_jax.modes.requests import PretrainRequest
+from qvae_jax.retrieval.encoders import Encoder
 from qvae_jax.runs import ENCODER
 
 NUM_IMITATIONS, NUM_GROUPS = 30, 4
@@ -204,20 +203,12 @@ def _measured(folder, queries, items, right, relevant) -> dict[str, np.ndarray]:
 def _embedded(folder: pathlib.Path, paths: list[pathlib.Path]) -> np.ndarray:
     """Embeddings of the first seconds of sounds, [paths, channels]."""
     config = QVAEConfig.from_dict(stored.description_of(folder, "encoder"))
-    given = stored.load_encoder(str(folder))
-    graphdef = variables.split(encoder_network(config, rng=None))[0]
-    rate_hz = config.front_end.sample_rate_hz
-    front_end = config.front_end.__class__(**{**vars(config.front_end), "duration_s": DURATION_S})
-    waveforms = [
-        fit_length(read_audio(path, rate_hz, max_duration_s=DURATION_S), front_end.num_samples)
-        for path in paths
-    ]
-
-    @jax.jit
-    def embed(rows):
-        return variables.merge(graphdef, given).pooled(log_mel(rows, front_end))
-
-    return in_batches(embed, np.stack(waveforms), BATCH_SIZE)
+    front_end = dataclasses.replace(config.front_end, duration_s=DURATION_S)
+    config = dataclasses.replace(config, front_end=front_end)
+    encoder = Encoder(config, stored.load_encoder(str(folder)))
+    rate_hz = front_end.sample_rate_hz
+    waveforms = [read_audio(path, rate_hz, max_duration_s=DURATION_S) for path in paths]
+    return encoder.embed(waveforms, list(map(str, paths)), BATCH_SIZE)
 
 
 def _means(groups: np.ndarray, values: np.ndarray) -> np.ndarray:

@@ -19,13 +19,17 @@ from qvae_jax.system.errors import UserError
 from qvae_jax.system.paths import local_path
 
 CONFIG_FILE = "config.json"
-# A run goes on only with the model and the data split it began with; all else may be changed.
-FIXED_IN_A_RUN = (
+# A reset begins another run with the weights of this one: what learns may change too.
+FIXED_IN_A_RESET = (
     "model",
     "training.objective",
     "contrast.shared_encoder",
     "contrast.learn_temperature",
     "data.input_duration_s",
+)
+# A run goes on only with the model and the data split it began with; all else may be changed.
+FIXED_IN_A_RUN = (
+    *FIXED_IN_A_RESET,
     "data.split",
     "data.split_seed",
     "data.fold",
@@ -107,14 +111,6 @@ ENCODER_SETTINGS = (
     "encoder_classes",
     "hop_length",
     "num_mels",
-)
-# A reset begins another run with the weights of this one: what learns may change too.
-FIXED_IN_A_RESET = (
-    "model",
-    "training.objective",
-    "contrast.shared_encoder",
-    "contrast.learn_temperature",
-    "data.input_duration_s",
 )
 PATHS = (
     "data.dataset_dir",

@@ -6,12 +6,13 @@ from collections.abc import Sequence
 
 from qvae_jax.audio.files import write_wav
 from qvae_jax.audio.logmel import FrontEnd
-from qvae_jax.generation import naming
+from qvae_jax.generation import manifest, naming
 from qvae_jax.generation.inputs import Heard, Source, hear
 from qvae_jax.generation.model import Model
-from qvae_jax.retrieval import encoders
+from qvae_jax.retrieval import encoders, threshold
 from qvae_jax.retrieval.encoders import Encoders
 from qvae_jax.retrieval.finding import Found, Library
+from qvae_jax.retrieval.index import indexed
 from qvae_jax.runs import open_run
 
 
@@ -58,6 +59,20 @@ class Neighbours:
 def as_heard(found: Found, front_end: FrontEnd) -> Heard:
     """What an encoder hears of a sound; UserError where it cannot be read any more."""
     return hear(Source(found.path, str(found.path), found.path.stem), front_end)
+
+
+def library_of(
+    folder: str,
+    hearing: Encoders,
+    threshold_folders: Sequence[pathlib.Path],
+    output_dir: pathlib.Path | None = None,
+) -> Library:
+    """A folder of sounds, indexed, with the threshold in the first of some folders that has one.
+
+    What is in output_dir, and earlier results of --mode=generate, are not looked into.
+    """
+    index = indexed(folder, hearing.reference, outside=output_dir, holds_results=manifest.is_in)
+    return Library(index, hearing, threshold.first_of(threshold_folders, hearing))
 
 
 def encoders_of(model: Model) -> tuple[Encoders, list[pathlib.Path]]:

@@ -11,6 +11,15 @@ from flax import nnx
 
 from qvae_jax.models import forms, global_batch
 
+SMALLEST_NORM = 1e-12  # as torch's normalize has it
+
+
+def normalised(x: jax.Array) -> jax.Array:
+    """Vectors [..., channels] divided by their norm, in float32 at least; zeros stay zeros."""
+    x = x.astype(jnp.promote_types(x.dtype, jnp.float32))
+    norm = jnp.linalg.norm(x, axis=-1, keepdims=True)
+    return x / jnp.maximum(norm, SMALLEST_NORM)
+
 
 class BatchNorm(nnx.Module):
     """torch's BatchNorm over the last axis of [..., channels].

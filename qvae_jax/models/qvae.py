@@ -180,9 +180,7 @@ class QVAE(nnx.Module):
             )
             # torch flattens its maps with channels first; the heads' weights expect that order.
             features = last.transpose(0, 3, 1, 2).reshape(last.shape[0], -1)
-        features = features.astype(jnp.promote_types(features.dtype, jnp.float32))
-        norm = jnp.linalg.norm(features, axis=-1, keepdims=True)
-        return features / jnp.maximum(norm, 1e-12)
+        return layers.normalised(features)
 
     def posterior(self, features: jax.Array) -> tuple[jax.Array, jax.Array]:
         """Mean and log-variance of the latent: [batch, feature_dim] -> two [batch, latent].

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from qvae_jax.models import layers
 from qvae_jax.models.mobilenet import MobileNetV3
 from qvae_jax.models.qvae import QVAEConfig, encoder_network
 from qvae_jax.models.variables import Arrays, Variables
@@ -49,7 +50,7 @@ class QVIM(nnx.Module):
 
         BatchNorm of train_layers runs in training mode. Embeddings are float32 at least.
         """
-        return _unit(self.of(side).pooled(logmels, train_layers=train_layers))
+        return layers.normalised(self.of(side).pooled(logmels, train_layers=train_layers))
 
     def pairs(
         self,
@@ -102,9 +103,3 @@ def encoders(qvim: Variables) -> dict[str, Variables]:
         side: Variables(*(of(side, arrays) for arrays in qvim)) for side in (IMITATION, REFERENCE)
     }
     return {side: of_side for side, of_side in found.items() if of_side.params}
-
-
-def _unit(x: jax.Array) -> jax.Array:
-    x = x.astype(jnp.promote_types(x.dtype, jnp.float32))
-    norm = jnp.linalg.norm(x, axis=-1, keepdims=True)
-    return x / jnp.maximum(norm, 1e-12)

@@ -21,15 +21,12 @@ from qvae_jax.generation.inputs import (
 )
 from qvae_jax.generation.manifest import MANIFEST_FILE
 from qvae_jax.generation.model import Model, load_model
-from qvae_jax.generation.neighbours import Neighbours, encoders_of
+from qvae_jax.generation.neighbours import Neighbours, encoders_of, library_of
 from qvae_jax.generation.requests import ADD, REPLACE, Finish
 from qvae_jax.generation.sounds import Draw, HeardInputs, write_sounds
 from qvae_jax.generation.steer_request import NEAREST
 from qvae_jax.models.spectral_head import LINEAR_UP_TO
 from qvae_jax.modes.requests import GenerateRequest
-from qvae_jax.retrieval import threshold
-from qvae_jax.retrieval.finding import Library
-from qvae_jax.retrieval.index import indexed
 from qvae_jax.runs import open_run
 from qvae_jax.system import output_folders
 from qvae_jax.system.errors import UserError, counted, first_few
@@ -209,11 +206,7 @@ def _check_library(request: GenerateRequest) -> None:
 
 
 def _neighbours(request: GenerateRequest, model: Model, output_dir: pathlib.Path) -> Neighbours:
-    hearing, folders = encoders_of(model)
-    index = indexed(
-        request.library, hearing.reference, outside=output_dir, holds_results=manifest.is_in
-    )
-    library = Library(index, hearing, threshold.first_of(folders, hearing))
+    library = library_of(request.library, *encoders_of(model), output_dir)
     like_nearest = request.steering.sounds_like == NEAREST
     return Neighbours(library, request.nearest or 0, like_nearest)
 

@@ -11,7 +11,6 @@ from qvae_jax import configuration, runs
 from qvae_jax.audio.front_end import FrontEnd
 from qvae_jax.audio.windows import Sound
 from qvae_jax.data import layouts
-from qvae_jax.generation import manifest
 from qvae_jax.generation.inputs import (
     Heard,
     Source,
@@ -22,14 +21,13 @@ from qvae_jax.generation.inputs import (
     split_inputs,
 )
 from qvae_jax.generation.model import load_model
-from qvae_jax.generation.neighbours import encoders_of
+from qvae_jax.generation.neighbours import encoders_of, library_of
 from qvae_jax.generation.requests import check_part
 from qvae_jax.models.batching import batches
 from qvae_jax.modes.requests import SearchRequest
 from qvae_jax.retrieval import encoders, finding, threshold
 from qvae_jax.retrieval.encoders import Encoders
 from qvae_jax.retrieval.finding import QUERY_BATCH_SIZE, Found, Library
-from qvae_jax.retrieval.index import indexed
 from qvae_jax.runs import RunFolder
 from qvae_jax.system import files, output_folders
 from qvae_jax.system.errors import UserError, counted
@@ -146,16 +144,13 @@ def _library(
     folders: Sequence[pathlib.Path],
     output_dir: pathlib.Path | None,
 ) -> Library:
-    known = threshold.first_of(folders, hearing)
-    if known is None:
+    library = library_of(request.library, hearing, folders, output_dir)
+    if library.threshold is None:
         print(
             "note: whether a query is unlike everything is not told: no threshold of these encoders "
             "is known (--pairs=FOLDER fits one)"
         )
-    index = indexed(
-        request.library, hearing.reference, outside=output_dir, holds_results=manifest.is_in
-    )
-    return Library(index, hearing, known)
+    return library
 
 
 def _answers(library: Library, asked: Sequence[Source], request: SearchRequest) -> list[Answer]:

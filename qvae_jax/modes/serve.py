@@ -17,10 +17,8 @@ except ModuleNotFoundError as error:
     ) from error
 
 from qvae_jax.generation.model import Model, load_model
-from qvae_jax.generation.neighbours import encoders_of
-from qvae_jax.retrieval import threshold
+from qvae_jax.generation.neighbours import encoders_of, library_of
 from qvae_jax.retrieval.finding import Library
-from qvae_jax.retrieval.index import indexed
 from qvae_jax.serving import running, security
 
 
@@ -49,9 +47,7 @@ def _library(folder: str, model: Model) -> Library:
             f"--library lends its timbres to a model of type 'steered', and this one's decoder is "
             f"{model.config.decoder_type!r}: leave it out, or use such a model."
         )
-    hearing, folders = encoders_of(model)
-    index = indexed(folder, hearing.reference)
-    return Library(index, hearing, threshold.first_of(folders, hearing))
+    return library_of(folder, *encoders_of(model))
 
 
 def _announce(address: str, token: str) -> None:

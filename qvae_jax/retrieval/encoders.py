@@ -9,13 +9,12 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
 from qvae_jax.audio.files import fit_length
 from qvae_jax.audio.logmel import FrontEnd, log_mel
-from qvae_jax.models import stored, variables
+from qvae_jax.models import layers, stored, variables
 from qvae_jax.models.batching import in_batches
 from qvae_jax.models.mobilenet import LAST_LAYER
 from qvae_jax.models.qvae import QVAEConfig, encoder_network
@@ -121,8 +120,7 @@ def _program(graphdef: nnx.GraphDef, front_end: FrontEnd) -> Callable:
 
     def embed(given: Variables, waveforms: jax.Array) -> jax.Array:
         pooled = variables.merge(graphdef, given).pooled(log_mel(waveforms, front_end))
-        norm = jnp.linalg.norm(pooled, axis=-1, keepdims=True)
-        return pooled / jnp.maximum(norm, 1e-12)  # as QVAE.features
+        return layers.normalised(pooled)
 
     return jax.jit(embed)
 

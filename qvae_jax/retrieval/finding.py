@@ -94,10 +94,10 @@ def printable(name: str) -> str:
 
 
 def told_unlike(library: Library, found: Sequence[Found]) -> str | None:
-    """A line where a query is unlike everything, or that cannot be told; None where it is not."""
-    threshold = library.threshold
+    """A line where a query is unlike everything; None where it is not, or that cannot be told."""
     if not library.is_unlike(found):
         return None
+    threshold = library.threshold
     return (
         f"unlike anything in {library.index.directory}: the nearest lies at "
         f"{found[0].similarity:.3f}, below {threshold.similarity:.3f} {said_of(threshold)}"

@@ -53,8 +53,8 @@ def serve(
 ) -> None:
     """Serves a model, and a library beside it, until SIGINT or SIGTERM.
 
-    These do at the end what they do elsewhere. own is as bound gives it. announce is told the server's address, and its token, once the port is
-    open.
+    These do at the end what they do elsewhere. own is as bound gives it. announce is told the
+    server's address, and its token, once the port is open.
     """
     token = security.new_token()
     with contextlib.ExitStack() as stack:

@@ -12,6 +12,7 @@ from absl import flags
 from absl.testing import flagsaver
 from matplotlib import image
 
+import chromium
 import small_run
 from qvae_jax import command_line, configuration
 from qvae_jax.audio.files import read_audio, write_wav
@@ -116,26 +117,7 @@ def sources_in(path: pathlib.Path) -> list[str]:
 @pytest.fixture(scope="module")
 def browser():
     """Headless Chromium without a network; skips where it, its driver or selenium is absent."""
-    webdriver = pytest.importorskip("selenium.webdriver", reason="needs selenium")
-    service = pytest.importorskip("selenium.webdriver.chrome.service").Service
-    programs = {name: shutil.which(name) for name in ("chromium", "chromedriver")}
-    absent = [name for name, path in programs.items() if path is None]
-    if absent:
-        pytest.skip(f"needs {' and '.join(absent)} (apt install chromium chromium-driver)")
-    options = webdriver.ChromeOptions()
-    options.binary_location = programs["chromium"]
-    for flag in (
-        "headless=new",
-        "no-sandbox",
-        "disable-gpu",
-        "disable-dev-shm-usage",
-        "disable-background-networking",
-        "autoplay-policy=no-user-gesture-required",  # a script presses play
-    ):
-        options.add_argument(f"--{flag}")
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-    driver = webdriver.Chrome(options, service(programs["chromedriver"]))
-    driver.set_script_timeout(110)  # selenium itself waits for 120 s
+    driver = chromium.start()
     driver.execute_cdp_cmd("Network.enable", {})
     offline = {"offline": True, "latency": 0, "downloadThroughput": 0, "uploadThroughput": 0}
     driver.execute_cdp_cmd("Network.emulateNetworkConditions", offline)
@@ -155,12 +137,7 @@ def opened(browser, shown):
           player.addEventListener('loadedmetadata', go); player.addEventListener('error', go); });
         Promise.all([...document.querySelectorAll('audio')].map(ready)).then(() => done());"""
     )
-    events = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]
-    browser.asked_for = [
-        event["params"]["request"]["url"]
-        for event in events
-        if event["method"] == "Network.requestWillBeSent"
-    ]
+    browser.asked_for = chromium.asked_for(browser)
     browser.complaints = browser.get_log("browser")
     return browser
 

@@ -7,6 +7,8 @@ import tempfile
 from typing import NamedTuple
 from unittest import mock
 
+import torch
+
 from qvae_jax.models import stored
 from qvae_jax.system import files
 from weight_port.__main__ import main
@@ -64,3 +66,38 @@ def ported(content: bytes) -> Outcome:
         status = main([str(path), str(pathlib.Path(folder) / "model")])
         left = sorted(entry.name for entry in pathlib.Path(folder).iterdir())
     return Outcome(status, err.getvalue(), left, *kept)
+
+
+# --- One tensor of a state dict, changed in place
+
+
+def _drop(tensors, key):
+    del tensors[key]
+
+
+def _rename(tensors, key):
+    tensors[f"{key}_old"] = tensors.pop(key)
+
+
+def _add(tensors, key):
+    first, _, rest = key.partition(".")
+    tensors[f"{first}.extra.{rest}"] = tensors[key]
+
+
+def _grow(tensors, key):
+    tensors[key] = torch.cat([tensors[key], tensors[key]])
+
+
+def _flatten(tensors, key):
+    tensors[key] = tensors[key].reshape(1, -1, 1, 1, 1)
+
+
+def _turn(tensors, key):
+    tensors[key] = tensors[key].double().to(torch.int64)
+
+
+def _break(tensors, key):
+    tensors[key] = torch.full_like(tensors[key], float("nan"))
+
+
+CHANGES = (_drop, _rename, _add, _grow, _flatten, _turn, _break)

@@ -13,7 +13,7 @@ from weight_port import names
 
 torch = pytest.importorskip("torch", reason="reads and writes PyTorch checkpoints")
 
-from mutated_port import Outcome, Tensors, ported
+from mutated_port import CHANGES, Outcome, Tensors, ported
 from weight_port import to_torch
 
 LATENT_DIM = 4
@@ -59,37 +59,6 @@ def test_the_checkpoint_itself_is_ported(tensors, decoder_type):
             tensors[key].numpy(), transposed=key in transposed, reverse=transposed.get(key, False)
         )
         np.testing.assert_array_equal(outcome.saved[name], wanted)
-
-
-def _drop(tensors, key):
-    del tensors[key]
-
-
-def _rename(tensors, key):
-    tensors[f"{key}_old"] = tensors.pop(key)
-
-
-def _add(tensors, key):
-    tensors[f"decoder.extra.{key}"] = tensors[key]
-
-
-def _grow(tensors, key):
-    tensors[key] = torch.cat([tensors[key], tensors[key]])
-
-
-def _flatten(tensors, key):
-    tensors[key] = tensors[key].reshape(1, -1, 1, 1)
-
-
-def _turn(tensors, key):
-    tensors[key] = tensors[key].double().to(torch.int64)
-
-
-def _break(tensors, key):
-    tensors[key] = torch.full_like(tensors[key], float("nan"))
-
-
-CHANGES = (_drop, _rename, _add, _grow, _flatten, _turn, _break)
 
 
 @pytest.mark.parametrize("change", CHANGES, ids=lambda change: change.__name__.strip("_"))

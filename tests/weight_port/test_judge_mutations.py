@@ -11,7 +11,7 @@ from weight_port import names
 
 torch = pytest.importorskip("torch", reason="reads and writes PyTorch checkpoints")
 
-from mutated_port import NAME, Outcome, Tensors, ported
+from mutated_port import CHANGES, NAME, Outcome, Tensors, ported
 
 EXAMPLES = settings(
     max_examples=6,
@@ -58,37 +58,6 @@ def _is_port_of(outcome: Outcome, kind: str, tensors: dict) -> bool:
 
 def test_the_checkpoint_itself_is_ported(kind, tensors):
     assert _is_port_of(ported(_file(tensors)), kind, tensors)
-
-
-def _drop(tensors, key):
-    del tensors[key]
-
-
-def _rename(tensors, key):
-    tensors[f"{key}_old"] = tensors.pop(key)
-
-
-def _add(tensors, key):
-    tensors[f"extra.{key}"] = tensors[key]
-
-
-def _grow(tensors, key):
-    tensors[key] = torch.cat([tensors[key], tensors[key]])
-
-
-def _flatten(tensors, key):
-    tensors[key] = tensors[key].reshape(1, -1, 1, 1, 1)
-
-
-def _turn(tensors, key):
-    tensors[key] = tensors[key].double().to(torch.int64)
-
-
-def _break(tensors, key):
-    tensors[key] = torch.full_like(tensors[key], float("nan"))
-
-
-CHANGES = (_drop, _rename, _add, _grow, _flatten, _turn, _break)
 
 
 @pytest.mark.parametrize("change", CHANGES, ids=lambda change: change.__name__.strip("_"))
