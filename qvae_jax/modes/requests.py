@@ -214,6 +214,16 @@ class ServeRequest:
     )
 
 
+@dataclasses.dataclass(frozen=True)
+class ExportRequest:
+    """A model to take elsewhere."""
+
+    workdir: str | None = asked("A training run, whose best checkpoint is used.", path=True)
+    checkpoint: str | None = asked("Instead of --workdir: a ported QVAE's folder.", path=True)
+    format: str = asked("What to write: stablehlo, onnx, web or hub.", "stablehlo")
+    output_dir: str | None = asked("The new folder to write.", required=True, path=True)
+
+
 # By the mode's name, which is also that of its file and of its function.
 REQUESTS = {
     "download": DownloadRequest,
@@ -227,4 +237,5 @@ REQUESTS = {
     "evaluate": EvaluateRequest,
     "visualise": VisualiseRequest,
     "serve": ServeRequest,
+    "export": ExportRequest,
 }
