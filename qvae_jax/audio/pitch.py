@@ -12,6 +12,9 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from qvae_jax.audio import onnx, stft
+from qvae_jax.system import platforms
+
 SAMPLE_RATE_HZ = 22_050
 HOP_LENGTH = 243  # samples; frame n is centred at (n + 1/2) of them
 
@@ -112,10 +115,10 @@ def _frames(
     delay is by how many samples what is framed comes late.
     """
     before = length * decimation // 2 - HOP_LENGTH // 2 - delay
-    starts = HOP_LENGTH * jnp.arange(num_frames)
-    places = starts[:, None] + decimation * jnp.arange(length)
-    after = (num_frames - 1) * HOP_LENGTH + decimation * length - before - len(samples)
-    return jnp.pad(samples, (before, max(0, after)))[places]
+    reach = length * decimation
+    total = (num_frames - 1) * HOP_LENGTH + reach
+    padded = jnp.pad(samples, (before, max(0, total - before - len(samples))))[:total]
+    return stft.frame(padded, reach, HOP_LENGTH)[:, ::decimation]
 
 
 def _candidates(samples: jax.Array, floor: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
@@ -173,17 +176,23 @@ def _likeness(samples: jax.Array, floor: jax.Array, band: Band) -> jax.Array:
     length = band.window + longest
     frames = _frames(samples, len(floor), length, band.decimation, delay=NUM_TAPS // 2)
     frames -= jnp.mean(frames, axis=1, keepdims=True)  # a constant is like itself at every lag
-    size = _transform_size(length)
-    spectrum = jnp.fft.rfft(frames, size) * jnp.conj(jnp.fft.rfft(frames[:, : band.window], size))
-    lags = slice(band.first_lag - 1, longest + 1)
-    products = jnp.fft.irfft(spectrum, size)[:, lags]
+    lags = np.arange(band.first_lag - 1, longest + 1)
+    products = _correlated(frames, band.window, lags[0], lags[-1] + 1)
     # A matrix product, for differences of running sums lose what is soft after what is loud.
-    places, starts = np.arange(length)[:, None], np.arange(longest + 1)[lags]
-    inside = (starts <= places) & (places < starts + band.window)
+    places = np.arange(length)[:, None]
+    inside = (lags <= places) & (places < lags + band.window)
     squares = jnp.square(frames)
     here = jnp.sum(squares[:, : band.window], axis=1, keepdims=True)
     later = jnp.matmul(squares, inside.astype(np.float32), precision=lax.Precision.HIGHEST)
     return 2 * products / (here + later + 2 * band.window * floor[:, None])
+
+
+@platforms.with_onnx_form(onnx.correlated)
+def _correlated(frames: jax.Array, window: int, first_lag: int, end_lag: int) -> jax.Array:
+    """Σ x(t)·x(t + lag) over a frame's first samples, a window of them: [frames, lags]."""
+    size = _transform_size(frames.shape[-1])
+    spectrum = jnp.fft.rfft(frames, size) * jnp.conj(jnp.fft.rfft(frames[:, :window], size))
+    return jnp.fft.irfft(spectrum, size)[:, first_lag:end_lag]
 
 
 def _transform_size(num_samples: int) -> int:
