@@ -216,13 +216,15 @@ def _best_path(score: jax.Array, octave: jax.Array, valid: jax.Array) -> jax.Arr
     """
     unvoiced = jnp.full((len(score), 1), 1.0 - VOICED_LIKENESS)
     costs = jnp.concatenate([1.0 - score, unvoiced], axis=1)
+    stays_unvoiced = np.zeros((NUM_CANDIDATES + 1, NUM_CANDIDATES + 1), bool)
+    stays_unvoiced[-1, -1] = True
 
     def advance(total, frame):
         before, now, cost, is_valid = frame
         # A jump of more octaves than two is a new sound, however far it goes.
         jump = OCTAVE_COST * jnp.minimum(jnp.abs(now[:, None] - before[None]), 2.0)
         switch = jnp.pad(jump, ((0, 1), (0, 1)), constant_values=SWITCH_COST)
-        sums = switch.at[-1, -1].set(0.0) + total
+        sums = jnp.where(stays_unvoiced, 0.0, switch) + total
         reached = jnp.min(sums, axis=1) + cost
         # Only differences count; without this, rounding would grow with the sound's length.
         reached -= jnp.min(reached)

@@ -47,16 +47,23 @@ class Tensor:
 
 @dataclasses.dataclass(frozen=True)
 class Complex:
-    """A complex value as two, of which ONNX has no kind."""
+    """A complex value as two, of which ONNX has no kind; imag is None of a real one."""
 
     real: Tensor
-    imag: Tensor
+    imag: Tensor | None
 
 
 def constant(array) -> Tensor:
     """A value that is known."""
     array = np.asarray(array)
     return Tensor(array.shape, array.dtype, None, array)
+
+
+def known(array: np.ndarray) -> Tensor | Complex:
+    """A value that is known, which may be complex."""
+    if array.dtype.kind != "c":
+        return constant(array)
+    return Complex(constant(array.real), constant(array.imag) if array.imag.any() else None)
 
 
 class Builder:
@@ -210,10 +217,14 @@ def handles(*names: str, table: dict[str, Handler] = HANDLERS):
 
 def walk(builder: Builder, jaxpr, consts: Sequence, inputs: Sequence) -> list:
     """The outputs of a traced function of these inputs, whose operators go into the builder."""
-    values = dict(zip(jaxpr.constvars, map(constant, consts))) | dict(zip(jaxpr.invars, inputs))
+    values = dict(zip(jaxpr.constvars, map(known, map(np.asarray, consts)))) | dict(
+        zip(jaxpr.invars, inputs)
+    )
 
     def read(atom):
-        return constant(atom.val) if isinstance(atom, jax.extend.core.Literal) else values[atom]
+        if isinstance(atom, jax.extend.core.Literal):
+            return known(np.asarray(atom.val, atom.aval.dtype))
+        return values[atom]
 
     for operation in jaxpr.eqns:
         found = _converted(builder, operation, [read(atom) for atom in operation.invars])
@@ -222,15 +233,18 @@ def walk(builder: Builder, jaxpr, consts: Sequence, inputs: Sequence) -> list:
 
 
 def _converted(builder: Builder, operation, inputs: list) -> list:
+    if all(0 in out.aval.shape for out in operation.outvars):
+        # Edges that are padded by nothing; they are joined to something, and left out there.
+        return [Tensor(out.aval.shape, out.aval.dtype, "nothing") for out in operation.outvars]
     inner = _inner(operation)
-    known = all(isinstance(value, Tensor) and value.constant is not None for value in inputs)
+    is_known = all(isinstance(value, Tensor) and value.constant is not None for value in inputs)
     if inner is not None:
         of_its_own = FUNCTIONS.get(operation.params.get("name"))
-        if of_its_own is not None and not known:
+        if of_its_own is not None and not is_known:
             return [of_its_own(builder, operation, *inputs)]
         return walk(builder, inner.jaxpr, inner.consts, inputs)
     name = operation.primitive.name
-    if known and name not in ("broadcast_in_dim", "scan") and _is_static(operation):
+    if is_known and name not in ("broadcast_in_dim", "scan") and _is_static(operation):
         return _computed(operation, inputs)
     if name not in HANDLERS:
         raise NotImplementedError(f"JAX's operation {name}")
@@ -262,13 +276,7 @@ def _computed(operation, inputs: Sequence[Tensor]) -> list[Tensor | Complex]:
         arrays = [np.broadcast_to(array, shape) for array, shape in zip(arrays, shapes)]
     found = operation.primitive.bind(*arrays, **operation.params)
     found = found if operation.primitive.multiple_results else [found]
-    return [_known(np.asarray(array)) for array in found]
-
-
-def _known(array: np.ndarray) -> Tensor | Complex:
-    if array.dtype.kind != "c":
-        return constant(array)
-    return Complex(constant(array.real), constant(array.imag))
+    return [known(np.asarray(array)) for array in found]
 
 
 def converted(

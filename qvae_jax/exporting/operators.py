@@ -50,7 +50,9 @@ SAME = {
     "xor": "Xor",
 }
 SINGLE.update(SAME)
-SINGLE.update(("convert_element_type", "integer_pow", "log1p", "expm1", "exp2", "ne", "rem"))
+SINGLE.update(
+    ("convert_element_type", "integer_pow", "log1p", "expm1", "erfc", "exp2", "ne", "rem")
+)
 SINGLE.update(
     ("round", "rsqrt", "select_n", "square", "clamp", "copy", "stop_gradient", "is_finite")
 )
@@ -64,23 +66,28 @@ def _same(builder: Builder, operation, *inputs):
 
 
 def _of_complex(builder: Builder, operation, *inputs):
-    """Sums and products of complex values, and of a complex and a real one."""
+    """Sums and products of complex values, of which some may have no imaginary part."""
     name = operation.primitive.name
     add = lambda operator, a, b: builder.add(operator, [a, b], broadcast([a, b]), np.float32)
     a, b = (value if isinstance(value, Complex) else Complex(value, None) for value in inputs)
     if name == "mul":
         return _product(add, a, b)
-    if name in ("add", "add_any", "sub") and a.imag is not None and b.imag is not None:
-        operator = "Sub" if name == "sub" else "Add"
-        return Complex(add(operator, a.real, b.real), add(operator, a.imag, b.imag))
-    raise NotImplementedError(f"JAX's operation {name} of complex numbers")
+    if name not in ("add", "add_any", "sub"):
+        raise NotImplementedError(f"JAX's operation {name} of complex numbers")
+    operator = "Sub" if name == "sub" else "Add"
+    real = add(operator, a.real, b.real)
+    if a.imag is None and b.imag is not None:
+        zero = constant(np.zeros((1,) * len(b.imag.shape), np.float32))
+        return Complex(real, add(operator, zero, b.imag))
+    return Complex(real, a.imag if b.imag is None else add(operator, a.imag, b.imag))
 
 
 def _product(add, a: Complex, b: Complex) -> Complex:
-    if b.imag is None:
-        return Complex(add("Mul", a.real, b.real), add("Mul", a.imag, b.real))
-    if a.imag is None:
+    if a.imag is None and b.imag is not None:
         return _product(add, b, a)
+    if b.imag is None:
+        imag = None if a.imag is None else add("Mul", a.imag, b.real)
+        return Complex(add("Mul", a.real, b.real), imag)
     return Complex(
         add("Sub", add("Mul", a.real, b.real), add("Mul", a.imag, b.imag)),
         add("Add", add("Mul", a.real, b.imag), add("Mul", a.imag, b.real)),
@@ -99,15 +106,35 @@ def _real(builder, operation, value):
 
 @handles("imag")
 def _imag(builder, operation, value):
-    return value.imag
+    return _imaginary(value)
+
+
+def _imaginary(value: Complex) -> Tensor:
+    if value.imag is not None:
+        return value.imag
+    return constant(np.zeros((1,) * len(value.real.shape), np.float32))
 
 
 @handles("conj")
 def _conj(builder, operation, value):
-    if isinstance(value, Tensor):
-        return Complex(value, constant(np.zeros((1,) * len(value.shape), np.float32)))
-    negated = builder.add("Neg", [value.imag], value.imag.shape, np.float32)
-    return Complex(value.real, negated)
+    if isinstance(value, Tensor) or value.imag is None:
+        return value if isinstance(value, Complex) else Complex(value, None)
+    return Complex(value.real, builder.add("Neg", [value.imag], value.imag.shape, np.float32))
+
+
+def _each_part(handler):
+    """A handler that of a complex value makes the same of both its parts."""
+
+    def handle(builder, operation, *inputs):
+        if not any(isinstance(value, Complex) for value in inputs):
+            return handler(builder, operation, *inputs)
+        of = lambda part: [part(value) if isinstance(value, Complex) else value for value in inputs]
+        real = handler(builder, operation, *of(lambda value: value.real))
+        if all(value.imag is None for value in inputs if isinstance(value, Complex)):
+            return Complex(real, None)
+        return Complex(real, handler(builder, operation, *of(_imaginary)))
+
+    return handle
 
 
 @handles("copy", "copy_p", "stop_gradient", "optimization_barrier", "sharding_constraint")
@@ -151,6 +178,12 @@ def _log1p(builder, operation, value):
     return elementwise("Log", builder, operation, _plus(builder, value, 1.0))
 
 
+@handles("erfc")
+def _erfc(builder, operation, value):
+    negated = elementwise("Neg", builder, operation, elementwise("Erf", builder, operation, value))
+    return _plus(builder, negated, 1.0)
+
+
 @handles("expm1")
 def _expm1(builder, operation, value):
     return _plus(builder, elementwise("Exp", builder, operation, value), -1.0)
@@ -187,6 +220,10 @@ def _select(builder, operation, which, *cases):
 
 @handles("convert_element_type")
 def _converted(builder, operation, value):
+    if np.dtype(operation.params["new_dtype"]).kind == "c":
+        if isinstance(value, Complex):
+            return value
+        return Complex(builder.cast(value, np.float32), None)
     return builder.cast(value, operation.params["new_dtype"])
 
 
@@ -206,26 +243,10 @@ def whole(builder: Builder, operation, inputs, number: int = 0) -> Tensor:
     return builder.full(inputs[number], operation.invars[number].aval.shape)
 
 
-def _of_parts(handler):
-    """A handler of one real input in its whole shape, which of a complex one is asked twice."""
-
-    def handle(builder, operation, *inputs):
-        if isinstance(inputs[0], Complex):
-            parts = (
-                handler(builder, operation, builder.full(part, operation.invars[0].aval.shape))
-                for part in (inputs[0].real, inputs[0].imag)
-            )
-            return Complex(*parts)
-        return handler(builder, operation, whole(builder, operation, inputs), *inputs[1:])
-
-    return handle
-
-
 @handles("broadcast_in_dim")
+@_each_part
 def _broadcast(builder, operation, value, *sizes):
     """As small as it is: only its axes are moved to where they belong."""
-    if isinstance(value, Complex):
-        return Complex(*(_broadcast(builder, operation, part) for part in (value.real, value.imag)))
     shape = [1] * len(operation.params["shape"])
     for size, axis in zip(value.shape, operation.params["broadcast_dimensions"]):
         shape[axis] = size
@@ -233,15 +254,15 @@ def _broadcast(builder, operation, value, *sizes):
 
 
 @handles("reshape")
-@_of_parts
-def _reshape(builder, operation, value, *sizes):
+@_each_part
+def _reshape(builder, operation, *inputs):
+    value = whole(builder, operation, inputs)
     return builder.reshape(value, operation.outvars[0].aval.shape)
 
 
 @handles("squeeze")
+@_each_part
 def _squeeze(builder, operation, value):
-    if isinstance(value, Complex):
-        return Complex(*(_squeeze(builder, operation, part) for part in (value.real, value.imag)))
     gone = {axis % len(value.shape) for axis in operation.params["dimensions"]}
     kept = [size for axis, size in enumerate(value.shape) if axis not in gone]
     return builder.reshape(value, kept)
@@ -256,39 +277,59 @@ def _expand_dims(builder, operation, value):
 
 
 @handles("transpose")
-@_of_parts
-def _transpose(builder, operation, value):
+@_each_part
+def _transpose(builder, operation, *inputs):
+    value = whole(builder, operation, inputs)
     return builder.transpose(value, operation.params["permutation"])
 
 
 @handles("slice")
-@_of_parts
-def _slice(builder, operation, value):
+@_each_part
+def _slice(builder, operation, *inputs):
+    value = whole(builder, operation, inputs)
     params = operation.params
     steps = params["strides"] or (1,) * len(value.shape)
     return builder.slice(value, params["start_indices"], params["limit_indices"], steps)
 
 
 @handles("rev")
-@_of_parts
-def _rev(builder, operation, value):
+@_each_part
+def _rev(builder, operation, *inputs):
+    value = whole(builder, operation, inputs)
     axes = operation.params["dimensions"]
     number = lambda n: constant(np.full(len(axes), n, np.int64))
     lowest = np.iinfo(np.int64).min
-    inputs = [value, number(-1), number(lowest), constant(np.array(axes, np.int64)), number(-1)]
-    return builder.add("Slice", inputs, value.shape, value.dtype)
+    given = [value, number(-1), number(lowest), constant(np.array(axes, np.int64)), number(-1)]
+    return builder.add("Slice", given, value.shape, value.dtype)
 
 
 @handles("concatenate")
+@_each_part
 def _concatenate(builder, operation, *inputs):
     parts = [whole(builder, operation, inputs, number) for number in range(len(inputs))]
-    out = operation.outvars[0].aval
-    return builder.add("Concat", parts, out.shape, out.dtype, axis=operation.params["dimension"])
+    return _joined(builder, parts, operation.params["dimension"], operation.outvars[0].aval)
+
+
+@handles("stack")
+@_each_part
+def _stack(builder, operation, *inputs):
+    parts, axis = [], operation.params["axis"]
+    for number in range(len(inputs)):
+        part = whole(builder, operation, inputs, number)
+        parts.append(builder.reshape(part, (*part.shape[:axis], 1, *part.shape[axis:])))
+    return _joined(builder, parts, axis, operation.outvars[0].aval)
+
+
+def _joined(builder, parts, axis: int, out) -> Tensor:
+    parts = [part for part in parts if 0 not in part.shape]
+    if len(parts) == 1:
+        return parts[0]
+    return builder.add("Concat", parts, out.shape, out.dtype, axis=axis)
 
 
 @handles("split")
-@_of_parts
-def _split(builder, operation, value):
+def _split(builder, operation, *inputs):
+    value = whole(builder, operation, inputs)
     sizes, axis = operation.params["sizes"], operation.params["axis"]
     results = [(out.aval.shape, out.aval.dtype) for out in operation.outvars]
     return builder.add_all(
@@ -297,6 +338,7 @@ def _split(builder, operation, value):
 
 
 @handles("pad")
+@_each_part
 def _pad(builder, operation, *inputs):
     value, filling = whole(builder, operation, inputs), inputs[1]
     before, after, between = zip(*operation.params["padding_config"])
@@ -332,28 +374,54 @@ def _iota(builder, operation, *sizes):
 
 
 @handles("gather")
+@_each_part
 def _gather(builder, operation, *inputs):
-    """Of one axis: by places that are the same for all rows, or that each row has of its own."""
+    """Of one axis: by places that are the same for all rows, or that each row has of its own.
+
+    Where places are known and follow each other, it is a slice: so JAX writes one of a value whose
+    batch it does not know.
+    """
     params, dims = operation.params, operation.params["dimension_numbers"]
     value, places = (whole(builder, operation, inputs, number) for number in (0, 1))
     out = operation.outvars[0].aval
-    axes = dims.start_index_map
-    sizes = params["slice_sizes"]
-    others = [n for n in range(len(sizes)) if n not in axes and n not in dims.operand_batching_dims]
+    axes, sizes = dims.start_index_map, params["slice_sizes"]
+    if places.constant is not None and len(places.shape) == 1 and not dims.operand_batching_dims:
+        starts, stops = [0] * len(sizes), list(sizes)
+        for axis, place in zip(axes, places.constant.tolist()):
+            starts[axis], stops[axis] = place, place + sizes[axis]
+        part = builder.slice(value, starts, stops, (1,) * len(sizes))
+        return builder.reshape(part, out.shape)
     if len(axes) != 1 or sizes[axes[0]] != 1 or places.shape[-1:] != (1,):
         raise NotImplementedError("a gather of several axes")
     axis = axes[0]
-    places = builder.cast(builder.reshape(places, places.shape[:-1]), np.int64)
+    others = [n for n in range(len(sizes)) if n != axis and n not in dims.operand_batching_dims]
+    if any(sizes[n] != value.shape[n] for n in others):
+        raise NotImplementedError("a gather of parts")
+    places = builder.reshape(places, places.shape[:-1])
+    if dims.operand_batching_dims:
+        return _of_rows(builder, value, places, axis, dims, others, out)
     if axis not in dims.collapsed_slice_dims:
         raise NotImplementedError("a gather that keeps its axis")
-    if not dims.operand_batching_dims:
-        if any(sizes[n] != value.shape[n] for n in others):
-            raise NotImplementedError("a gather of parts")
+    step = _step(places)
+    if step is not None:
+        first, last = places.constant[0], places.constant[-1]
+        starts, stops, steps = [0] * len(sizes), list(value.shape), [1] * len(sizes)
+        starts[axis], stops[axis], steps[axis] = int(first), int(last) + 1, step
+        found = builder.slice(value, starts, stops, steps)
+    else:
         # ONNX puts the places where the axis was; JAX says where the others are.
-        found_shape = value.shape[:axis] + places.shape + value.shape[axis + 1 :]
-        found = builder.add("Gather", [value, places], found_shape, value.dtype, axis=axis)
-        return _arranged(builder, found, axis, len(places.shape), dims.offset_dims, out)
-    return _of_rows(builder, value, places, axis, dims, sizes, others, out)
+        shape = value.shape[:axis] + places.shape + value.shape[axis + 1 :]
+        places = builder.cast(places, np.int64)
+        found = builder.add("Gather", [value, places], shape, value.dtype, axis=axis)
+    return _arranged(builder, found, axis, len(places.shape), dims.offset_dims, out)
+
+
+def _step(places: Tensor) -> int | None:
+    """By how much known places follow each other; None where they do not."""
+    if places.constant is None or places.constant.ndim != 1 or len(places.constant) < 2:
+        return None
+    steps = set(np.diff(places.constant).tolist())
+    return steps.pop() if len(steps) == 1 and min(steps) > 0 else None
 
 
 def _arranged(builder, found: Tensor, axis: int, num_places: int, offsets, out) -> Tensor:
@@ -369,31 +437,24 @@ def _arranged(builder, found: Tensor, axis: int, num_places: int, offsets, out) 
     return builder.transpose(found, order)
 
 
-def _of_rows(builder, value, places, axis, dims, sizes, others, out) -> Tensor:
-    batch = dims.operand_batching_dims
+def _of_rows(builder, value, places, axis, dims, others, out) -> Tensor:
+    """Of each row, at places that are its own."""
     at = dims.start_indices_batching_dims
-    if any(sizes[n] != 1 for n in batch) or any(sizes[n] != 1 for n in others if n != axis):
-        if any(sizes[n] not in (1, value.shape[n]) for n in others):
-            raise NotImplementedError("a gather of parts")
-    if others:
-        raise NotImplementedError("a gather of several elements at a place")
-    # Rows first, then the axis: [rows…, n]; the places likewise, whatever else they have after.
-    value = builder.transpose(value, [*batch, axis])
     free = [n for n in range(len(places.shape)) if n not in at]
-    places = builder.transpose(places, [*at, *free])
-    if len(free) > 1:
-        raise NotImplementedError("places of several axes")
-    shape = places.shape if free else (*places.shape, 1)
-    found = builder.add(
-        "GatherElements",
-        [value, builder.reshape(places, shape)],
-        shape,
-        value.dtype,
-        axis=len(batch),
-    )
-    found = builder.reshape(found, places.shape)
-    order = np.argsort([*at, *free])
-    return builder.transpose(found, order)
+    # Rows first, then the axis; of the places too.
+    value = builder.transpose(value, [*dims.operand_batching_dims, axis, *others])
+    places = builder.transpose(builder.cast(places, np.int64), [*at, *free])
+    shape = (*places.shape, *(value.shape[len(at) + 1 :]))
+    places = builder.reshape(places, (*places.shape, 1))
+    found = builder.add("GatherND", [value, places], shape, value.dtype, batch_dims=len(at))
+    # What is not of the places stays in JAX's order, an axis of size 1 among it, which comes last.
+    kept = sorted([*others, *(() if axis in dims.collapsed_slice_dims else (axis,))])
+    offsets = [where for n, where in zip(kept, dims.offset_dims) if n != axis]
+    of_places = [n for n in range(len(out.shape)) if n not in dims.offset_dims]
+    wanted = [(where, number) for number, where in enumerate(np.array(of_places)[[*at, *free]])]
+    wanted += [(where, len(of_places) + number) for number, where in enumerate(offsets)]
+    found = builder.transpose(found, [number for _, number in sorted(wanted)])
+    return builder.reshape(found, out.shape)
 
 
 # --- Sums, extremes and their places

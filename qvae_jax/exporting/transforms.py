@@ -18,12 +18,10 @@ def _transform(builder: Builder, operation, *inputs):
     (length,) = operation.params["fft_lengths"]
     if kind == "RFFT":
         return _of_real(builder, whole(builder, operation, inputs), length)
-    if kind == "IRFFT":
-        value = inputs[0]
+    if kind == "IRFFT" and inputs[0].imag is not None:
         shape = operation.invars[0].aval.shape
-        return _to_real(
-            builder, builder.full(value.real, shape), builder.full(value.imag, shape), length
-        )
+        parts = (builder.full(part, shape) for part in (inputs[0].real, inputs[0].imag))
+        return _to_real(builder, *parts, length)
     raise NotImplementedError("a complex transform")
 
 

@@ -76,12 +76,15 @@ FUNCTIONS = {
     "padded": lambda x: jnp.pad(x, ((0, 0), (2, 1), (0, 3)), constant_values=7),
     "held": lambda x: jnp.pad(x, ((0, 0), (2, 1), (0, 0)), mode="edge"),
     "mirrored": lambda x: jnp.pad(x, ((0, 0), (3, 3), (0, 0)), mode="reflect"),
-    "reversed": lambda x: x[:, ::-1, ::-1],
+    "reversed": lambda x: lax.rev(x, (1, 2)),
     "repeated": lambda x: jnp.repeat(x, 3, axis=1),
     "reshaped": lambda x: x.reshape(x.shape[0], 8, 9).swapaxes(1, 2)[..., None].squeeze(-1),
     "parts": lambda x: jnp.split(x, 3, axis=-1)[1] * x[:, :1, 2:4],
     "broadcast": lambda x: jnp.broadcast_to(x[:, None], (x.shape[0], 2, 12, 6)),
     "taken by each row": lambda x: jnp.take_along_axis(x, jnp.argmax(x, axis=1)[:, None], axis=1),
+    "rows taken by each row": lambda x: jnp.take_along_axis(
+        x, jnp.argmax(x[:, :, :1], axis=1)[:, None], axis=1
+    ),
     "taken by fixed places": lambda x: x[:, np.array([3, 1, 1, 11])],
     "looked up": lambda x: jnp.arange(50.0)[(jnp.abs(x) * 9).astype(jnp.int32)],
     "matrix": lambda x: x @ MATRIX,
