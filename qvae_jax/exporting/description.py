@@ -145,14 +145,20 @@ def write_noise(folder: pathlib.Path, graphs: Sequence[Graph]) -> None:
 
 
 def described(
-    folder: pathlib.Path, graphs: Sequence[tuple[str, Graph]], form: str, source: dict, **facts
+    folder: pathlib.Path,
+    graphs: Sequence[tuple[str, Graph]],
+    form: str,
+    source: dict,
+    others: Sequence[str] = (),
+    **facts,
 ) -> dict:
     """The JSON of a folder in which these graphs lie, by the names of their files, and the noise.
 
-    form is the format's name, source the model's, facts what else the format has to say.
+    form is the format's name, source the model's, others the files that the graphs need besides,
+    facts what else the format has to say.
     """
     config = graphs[0][1].config
-    names = [name for name, _ in graphs]
+    names = [name for name, _ in graphs] + list(others)
     if (folder / NOISE_FILE).is_file():
         names.append(NOISE_FILE)
     return {
@@ -221,8 +227,8 @@ def read(folder: pathlib.Path) -> tuple[dict, list[Described]]:
         raise UserError(
             f"{path} is damaged and describes no graph: export the model again."
         ) from error
-    for name in sorted(listed):
-        _check_file(folder / name, expected[name])
+    for name in sorted(expected):
+        _check_file(folder / pathlib.PurePath(name).name, expected[name])
     return whole, sorted(found, key=lambda graph: graph.duration_s)
 
 

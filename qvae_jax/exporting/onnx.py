@@ -1,5 +1,6 @@
 """`onnx`: a model's graphs for onnxruntime, here and in a browser."""
 
+import hashlib
 import pathlib
 from collections.abc import Callable, Mapping
 
@@ -17,7 +18,10 @@ from qvae_jax.system import files, platforms
 from qvae_jax.system.errors import UserError, first_line
 
 FORMAT = "onnx"
-LARGEST_BYTES = 2**31 - 2**20  # of one file; what is larger keeps its arrays beside it
+LARGEST_BYTES = 2**31 - 2**24  # of a graph's arrays, which lie beside it where they are more
+ARRAYS_FILE = "arrays.bin"
+LEAST_MOVED_BYTES = 1024
+ALIGNED_BYTES = 64
 INSTALL = "install it with `python3 -m pip install '.[onnx]'`"
 
 
@@ -27,16 +31,58 @@ def write(model: Model, folder: pathlib.Path) -> None:
     Raises UserError where the folder is there already, and without the package onnx.
     """
     _require("onnx", "writes")
+    with files.new_folder(folder) as temporary:
+        write_into(temporary, model)
+
+
+def write_into(folder: pathlib.Path, model: Model, *, shared: bool = False) -> dict:
+    """The same into a folder that is there; gives what config.json says.
+
+    With shared, the graphs' arrays lie in one file beside them, ARRAYS_FILE, those that both have
+    once; and so they do where a graph would be larger than LARGEST_BYTES.
+    """
     from qvae_jax.exporting.conversion import IR_VERSION, OPSET
 
-    with files.new_folder(folder) as temporary:
-        graphs = [(f"graph_{graph.duration_s:g}s.onnx", graph) for graph in graphs_of(model.config)]
-        for name, graph in graphs:
-            _save(exported(graph, model.variables), temporary / name)
-        description.write_noise(temporary, [graph for _, graph in graphs])
-        versions = {"opset": OPSET, "ir_version": IR_VERSION, "jax_version": jax.__version__}
-        described = description.described(temporary, graphs, FORMAT, model.source, **versions)
-        files.write_json(temporary / CONFIG_FILE, described)
+    graphs = [(f"graph_{graph.duration_s:g}s.onnx", graph) for graph in graphs_of(model.config)]
+    protos = {name: exported(graph, model.variables) for name, graph in graphs}
+    if shared or max(map(_num_bytes, protos.values())) > LARGEST_BYTES:
+        _move_arrays(protos.values(), folder / ARRAYS_FILE)
+    for name, proto in protos.items():
+        (folder / name).write_bytes(proto.SerializeToString())
+    description.write_noise(folder, [graph for _, graph in graphs])
+    versions = {"opset": OPSET, "ir_version": IR_VERSION, "jax_version": jax.__version__}
+    others = [ARRAYS_FILE] if (folder / ARRAYS_FILE).is_file() else []
+    described = description.described(
+        folder, graphs, FORMAT, model.source, others=others, **versions
+    )
+    files.write_json(folder / CONFIG_FILE, described)
+    return described
+
+
+def _num_bytes(proto) -> int:
+    return sum(len(array.raw_data) for array in proto.graph.initializer)
+
+
+def _move_arrays(protos, path: pathlib.Path) -> None:
+    """Moves the arrays of graphs into one file, and leaves there where each of them lies."""
+    import onnx
+
+    places = {}
+    with path.open("wb") as file:
+        for proto in protos:
+            for array in proto.graph.initializer:
+                if len(array.raw_data) < LEAST_MOVED_BYTES:
+                    continue
+                digest = hashlib.sha256(array.raw_data).digest()
+                if digest not in places:
+                    file.write(b"\0" * (-file.tell() % ALIGNED_BYTES))
+                    places[digest] = file.tell()
+                    file.write(array.raw_data)
+                where = {"offset": places[digest], "length": len(array.raw_data)}
+                array.ClearField("raw_data")
+                array.data_location = onnx.TensorProto.EXTERNAL
+                for key, value in {"location": path.name, **where}.items():
+                    array.external_data.add(key=key, value=str(value))
 
 
 def exported(graph: Graph, given: Variables):
@@ -53,18 +99,6 @@ def exported(graph: Graph, given: Variables):
     outputs = [field.name for field in description.outputs(graph)]
     with platforms.compiling_for(platforms.ONNX):
         return converted(function(graph, given), specs, outputs)
-
-
-def _save(model, path: pathlib.Path) -> None:
-    import onnx
-
-    size = sum(len(array.raw_data) for array in model.graph.initializer)
-    if size < LARGEST_BYTES:
-        path.write_bytes(model.SerializeToString())
-        return
-    onnx.save_model(
-        model, path, save_as_external_data=True, location=f"{path.name}.data", size_threshold=1024
-    )
 
 
 def opened(graph: Described) -> Callable[[Mapping[str, np.ndarray]], Mapping[str, np.ndarray]]:

@@ -229,10 +229,15 @@ def _converted(builder, operation, value):
 
 @handles("gelu", table=FUNCTIONS)
 def _gelu(builder, operation, value):
-    inner = operation.params["jaxpr"].jaxpr
-    approximate = any(one.primitive.name == "tanh" for one in inner.eqns)
-    how = "tanh" if approximate else "none"
-    return elementwise("Gelu", builder, operation, value, approximate=how)
+    return elementwise("Gelu", builder, operation, value, approximate="tanh")
+
+
+@handles("logaddexp", table=FUNCTIONS)
+def _logaddexp(builder, operation, a, b):
+    """ln(e^a + e^b) = b + ln(1 + e^(a - b))"""
+    apart = builder.add("Sub", [a, b], broadcast([a, b]), a.dtype)
+    over = elementwise("Softplus", builder, operation, apart)
+    return elementwise("Add", builder, operation, over, b)
 
 
 # --- Shapes

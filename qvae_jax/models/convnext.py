@@ -40,7 +40,7 @@ class ConvNeXtBlock(nnx.Module):
         if self.film is not None:
             scale, shift = jnp.split(self.film(z)[:, None, :], 2, axis=-1)
             y = y * (1 + scale) + shift
-        return x + self.down(jax.nn.gelu(self.up(y)))
+        return x + self.down(forms.gelu(self.up(y)))
 
     def _convolved(self, x: jax.Array) -> jax.Array:
         """Each channel by its own taps."""

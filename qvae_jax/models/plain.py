@@ -50,6 +50,11 @@ def grouped_conv1d(x: jax.Array, taps: jax.Array, *, dilation: int = 1) -> jax.A
     )
 
 
+def gelu(x: jax.Array) -> jax.Array:
+    """The Gaussian error linear unit by its formula with tanh (Hendrycks & Gimpel, 2016)."""
+    return jax.nn.gelu(x)
+
+
 def upsample3_conv1d(x: jax.Array, kernel: jax.Array) -> jax.Array:
     """Nearest ×3 upsampling, then conv1d: [batch, time, in] -> [batch, 3·time, out]."""
     return conv1d(jnp.repeat(x, 3, axis=1), kernel)

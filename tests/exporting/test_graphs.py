@@ -178,6 +178,22 @@ def test_both_graphs_of_a_long_model_give_one_sound(read):
     assert short["sound"].shape[1] < longest["sound"].shape[1]
 
 
+def test_arrays_that_graphs_share_are_kept_once(tmp_path):
+    pytest.importorskip("onnx", reason="ONNX is written with the package onnx")
+    pytest.importorskip("onnxruntime", reason="graphs of ONNX run in onnxruntime")
+    own = exported_models.model("steered", duration_s=3.0)
+    alone, shared = tmp_path / "alone", tmp_path / "shared"
+    onnx.write(own, alone)
+    shared.mkdir()
+    onnx.write_into(shared, own, shared=True)
+    size = lambda folder: sum(path.stat().st_size for path in folder.iterdir())
+    assert size(shared) < 0.7 * size(alone)
+    waveform = exported_models.voices(1, RATE_HZ)
+    wanted, found = (qvae_jax.load(folder)(waveform, RATE_HZ) for folder in (alone, shared))
+    for name in wanted:
+        np.testing.assert_array_equal(found[name], wanted[name])
+
+
 def test_files_are_as_the_folder_says(read, tmp_path):
     read("frame", "stablehlo")
     folder = pathlib.Path(tmp_path / "out")
