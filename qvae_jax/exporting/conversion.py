@@ -14,6 +14,7 @@ from typing import Any
 import jax
 import numpy as np
 import onnx
+from jax.extend import core
 from onnx import TensorProto, helper, numpy_helper
 
 from qvae_jax.system.errors import UserError
@@ -201,6 +202,8 @@ Handler = Callable[..., Any]
 HANDLERS: dict[str, Handler] = {}
 # By the name of a function that JAX traces as one, so that an operator of its own takes its place.
 FUNCTIONS: dict[str, Handler] = {}
+# The primitives that only call a traced function.
+CALLS = {"jit", "pjit", "closed_call", "core_call", "custom_jvp_call", "custom_vjp_call", "remat"}
 # The primitives that make each element of the elements at its place.
 SINGLE: set[str] = set()
 
@@ -222,7 +225,7 @@ def walk(builder: Builder, jaxpr, consts: Sequence, inputs: Sequence) -> list:
     )
 
     def read(atom):
-        if isinstance(atom, jax.extend.core.Literal):
+        if isinstance(atom, core.Literal):
             return known(np.asarray(atom.val, atom.aval.dtype))
         return values[atom]
 
@@ -254,12 +257,12 @@ def _converted(builder: Builder, operation, inputs: list) -> list:
 
 def _inner(operation):
     """The traced function that an operation only calls; None where it is one itself."""
-    if operation.primitive.name == "scan":
+    if operation.primitive.name not in CALLS:
         return None
     for key in ("jaxpr", "call_jaxpr", "fun_jaxpr"):
         inner = operation.params.get(key)
         if inner is not None:
-            return inner if hasattr(inner, "consts") else jax.extend.core.ClosedJaxpr(inner, ())
+            return inner if hasattr(inner, "consts") else core.ClosedJaxpr(inner, ())
     return None
 
 

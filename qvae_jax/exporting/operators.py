@@ -532,7 +532,10 @@ def _window_max(builder, operation, *inputs):
     plain = not any((*params["padding"][:-1][0],)) if others else True
     if any(size != 1 for size in others) or not plain or set(params["window_strides"]) != {1}:
         raise NotImplementedError("a window over several axes")
-    return _pooled(builder, value, length, params["padding"][-1], largest=True)
+    found = _pooled(builder, value, length, params["padding"][-1], largest=True)
+    if operation.primitive.name == "reduce_window_max" or inputs[1].constant == -np.inf:
+        return found
+    return builder.add("Max", [found, inputs[1]], found.shape, found.dtype)
 
 
 def _pooled(builder, value: Tensor, length: int, edges, *, largest: bool) -> Tensor:

@@ -72,6 +72,9 @@ FUNCTIONS = {
         lax.cummax(x[:, :, 0], axis=1) + lax.cummin(x[:, :, 1], axis=1, reverse=True)
     ),
     "windows": lambda x: lax.reduce_window(x, -jnp.inf, lax.max, (1, 1, 3), (1, 1, 1), "SAME"),
+    "windows of no less than 0": lambda x: jax.vmap(
+        lambda row: lax.reduce_window(row, 0.0, lax.max, (5,), (1,), "SAME")
+    )(x[:, :, 0]),
     "best": lambda x: lax.top_k(x, 3)[0] + lax.top_k(x, 3)[1],
     "joined": lambda x: jnp.concatenate([x[:, ::2], x[:, :3], jnp.zeros_like(x[:, :1])], axis=1),
     "padded": lambda x: jnp.pad(x, ((0, 0), (2, 1), (0, 3)), constant_values=7),
