@@ -101,11 +101,22 @@ def test_what_it_wrote_is_told_with_the_command_that_shares_it(tmp_path, capsys)
     assert f"hf upload OWNER/NAME '{tmp_path / 'my model'}'" in said
 
 
+def test_a_licence_is_of_this_format_alone(monkeypatch, tmp_path):
+    monkeypatch.setattr("qvae_jax.modes.export.WRITERS", {"other": hub.write})
+    request = ExportRequest(format="other", licence="mit", output_dir=str(tmp_path / "new"))
+    with pytest.raises(UserError, match="--licence is for --format=hub, and --format is 'other'"):
+        export(request)
+
+
+def test_a_licence_stands_in_the_card(tmp_path):
+    folder = exported(tmp_path / "new", checkpoint=str(FIXTURES / "ported"), licence="cc0-1.0")
+    assert "\nlicense: cc0-1.0\n" in (folder / hub.CARD).read_text("utf-8")
+
+
 @pytest.mark.parametrize(
     ("request_", "message"),
     [
         (dict(format="pdf"), "--format is 'pdf'"),
-        (dict(format="stablehlo", licence="mit"), "--licence is for --format=hub"),
         (dict(format="hub", licence="My own, 1999"), "--licence is 'my own, 1999'"),
         (dict(format="hub", output_dir="there"), "there already exists and is not an empty"),
     ],
