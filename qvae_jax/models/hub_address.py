@@ -69,5 +69,5 @@ def _fetched(address: str, repository: str, revision: str | None) -> str:
         )
     except Exception as error:  # of the Hub, the network, the disk, each of their own kinds
         known = (REASONS.get(kind.__name__) for kind in type(error).__mro__)
-        reason = next(filter(None, known), first_line(error))
+        reason = next(filter(None, known), first_line(error).rstrip("."))
         raise UserError(f"{address} cannot be fetched: {reason}.") from error
