@@ -1,16 +1,21 @@
 """`--mode=export`: a model as one graph, as a page without a server, or as a folder to share."""
 
+import functools
 import pathlib
 from collections.abc import Callable, Mapping
 
-from qvae_jax.exporting import onnx, stablehlo
+from qvae_jax.exporting import hub, onnx, stablehlo
 from qvae_jax.generation.model import Model, load_model
 from qvae_jax.modes.requests import ExportRequest
 from qvae_jax.system.errors import UserError
 
 # What writes a model in a format into a folder that is not there yet, whole or not at all.
 Writer = Callable[[Model, pathlib.Path], None]
-WRITERS: Mapping[str, Writer] = {stablehlo.FORMAT: stablehlo.write, onnx.FORMAT: onnx.write}
+WRITERS: Mapping[str, Writer] = {
+    stablehlo.FORMAT: stablehlo.write,
+    onnx.FORMAT: onnx.write,
+    hub.FORMAT: hub.write,
+}
 
 
 def export(request: ExportRequest) -> None:
@@ -21,5 +26,13 @@ def export(request: ExportRequest) -> None:
     """
     if request.format not in WRITERS:
         raise UserError(f"--format is {request.format!r}: set it to one of {', '.join(WRITERS)}.")
+    write = WRITERS[request.format]
+    if request.licence is not None:
+        if request.format != hub.FORMAT:
+            raise UserError(
+                f"--licence is for --format={hub.FORMAT}, and --format is {request.format!r}: leave "
+                "one of them out."
+            )
+        write = functools.partial(write, licence=request.licence)
     model = load_model(workdir=request.workdir, checkpoint=request.checkpoint)
-    WRITERS[request.format](model, pathlib.Path(request.output_dir))
+    write(model, pathlib.Path(request.output_dir))
