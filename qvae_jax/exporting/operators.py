@@ -137,7 +137,7 @@ def _each_part(handler):
     return handle
 
 
-@handles("copy", "copy_p", "stop_gradient", "optimization_barrier", "sharding_constraint")
+@handles("copy", "stop_gradient", "optimization_barrier")
 def _itself(builder, operation, value):
     return value
 
@@ -271,14 +271,6 @@ def _squeeze(builder, operation, value):
     gone = {axis % len(value.shape) for axis in operation.params["dimensions"]}
     kept = [size for axis, size in enumerate(value.shape) if axis not in gone]
     return builder.reshape(value, kept)
-
-
-@handles("expand_dims")
-def _expand_dims(builder, operation, value):
-    shape = list(value.shape)
-    for axis in sorted(operation.params["dimensions"]):
-        shape.insert(axis, 1)
-    return builder.reshape(value, shape)
 
 
 @handles("transpose")
