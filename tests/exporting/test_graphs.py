@@ -165,6 +165,15 @@ def test_latents_are_drawn_moved_and_given(read, form):
     assert apart(found["sound"], own.decode(z)) <= BOUNDS[form]
 
 
+def test_of_two_encoders_a_graph_has_the_voices(read):
+    graph = read("original", "onnx", sound_encoder=True)
+    own = exported_models.model("original", sound_encoder=True)
+    waveform = exported_models.voices(1, RATE_HZ)
+    of_voices, of_sounds = (own.posterior(waveform, sounds=sounds)[0] for sounds in (False, True))
+    found = graph(waveform, RATE_HZ)["mean"]
+    assert apart(found, of_voices) <= BOUNDS["onnx"] < apart(found, of_sounds)
+
+
 def test_a_graph_for_all_platforms_holds_plain_forms_only():
     own = exported_models.model("steered")
     (graph,) = stablehlo.graphs_of(own.config)
