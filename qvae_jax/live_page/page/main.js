@@ -1,7 +1,7 @@
 // The page: the microphone, files and keys on one side, takes on the other.
 
 import { NoMicrophone, Recorder } from "./recorder.js";
-import { model, Refused, takeToken } from "./server.js";
+import { model, Refused } from "./model.js";
 import { Controls, initial } from "./settings.js";
 import { Player } from "./player.js";
 import { Takes } from "./takes.js";
@@ -196,10 +196,10 @@ function describe(facts) {
   by("facts").textContent = `${facts.model}: ${how}, and answers at ${facts.sample_rate_hz.toLocaleString("en")} Hz.`;
 }
 
-takeToken();
 recordButton.disabled = true;
 try {
-  const facts = await model();
+  const facts = await model(say);
+  say("");
   describe(facts);
   listen(new Session(facts));
   recordButton.disabled = false;
