@@ -222,6 +222,9 @@ class ExportRequest:
     checkpoint: str | None = asked("Instead of --workdir: a ported QVAE's folder.", path=True)
     format: str = asked("What to write: stablehlo, onnx, web or hub.", "stablehlo")
     output_dir: str | None = asked("The new folder to write.", required=True, path=True)
+    onnxruntime_web: str | None = asked(
+        "With --format=web, where npm cannot fetch it: the package file of onnxruntime-web.", path=True
+    )
 
 
 # By the mode's name, which is also that of its file and of its function.
