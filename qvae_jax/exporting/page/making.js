@@ -6,8 +6,8 @@ import { Steering } from "./steering.js";
 
 const PLACE = 1; // of the only input, on which noise depends beside the seed
 const MOST_KEPT = 200; // recordings of which it is remembered what was heard
-const VOICE = 0;
-const HEAD = 1; // of what curves are taken from, as the graph has it
+// What curves are taken from, as the graph has it: a voice, and the gesture head's as they are.
+const [VOICE, WHOLE_GESTURE] = [0, 3];
 
 /** Makes sounds, one order after the other. */
 export class Maker {
@@ -82,7 +82,7 @@ export class Maker {
   /** What the gesture head makes of z: { curves, durationS }. */
   async gesture(z) {
     const [length] = this.page.lengths;
-    const asked = { num_samples: [0], z_given: z, use_z: [1], curve_source: Array(4).fill(HEAD) };
+    const asked = { num_samples: [0], z_given: z, use_z: [1], curve_source: Array(4).fill(WHOLE_GESTURE) };
     const found = await this.run(length.hear, { ...asked, num_frames_given: [this.page.gesture_frames] });
     return { curves: rows(found.curves, this.page.gesture_frames), durationS: found.duration_s[0] };
   }

@@ -9,13 +9,17 @@ const worker = new Worker("worker.js", { type: "module" });
 const asked = new Map(); // what waits for an answer of the worker, by its number
 const numbers = new WeakMap(); // of sounds, by which the worker knows those it has heard
 let [numAsked, numSounds] = [0, 0];
-let told = () => {};
+let told = null;
 
 /** What the model is, and which values its settings may have; say(text) hears how it is loaded. */
-export function model(say) {
+export async function model(say) {
   told = say;
   say("Loading the model …");
-  return answered({ load: true });
+  try {
+    return await answered({ load: true });
+  } finally {
+    told = null; // what else comes in says nothing any more
+  }
 }
 
 /**
@@ -53,7 +57,7 @@ function answered(message, signal) {
 }
 
 worker.onmessage = ({ data: { number, share, answer, refused } }) => {
-  if (share !== undefined) return told(`Loading the model: ${Math.round(100 * share)} % …`);
+  if (share !== undefined) return told?.(`Loading the model: ${Math.round(100 * share)} % …`);
   const waiting = asked.get(number);
   asked.delete(number);
   if (refused) waiting?.reject(new Refused(refused));

@@ -87,7 +87,7 @@ async function* chunks(response) {
 }
 
 async function fetched(name) {
-  const response = await fetch(name);
+  const response = await fetch(name, { cache: "no-cache" }); // what is kept may be an earlier export's
   if (!response.ok) throw new Error(`${name} is missing`);
   return response;
 }

@@ -77,9 +77,10 @@ export class Takes {
     const card = this.cards.get(take);
     take.asking?.abort();
     const asking = (take.asking = new AbortController());
-    card.show({ busy: true, told: "Making the sound …" });
     try {
-      this.accept(take, await sounds(this.order(take), asking.signal));
+      const making = sounds(this.order(take), asking.signal); // and meanwhile the card is drawn
+      card.show({ busy: true, told: "Making the sound …" });
+      this.accept(take, await making);
       if (this.facts.has_library && !take.nearest) await this.search(take);
     } catch (error) {
       if (error.name === "AbortError") return;
