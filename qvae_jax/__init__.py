@@ -5,7 +5,7 @@ import os
 
 
 def load(path: str | os.PathLike):
-    """The model of a training run's workdir, or of a ported QVAE's folder, ready to generate.
+    """The model of a training run's workdir, of a ported QVAE's folder, or of exported graphs.
 
     >>> import numpy as np, qvae_jax
     >>> model = qvae_jax.load("runs/first")
@@ -14,16 +14,19 @@ def load(path: str | os.PathLike):
     >>> audio.shape, audio.dtype, model.sample_rate_hz
     ((59049,), dtype('float32'), 22050)
 
-    Gives a qvae_jax.generation.model.Model, whose other methods are posterior and decode. Raises
-    UserError where the folder holds no model.
+    Gives a qvae_jax.generation.model.Model, whose other methods are posterior and decode; of graphs a
+    qvae_jax.exporting.reading.ExportedModel, which is a function. Raises UserError where the folder
+    holds no model.
     """
     # Orbax warns through this logger that a folder is opened only to be read.
     absl_logger = logging.getLogger("absl")
     was_disabled, absl_logger.disabled = absl_logger.disabled, True
     try:
         # Not at the top, so that importing the package does not take JAX's seconds.
+        from qvae_jax.exporting import reading
         from qvae_jax.generation.model import load
 
-        return load(os.path.expanduser(path))
+        path = os.path.expanduser(path)
+        return reading.load(path) if reading.is_exported(path) else load(path)
     finally:
         absl_logger.disabled = was_disabled

@@ -1,12 +1,18 @@
 """The harmonics of a pitch curve as a sound: what a steered model shapes into its voiced part."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
+import numpy as np
+from jax import lax
 
 from qvae_jax.audio.controls import PERIODICITY, PITCH, VOICED_PERIODICITY, hertz
 
 FADE = 0.1  # of periodicity: from silent to whole, half way where a frame begins to be voiced
 CYCLE = 2.0**32
+LOWEST_NOTE, HIGHEST_NOTE = 34, 98  # that a pitch curve has
+ENTRY_PARTS = 2**10  # from entry to entry of the table of steps: 1/256 of a semitone
 
 
 def harmonics(curves: jax.Array, hop_length: int, sample_rate_hz: int) -> jax.Array:
@@ -18,7 +24,7 @@ def harmonics(curves: jax.Array, hop_length: int, sample_rate_hz: int) -> jax.Ar
     """
     hz = per_sample(hertz(curves[..., PITCH]), hop_length)
     level = per_sample(voiced_share(curves), hop_length)
-    cycles = accumulated(hz / sample_rate_hz)
+    cycles = accumulated(steps_of(curves[..., PITCH], hop_length, sample_rate_hz))
     room = sample_rate_hz / 2 / hz  # harmonics below half the rate, and a fraction of the next
     count = jnp.floor(room) - 1
     last = (room - 1 - count) * jnp.cos(turns((count + 1) * cycles))
@@ -41,16 +47,51 @@ def turns(cycles: jax.Array) -> jax.Array:
     return 2 * jnp.pi * (cycles - jnp.round(cycles))
 
 
-def accumulated(cycles_per_sample: jax.Array) -> jax.Array:
-    """The phase [..., n] of an oscillator of these frequencies, in cycles from -1/2 to 1/2.
+def steps_of(note: jax.Array, hop_length: int, sample_rate_hz: int) -> jax.Array:
+    """By which part of a cycle an oscillator of these notes goes on at each sample.
 
-    Counted in whole 2^-32 of a cycle, which wrap by themselves: the sum of any number of them is
-    exact, so a phase depends neither on the way it is added up nor on what comes after it. Around a
-    whole cycle, where all harmonics meet, its float32 has the most digits.
+    int32 [..., frames·hop] of notes [..., frames] between LOWEST_NOTE and HIGHEST_NOTE, in whole
+    2^-32 of a cycle. They are looked up, and lie on lines between the entries of a table and between
+    the frames' centres, all in whole numbers: so they are the same wherever they are computed. What
+    two libraries' powers of 2 differ by would add up, in ten seconds, to another phase of every high
+    harmonic.
     """
-    steps = jnp.round(cycles_per_sample * CYCLE).astype(jnp.uint32)
-    whole = jnp.cumsum(steps, axis=-1, dtype=jnp.uint32)
-    return jax.lax.bitcast_convert_type(whole, jnp.int32).astype(jnp.float32) / CYCLE
+    # Above 32, a float32 holds whole parts of 2^-18 of a semitone: nothing is rounded.
+    parts = (jnp.clip(note, LOWEST_NOTE, HIGHEST_NOTE) - LOWEST_NOTE) * np.float32(2**18)
+    parts = parts.astype(jnp.int32)
+    entry = lax.div(parts, jnp.full_like(parts, ENTRY_PARTS))
+    table = _steps(sample_rate_hz)
+    low, rise = jnp.asarray(table[:-1])[entry], jnp.asarray(np.diff(table))[entry]
+    on = rise * (parts - entry * ENTRY_PARTS)
+    here = (low + lax.div(on, jnp.full_like(on, ENTRY_PARTS)))[..., None]
+    before = jnp.concatenate([here[..., :1, :], here[..., :-1, :]], axis=-2)
+    after = jnp.concatenate([here[..., 1:, :], here[..., -1:, :]], axis=-2)
+    # Twice the place in a hop, from its centre; the parts of the way that are no whole number of
+    # its parts are multiplied apart, so that none goes beyond 32 bits.
+    place, parts = 2 * np.arange(hop_length, dtype=np.int32) + 1 - hop_length, 2 * hop_length
+    on = jnp.where(place < 0, here - before, after - here)
+    whole = lax.div(on, jnp.full_like(on, parts))
+    rest = (on - whole * parts) * place
+    steps = here + whole * place + lax.div(rest, jnp.full_like(rest, parts))
+    return steps.reshape(*note.shape[:-1], note.shape[-1] * hop_length)
+
+
+@functools.cache
+def _steps(sample_rate_hz: int) -> np.ndarray:
+    """Of notes 1/256 of a semitone apart, and of the one after the last: int32."""
+    count = (HIGHEST_NOTE - LOWEST_NOTE) * 2**18 // ENTRY_PARTS + 2
+    notes = LOWEST_NOTE + np.arange(count) * ENTRY_PARTS / 2**18
+    return np.round(hertz(notes) / sample_rate_hz * CYCLE).astype(np.int32)
+
+
+def accumulated(steps: jax.Array) -> jax.Array:
+    """The phase [..., n] of an oscillator that goes on so, in cycles from -1/2 to 1/2.
+
+    Steps are whole 2^-32 of a cycle, int32, whose sums wrap by themselves: that of any number of
+    them is exact, so a phase depends neither on the way it is added up nor on what comes after it.
+    Around a whole cycle, where all harmonics meet, its float32 has the most digits.
+    """
+    return jnp.cumsum(steps, axis=-1, dtype=jnp.int32).astype(jnp.float32) / CYCLE
 
 
 def per_sample(curve: jax.Array, hop_length: int) -> jax.Array:

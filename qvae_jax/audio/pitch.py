@@ -12,6 +12,9 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from qvae_jax.audio import onnx, stft
+from qvae_jax.system import platforms
+
 SAMPLE_RATE_HZ = 22_050
 HOP_LENGTH = 243  # samples; frame n is centred at (n + 1/2) of them
 
@@ -30,6 +33,7 @@ SWITCH_COST = 0.12  # of a change between voiced and unvoiced
 # The share of a frame's energy that must lie below the cut-off to count: of a hiss only the edge of
 # the filter's band is left, which would pass for a whistle there.
 LEAST_SHARE = 0.005
+NEVER = 1e6  # a cost that no path pays
 SILENCE = 1e-7  # mean square of what is no sound, -67 dB re a full-scale sine
 # A frame that is so much weaker than one of those around, -25 dB, is a gap: what the longest window
 # hears there is the sound before it, or the next.
@@ -112,10 +116,10 @@ def _frames(
     delay is by how many samples what is framed comes late.
     """
     before = length * decimation // 2 - HOP_LENGTH // 2 - delay
-    starts = HOP_LENGTH * jnp.arange(num_frames)
-    places = starts[:, None] + decimation * jnp.arange(length)
-    after = (num_frames - 1) * HOP_LENGTH + decimation * length - before - len(samples)
-    return jnp.pad(samples, (before, max(0, after)))[places]
+    reach = length * decimation
+    total = (num_frames - 1) * HOP_LENGTH + reach
+    padded = jnp.pad(samples, (before, max(0, total - before - len(samples))))[:total]
+    return stft.frame(padded, reach, HOP_LENGTH)[:, ::decimation]
 
 
 def _candidates(samples: jax.Array, floor: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
@@ -173,17 +177,23 @@ def _likeness(samples: jax.Array, floor: jax.Array, band: Band) -> jax.Array:
     length = band.window + longest
     frames = _frames(samples, len(floor), length, band.decimation, delay=NUM_TAPS // 2)
     frames -= jnp.mean(frames, axis=1, keepdims=True)  # a constant is like itself at every lag
-    size = _transform_size(length)
-    spectrum = jnp.fft.rfft(frames, size) * jnp.conj(jnp.fft.rfft(frames[:, : band.window], size))
-    lags = slice(band.first_lag - 1, longest + 1)
-    products = jnp.fft.irfft(spectrum, size)[:, lags]
+    lags = np.arange(band.first_lag - 1, longest + 1)
+    products = _correlated(frames, band.window, lags[0], lags[-1] + 1)
     # A matrix product, for differences of running sums lose what is soft after what is loud.
-    places, starts = np.arange(length)[:, None], np.arange(longest + 1)[lags]
-    inside = (starts <= places) & (places < starts + band.window)
+    places = np.arange(length)[:, None]
+    inside = (lags <= places) & (places < lags + band.window)
     squares = jnp.square(frames)
     here = jnp.sum(squares[:, : band.window], axis=1, keepdims=True)
     later = jnp.matmul(squares, inside.astype(np.float32), precision=lax.Precision.HIGHEST)
     return 2 * products / (here + later + 2 * band.window * floor[:, None])
+
+
+@platforms.with_onnx_form(onnx.correlated)
+def _correlated(frames: jax.Array, window: int, first_lag: int, end_lag: int) -> jax.Array:
+    """Σ x(t)·x(t + lag) over a frame's first samples, a window of them: [frames, lags]."""
+    size = _transform_size(frames.shape[-1])
+    spectrum = jnp.fft.rfft(frames, size) * jnp.conj(jnp.fft.rfft(frames[:, :window], size))
+    return jnp.fft.irfft(spectrum, size)[:, first_lag:end_lag]
 
 
 def _transform_size(num_samples: int) -> int:
@@ -202,26 +212,35 @@ def _transform_size(num_samples: int) -> int:
 def _best_path(score: jax.Array, octave: jax.Array, valid: jax.Array) -> jax.Array:
     """The candidate of each frame on the cheapest path, NUM_CANDIDATES where unvoiced: [frames].
 
-    Costs of a frame are 1 - score, of a step those of the jump in pitch (Viterbi's algorithm).
-    Frames that are not valid cost nothing and change no state.
+    Costs of a frame are 1 - score, of a step those of the jump in pitch. Frames that are not valid cost nothing and change no state.
     """
     unvoiced = jnp.full((len(score), 1), 1.0 - VOICED_LIKENESS)
     costs = jnp.concatenate([1.0 - score, unvoiced], axis=1)
+    # A jump of more octaves than two is a new sound, however far it goes.
+    jump = jnp.minimum(jnp.abs(octave[1:, :, None] - octave[:-1, None, :]), 2.0)
+    switch = jnp.pad(OCTAVE_COST * jump, ((0, 0), (0, 1), (0, 1)), constant_values=SWITCH_COST)
+    stays = np.eye(costs.shape[1], dtype=bool)
+    unvoiced_stays = stays & (np.arange(len(stays)) == NUM_CANDIDATES)
+    steps = jnp.where(unvoiced_stays, 0.0, switch) + costs[1:, :, None]
+    steps = jnp.where(valid[1:, None, None], steps, np.where(stays, 0.0, NEVER))
+    return _cheapest(costs[0], steps)
 
-    def advance(total, frame):
-        before, now, cost, is_valid = frame
-        # A jump of more octaves than two is a new sound, however far it goes.
-        jump = OCTAVE_COST * jnp.minimum(jnp.abs(now[:, None] - before[None]), 2.0)
-        switch = jnp.pad(jump, ((0, 1), (0, 1)), constant_values=SWITCH_COST)
-        sums = switch.at[-1, -1].set(0.0) + total
-        reached = jnp.min(sums, axis=1) + cost
+
+@platforms.with_onnx_form(onnx.cheapest)
+def _cheapest(first: jax.Array, steps: jax.Array) -> jax.Array:
+    """The states [n] of the cheapest path (Viterbi's algorithm).
+
+    first [states] are the costs of beginning in each, steps [n - 1, states, states] those of being in
+    each state, by rows, after each of the one before.
+    """
+
+    def advance(total, step):
+        sums = step + total
+        reached = jnp.min(sums, axis=1)
         # Only differences count; without this, rounding would grow with the sound's length.
-        reached -= jnp.min(reached)
-        came_from = jnp.where(is_valid, jnp.argmin(sums, axis=1), jnp.arange(len(cost)))
-        return jnp.where(is_valid, reached, total), came_from
+        return reached - jnp.min(reached), jnp.argmin(sums, axis=1)
 
-    steps = (octave[:-1], octave[1:], costs[1:], valid[1:])
-    total, came_from = lax.scan(advance, costs[0], steps)
+    total, came_from = lax.scan(advance, first, steps)
 
     def retrace(state, sources):
         return sources[state], sources[state]

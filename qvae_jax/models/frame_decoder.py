@@ -16,7 +16,7 @@ from qvae_jax.audio.controls import SAMPLE_RATE_HZ, hop_length  # a frame of sou
 from qvae_jax.models import layers, plain
 from qvae_jax.models.convnext import ConvNeXtBlock
 from qvae_jax.models.initializers import xavier_normal
-from qvae_jax.models.spectral_head import SpectralHead, limited, spectrum, turned
+from qvae_jax.models.spectral_head import SpectralHead, limited, spectrum, turned, white_noise
 
 NUM_FRAMES = 243
 WIDTH = 384
@@ -41,7 +41,7 @@ class Trunk(nnx.Module):
 
     def trace(self, z: jax.Array) -> Iterator[tuple[str, jax.Array]]:
         """Every layer's result by name, [batch, frames, channels]."""
-        x = self.project(z).reshape(len(z), FIRST_FRAMES, -1)
+        x = self.project(z).reshape(z.shape[0], FIRST_FRAMES, -1)
         yield "project", x
         for i, block in enumerate(self.rising):
             x = block(plain.upsample3_linear(x))
@@ -81,8 +81,12 @@ class FrameDecoder(nnx.Module):
         self, z: jax.Array, *, seeds: jax.Array, train: bool = False, key=None
     ) -> jax.Array:
         """The audio; seeds [batch, 2] are those of its noise, see noise.white."""
+        return self.of_noise(z, white_noise(seeds, NUM_FRAMES, self.hop_length))
+
+    def of_noise(self, z: jax.Array, white: jax.Array) -> jax.Array:
+        """The audio of the noise itself, [batch, (243 + 2·MARGIN)·hop]; see white_noise."""
         parts = self.output(self.trunk(z))
         # A steady tone is then a phase that hardly changes, which is soon learnt.
         phase = parts.phase + turned(*parts.phase.shape[-2:])
-        complex_frames, _ = spectrum(parts._replace(phase=phase), seeds, self.hop_length)
+        complex_frames, _ = spectrum(parts._replace(phase=phase), white, self.hop_length)
         return limited(inverse_stft.inverse(complex_frames, self.hop_length))

@@ -25,6 +25,36 @@ def conv1d(x: jax.Array, kernel: jax.Array, *, dilation: int = 1) -> jax.Array:
     )
 
 
+def depthwise_conv1d(x: jax.Array, taps: jax.Array, *, dilation: int = 1) -> jax.Array:
+    """Same-length convolution of each channel by its own odd taps [taps, 1, channels].
+
+    [batch, time, channels] -> the same shape: a sum of shifted products, which every backend of XLA
+    fuses.
+    """
+    reach, length = dilation * (len(taps) // 2), x.shape[1]
+    padded = jnp.pad(x, ((0, 0), (reach, reach), (0, 0)))
+    return sum(padded[:, i * dilation :][:, :length] * taps[i] for i in range(len(taps)))
+
+
+def grouped_conv1d(x: jax.Array, taps: jax.Array, *, dilation: int = 1) -> jax.Array:
+    """depthwise_conv1d as one convolution of as many groups as channels."""
+    reach = dilation * (len(taps) // 2)
+    return lax.conv_general_dilated(
+        x,
+        taps,
+        window_strides=(1,),
+        padding=[(reach, reach)],
+        rhs_dilation=(dilation,),
+        dimension_numbers=("NWC", "WIO", "NWC"),
+        feature_group_count=x.shape[-1],
+    )
+
+
+def gelu(x: jax.Array) -> jax.Array:
+    """The Gaussian error linear unit by its formula with tanh (Hendrycks & Gimpel, 2016)."""
+    return jax.nn.gelu(x)
+
+
 def upsample3_conv1d(x: jax.Array, kernel: jax.Array) -> jax.Array:
     """Nearest ×3 upsampling, then conv1d: [batch, time, in] -> [batch, 3·time, out]."""
     return conv1d(jnp.repeat(x, 3, axis=1), kernel)
@@ -45,7 +75,7 @@ def upsample3_linear(x: jax.Array) -> jax.Array:
     before = jnp.concatenate([x[:, :1], x[:, :-1]], axis=1)
     after = jnp.concatenate([x[:, 1:], x[:, -1:]], axis=1)
     phases = jnp.stack([(before + 2.0 * x) / 3.0, x, (2.0 * x + after) / 3.0], axis=2)
-    return phases.reshape(len(x), -1, x.shape[-1])
+    return phases.reshape(x.shape[0], -1, x.shape[-1])
 
 
 def transposed_conv1d_stride3(x: jax.Array, kernel: jax.Array) -> jax.Array:

@@ -223,7 +223,13 @@ def sample_latent(
     At temperature 0 z is exactly μ, whatever the key. axis_name: see global_batch.
     """
     normal = lambda shape: jax.random.normal(key, shape, mu.dtype)
-    noise = global_batch.draw(normal, mu.shape, axis_name)
+    return moved(mu, logvar, global_batch.draw(normal, mu.shape, axis_name), temperature)
+
+
+def moved(
+    mu: jax.Array, logvar: jax.Array, noise: jax.Array, temperature: jax.Array | float
+) -> jax.Array:
+    """μ + temperature·exp(½·logvar)·noise [batch, latent]; at temperature 0 exactly μ."""
     drawn = mu + temperature * jnp.exp(0.5 * logvar) * noise
     # The product would not do: 0 · exp(a large log-variance) is not a number.
     return jnp.where(temperature == 0, mu, drawn)

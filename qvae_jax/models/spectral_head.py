@@ -80,16 +80,23 @@ def magnitude(logarithm: jax.Array, log_scale: float = 0.0) -> jax.Array:
     return jnp.exp(LOUDEST + log_scale - jax.nn.softplus(LOUDEST - logarithm))
 
 
+def white_noise(seeds: jax.Array, num_frames: int, hop_length: int) -> jax.Array:
+    """The noise that spectrum filters into so many frames: [batch, (frames + 2·MARGIN)·hop].
+
+    seeds [batch, 2] are those of noise.white.
+    """
+    return noise.white(seeds, num_frames + 2 * inverse_stft.MARGIN, hop_length)
+
+
 def spectrum(
-    parts: Parts, seeds: jax.Array, hop_length: int, excited: jax.Array | None = None
+    parts: Parts, white: jax.Array, hop_length: int, excited: jax.Array | None = None
 ) -> tuple[jax.Array, jax.Array]:
     """The complex frames of all parts together, and their power without the chance of noise.
 
-    seeds [batch, 2] are those of noise.white, excited the complex frames of an excitation. Both
+    white is the sound that white_noise gives, excited the complex frames of an excitation. Both
     results are [batch, frames, bins]; what is below FIRST_BIN is silent.
     """
-    num_frames = parts.free.shape[-2] + 2 * inverse_stft.MARGIN
-    white = complex_frames_of(noise.white(seeds, num_frames, hop_length), hop_length)
+    white = complex_frames_of(white, hop_length)
     complex_frames = parts.free * jax.lax.complex(jnp.cos(parts.phase), jnp.sin(parts.phase))
     complex_frames += parts.noise * white
     power = jnp.square(parts.free) + jnp.square(parts.noise)

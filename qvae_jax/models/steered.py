@@ -27,7 +27,13 @@ from qvae_jax.models import layers, shaping
 from qvae_jax.models.convnext import ConvNeXtBlock, LayerNorm
 from qvae_jax.models.frame_decoder import NUM_FRAMES, Trunk
 from qvae_jax.models.initializers import lecun_normal, xavier_normal
-from qvae_jax.models.spectral_head import SpectralHead, complex_frames_of, limited, spectrum
+from qvae_jax.models.spectral_head import (
+    SpectralHead,
+    complex_frames_of,
+    limited,
+    spectrum,
+    white_noise,
+)
 
 WIDTH = 256
 DILATIONS = (1, 2, 4, 1, 2, 4, 1, 1)
@@ -99,6 +105,19 @@ class Renderer(nnx.Module):
         valid, bool [batch, frames], is false after a sound's last frame: what comes there is silent,
         and changes nothing before it. train: see shaping.as_periodic.
         """
+        white = white_noise(seeds, curves.shape[1], self.hop_length)
+        return self.of_noise(z, curves, white, valid, train=train)
+
+    def of_noise(
+        self,
+        z: jax.Array,
+        curves: jax.Array,
+        white: jax.Array,
+        valid: jax.Array | None = None,
+        *,
+        train: bool = False,
+    ) -> jax.Array:
+        """The sound of the noise itself, [batch, (frames + 2·MARGIN)·hop]; see white_noise."""
         if valid is not None:
             curves = held_beyond(curves, valid)
         x = self.input(described(curves).astype(z.dtype))
@@ -107,7 +126,7 @@ class Renderer(nnx.Module):
         hop, rate_hz = self.hop_length, self.sample_rate_hz
         excited = complex_frames_of(harmonics(_with_margins(curves), hop, rate_hz), hop)
         parts = shaping.as_periodic(self.output(x), stft.power(excited), curves, train=train)
-        complex_frames, power = spectrum(parts, seeds, hop, excited)
+        complex_frames, power = spectrum(parts, white, hop, excited)
         tilt = shaping.tilt(curves[..., CENTROID], power, rate_hz)
         gain = shaping.gain(curves[..., LOUDNESS], power * jnp.square(tilt), rate_hz)
         sound = inverse_stft.inverse(complex_frames * tilt * gain[..., None], hop, valid)

@@ -3,13 +3,14 @@
 import pathlib
 from collections.abc import Callable, Mapping
 
+from qvae_jax.exporting import onnx, stablehlo
 from qvae_jax.generation.model import Model, load_model
 from qvae_jax.modes.requests import ExportRequest
 from qvae_jax.system.errors import UserError
 
 # What writes a model in a format into a folder that is not there yet, whole or not at all.
 Writer = Callable[[Model, pathlib.Path], None]
-WRITERS: Mapping[str, Writer] = {}
+WRITERS: Mapping[str, Writer] = {stablehlo.FORMAT: stablehlo.write, onnx.FORMAT: onnx.write}
 
 
 def export(request: ExportRequest) -> None:

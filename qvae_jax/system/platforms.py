@@ -17,13 +17,17 @@ BACKEND_VARIABLES = (
     "CUDA_VISIBLE_DEVICES",
 )
 
+ANY = "any"  # platform, for a program that several are given
+ONNX = "onnx"  # no platform of JAX's: a graph for onnxruntime
+
 # JAX keeps what it has traced and compiled by this value too: a function that was traced for one
 # platform is traced again for another.
 _compiled_for = jax.make_user_context(default_value=None)
 
 
 def compiling_for(platform: str) -> contextlib.AbstractContextManager:
-    """Inside it, what this thread traces is for a platform: "cpu", "cuda", "rocm" or "tpu".
+    """Inside it, what this thread traces is for a platform: "cpu", "cuda", "rocm", "tpu" or
+    ANY, whose programs are made of plain forms; or ONNX.
 
     It decides which forms a program is made of. What the program is lowered to is JAX's to say:
     jax.jit(f).trace(x).lower(lowering_platforms=(platform,)), with the trace inside.
@@ -65,6 +69,11 @@ def on_cpu() -> bool:
     return platform() == "cpu"
 
 
+def for_onnx() -> bool:
+    """Whether what is traced becomes a graph of ONNX."""
+    return platform() == ONNX
+
+
 def samples_apart() -> bool:
     """Whether a batch is better computed one sample after the other than at once.
 
@@ -89,3 +98,8 @@ def with_cpu_form(fast: Callable, *, where: Callable[[], bool] = on_cpu) -> Call
         return chosen
 
     return decorate
+
+
+def with_onnx_form(form: Callable) -> Callable:
+    """Decorates a plain form, in whose place another of the same signature goes into ONNX graphs."""
+    return with_cpu_form(form, where=for_onnx)

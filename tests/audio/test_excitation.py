@@ -82,14 +82,14 @@ def test_it_is_heard_as_far_as_it_is_voiced():
 
 @functools.cache
 def _steps(num_samples: int) -> np.ndarray:
-    """Cycles a sample, of frequencies that wander from 58 to 2,300 Hz."""
+    """Parts of a cycle for each sample, of frequencies that wander from 58 to 2,300 Hz."""
     octaves = np.random.default_rng(0).uniform(0, 5.3, num_samples // 1000)
-    return (58 * 2 ** np.repeat(octaves, 1000) / 22_050).astype(np.float32)
+    return np.round(58 * 2 ** np.repeat(octaves, 1000) / 22_050 * 2**32).astype(np.int32)
 
 
 def test_a_minutes_phase_is_exact():
     steps = _steps(60 * 22_050)
-    whole = np.cumsum(np.round(steps.astype(np.float64) * 2**32).astype(np.uint64))
+    whole = np.cumsum(steps.astype(np.uint64))
     expected = (whole % 2**32).astype(np.float64) / 2**32
     ours = np.asarray(excitation.accumulated(steps), np.float64)
     # To the last digit of a float32, and all the nearer a phase is to a whole cycle.
