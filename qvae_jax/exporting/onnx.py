@@ -30,7 +30,7 @@ def write(model: Model, folder: pathlib.Path) -> None:
 
     Raises UserError where the folder is there already, and without the package onnx.
     """
-    _require("onnx", "writes")
+    require("onnx", "writes")
     with files.new_folder(folder) as temporary:
         write_into(temporary, model)
 
@@ -46,7 +46,7 @@ def write_into(folder: pathlib.Path, model: Model, *, shared: bool = False) -> d
     graphs = [(f"graph_{graph.duration_s:g}s.onnx", graph) for graph in graphs_of(model.config)]
     protos = {name: exported(graph, model.variables) for name, graph in graphs}
     if shared or max(map(_num_bytes, protos.values())) > LARGEST_BYTES:
-        _move_arrays(protos.values(), folder / ARRAYS_FILE)
+        move_arrays(protos.values(), folder / ARRAYS_FILE)
     for name, proto in protos.items():
         (folder / name).write_bytes(proto.SerializeToString())
     description.write_noise(folder, [graph for _, graph in graphs])
@@ -63,7 +63,7 @@ def _num_bytes(proto) -> int:
     return sum(len(array.raw_data) for array in proto.graph.initializer)
 
 
-def _move_arrays(protos, path: pathlib.Path) -> None:
+def move_arrays(protos, path: pathlib.Path) -> None:
     """Moves the arrays of graphs into one file, and leaves there where each of them lies."""
     import onnx
 
@@ -103,7 +103,7 @@ def exported(graph: Graph, given: Variables):
 
 def opened(graph: Described) -> Callable[[Mapping[str, np.ndarray]], Mapping[str, np.ndarray]]:
     """A graph of a folder as a function; UserError where it cannot be read."""
-    _require("onnxruntime", "reads")
+    require("onnxruntime", "reads")
     import onnxruntime
 
     try:
@@ -120,7 +120,8 @@ def opened(graph: Described) -> Callable[[Mapping[str, np.ndarray]], Mapping[str
     return lambda given: dict(zip(names, session.run(names, dict(given)), strict=True))
 
 
-def _require(package: str, does: str) -> None:
+def require(package: str, does: str) -> None:
+    """Raises UserError where a package that only exporting needs, and what it does, is missing."""
     try:
         __import__(package)
     except ImportError as error:

@@ -1,4 +1,4 @@
-"""An ONNX graph cut in two, one part that hears and one that renders; and weights that parts share.
+"""An ONNX graph cut in two: one part that hears, and one that renders.
 
     waveform, … ──> hear ──> mean, log_variance, z, curves, num_frames, duration_s
                                                  z, curves, num_frames, noise ──> render ──> sound
@@ -6,20 +6,13 @@
 A page that draws variations, or has curves drawn, asks the second part alone.
 """
 
-import hashlib
-import math
-import pathlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
-import numpy as np
 import onnx
-from onnx import numpy_helper
 
 CUT = ("z", "curves", "num_frames")  # what the second part takes of the first one's outputs
 RENDERED = "sound"
 TOLD = ("mean", "log_variance", "z", "curves", "num_frames", "duration_s")
-WHOLE = (onnx.TensorProto.INT32, onnx.TensorProto.INT64)
-SMALLEST_SHARED = 1024  # bytes of a tensor that lies in the file of weights
 
 
 def cut(model: onnx.ModelProto) -> tuple[onnx.ModelProto, onnx.ModelProto]:
@@ -80,61 +73,3 @@ def _taken_within(node: onnx.NodeProto) -> list[str]:
     graphs = [one.g for one in node.attribute if one.type == onnx.AttributeProto.GRAPH]
     inner = [one for graph in graphs for one in graph.node]
     return [name for one in inner for name in [*one.input, *_taken_within(one)]]
-
-
-def write(parts: Iterable[tuple[pathlib.Path, onnx.ModelProto]], weights: pathlib.Path) -> None:
-    """Writes parts, whose large tensors lie in one file beside them, each of them once.
-
-    The parts are changed by it.
-    """
-    places = {}
-    with weights.open("wb") as file:
-        for path, part in parts:
-            _count_instead(part.graph)
-            for tensor in part.graph.initializer:
-                content = tensor.raw_data
-                if len(content) < SMALLEST_SHARED:
-                    continue
-                key = hashlib.sha256(content).digest()
-                if key not in places:
-                    places[key] = file.tell()
-                    file.write(content)
-                _lie_in(tensor, weights.name, places[key])
-            path.write_bytes(part.SerializeToString())
-
-
-def _count_instead(graph: onnx.GraphProto) -> None:
-    """Puts operators that count in the place of large tensors that hold 0, 1, 2 and so on."""
-    counts = [tensor for tensor in graph.initializer if _is_count(tensor)]
-    operators = []
-    for tensor in counts:
-        name, kind = tensor.name, onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type)
-        numbers = {"first": 0, "end": math.prod(tensor.dims), "step": 1}
-        for word, number in numbers.items():
-            of_word = numpy_helper.from_array(np.array(number, kind), f"{name}_{word}")
-            graph.initializer.append(of_word)
-        shape = np.array(tensor.dims, np.int64)
-        graph.initializer.append(numpy_helper.from_array(shape, f"{name}_shape"))
-        given = [f"{name}_{word}" for word in numbers]
-        operators.append(onnx.helper.make_node("Range", given, [f"{name}_counted"]))
-        reshaped = [f"{name}_counted", f"{name}_shape"]
-        operators.append(onnx.helper.make_node("Reshape", reshaped, [name]))
-        graph.initializer.remove(tensor)
-    others = list(graph.node)
-    graph.ClearField("node")
-    graph.node.extend([*operators, *others])
-
-
-def _is_count(tensor: onnx.TensorProto) -> bool:
-    if tensor.data_type not in WHOLE or len(tensor.raw_data) < SMALLEST_SHARED:
-        return False
-    values = numpy_helper.to_array(tensor).ravel()
-    return np.array_equal(values, np.arange(values.size))
-
-
-def _lie_in(tensor: onnx.TensorProto, name: str, offset: int) -> None:
-    length = len(tensor.raw_data)
-    tensor.ClearField("raw_data")
-    tensor.data_location = onnx.TensorProto.EXTERNAL
-    for key, value in {"location": name, "offset": offset, "length": length}.items():
-        tensor.external_data.add(key=key, value=str(value))

@@ -2,13 +2,13 @@
 
 index.html, *.js, *.css    the live page's own files, of which one makes sounds in the browser
 page.json                  what the page has to know, and what the model's parts take
-hear_*.onnx, render_*.onnx, weights.bin, noise.f32    the model
+hear_*.onnx, render_*.onnx, arrays.bin, noise.f32     the model
 onnxruntime-web/           what computes it
 licences.txt               of all parts; those of what is linked into it lie beside onnxruntime-web
 """
 
 import dataclasses
-import importlib.metadata
+import importlib.util
 import os
 import pathlib
 import shutil
@@ -21,10 +21,11 @@ from qvae_jax.live_page.facts import MODEL_MODULE, PAGE, PAGE_FOLDER, facts
 from qvae_jax.models.frame_decoder import NUM_FRAMES
 from qvae_jax.system import files
 
+FORMAT = "web"
 OWN_FOLDER = pathlib.Path(__file__).parent / "page"
 NOTICES = "ThirdPartyNotices.txt"
 RUNTIME = "onnxruntime-web"
-DESCRIPTION, WEIGHTS = "page.json", "weights.bin"
+DESCRIPTION = "page.json"
 # The page asks for nothing but itself, and runs no script but its own; the model is WebAssembly.
 POLICY = (
     "default-src 'none'; script-src 'self' 'wasm-unsafe-eval'; worker-src 'self'; style-src 'self'; "
@@ -60,6 +61,8 @@ def write(
     package_file is that of onnxruntime-web, see onnxruntime_web.contents. Raises UserError where it
     cannot be had, where what makes graphs is not installed, and where the folder is there already.
     """
+    for package in ("onnx", "onnxruntime"):
+        onnx.require(package, "writes" if package == "onnx" else "computes")
     with files.new_folder(folder) as temporary:
         runtime = onnxruntime_web.contents(package_file)
         described = _write_model(model, temporary)
@@ -67,12 +70,10 @@ def write(
         for name, content in runtime.items():
             (temporary / RUNTIME / name).write_bytes(content)
         # It is linked from many libraries, whose notices only its sister package has.
-        notices = importlib.metadata.distribution("onnxruntime").locate_file(
-            f"onnxruntime/{NOTICES}"
-        )
-        shutil.copyfile(notices, temporary / RUNTIME / NOTICES)
+        [sister] = importlib.util.find_spec("onnxruntime").submodule_search_locations
+        shutil.copyfile(pathlib.Path(sister, NOTICES), temporary / RUNTIME / NOTICES)
         _write_page(temporary)
-        read = [WEIGHTS, f"{RUNTIME}/ort.wasm", *described.pop("parts")]
+        read = [onnx.ARRAYS_FILE, f"{RUNTIME}/ort.wasm", *described.pop("parts")]
         described["files"] = {name: (temporary / name).stat().st_size for name in read}
         files.write_json(temporary / DESCRIPTION, described)
 
@@ -98,7 +99,9 @@ def _write_model(model: Model, folder: pathlib.Path) -> dict:
                 "render": {"file": names[1], "inputs": _inputs(graph, render)},
             }
         )
-    onnx_parts.write([(folder / name, part) for name, part in parts], folder / WEIGHTS)
+    onnx.move_arrays([part for _, part in parts], folder / onnx.ARRAYS_FILE)
+    for name, part in parts:
+        (folder / name).write_bytes(part.SerializeToString())
     description.write_noise(folder, graphs)
     noise = [description.NOISE_FILE] if graphs[-1].uses_noise else []
     return {
@@ -108,7 +111,7 @@ def _write_model(model: Model, folder: pathlib.Path) -> dict:
         "hop_length": hop_length(model.sample_rate_hz),
         "gesture_frames": NUM_FRAMES,
         "lengths": lengths,
-        "weights": WEIGHTS,
+        "arrays": onnx.ARRAYS_FILE,
         "noise": noise[0] if noise else None,
         "parts": [*(name for name, _ in parts), *noise],
     }

@@ -1,16 +1,21 @@
 """`--mode=export`: a model as one graph, as a page without a server, or as a folder to share."""
 
 import pathlib
+import shlex
 from collections.abc import Callable, Mapping
 
-from qvae_jax.exporting import onnx, stablehlo
-from qvae_jax.generation.model import Model, load_model
+from qvae_jax.exporting import onnx, stablehlo, web
+from qvae_jax.generation.model import load_model
 from qvae_jax.modes.requests import ExportRequest
 from qvae_jax.system.errors import UserError
 
 # What writes a model in a format into a folder that is not there yet, whole or not at all.
-Writer = Callable[[Model, pathlib.Path], None]
-WRITERS: Mapping[str, Writer] = {stablehlo.FORMAT: stablehlo.write, onnx.FORMAT: onnx.write}
+Writer = Callable[..., None]
+WRITERS: Mapping[str, Writer] = {
+    stablehlo.FORMAT: stablehlo.write,
+    onnx.FORMAT: onnx.write,
+    web.FORMAT: web.write,
+}
 
 
 def export(request: ExportRequest) -> None:
@@ -21,5 +26,13 @@ def export(request: ExportRequest) -> None:
     """
     if request.format not in WRITERS:
         raise UserError(f"--format is {request.format!r}: set it to one of {', '.join(WRITERS)}.")
+    options = {}
+    if request.format == web.FORMAT:
+        options["package_file"] = request.onnxruntime_web
+    elif request.onnxruntime_web is not None:
+        raise UserError("--onnxruntime_web is for --format=web: leave it out.")
     model = load_model(workdir=request.workdir, checkpoint=request.checkpoint)
-    WRITERS[request.format](model, pathlib.Path(request.output_dir))
+    WRITERS[request.format](model, pathlib.Path(request.output_dir), **options)
+    if request.format == web.FORMAT:
+        folder = shlex.quote(request.output_dir)
+        print(f"python3 -m http.server --directory={folder} serves it; open http://localhost:8000/")

@@ -26,11 +26,11 @@ export class Maker {
     await this.rendered(heard.mean, heard.curves, 0);
   }
 
-  /** Builds the rest. */
-  async prepare() {
-    for (const length of this.page.lengths) {
-      await this.part(length.hear);
-      await this.part(length.render);
+  /** Builds the rest, and yields after each part. */
+  async *prepare() {
+    for (const { hear, render } of this.page.lengths) {
+      yield await this.part(hear);
+      yield await this.part(render);
     }
   }
 

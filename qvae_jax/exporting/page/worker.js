@@ -14,15 +14,21 @@ onmessage = ({ data }) => {
 
 async function answer({ number, load, order }) {
   try {
-    if (load) postMessage({ number, answer: await loaded() });
-    else postMessage({ number, answer: await maker.make(order, () => isStopped(number)) });
-    // Longer sounds' part is built once the page is there: a first hum may be short.
-    if (load) await maker.prepare();
+    const found = load ? await loaded() : await maker.make(order, () => isStopped(number));
+    postMessage({ number, answer: found });
   } catch (error) {
     const what = load ? "The model cannot be loaded" : "The sound cannot be made";
     postMessage({ number, refused: `${what} (${error.message}): reload the page, or export it again.` });
   }
   stopped.delete(number);
+}
+
+/** Builds what longer sounds need, part by part, between which orders have their turn. */
+function prepare(parts) {
+  last = last.then(async () => {
+    const part = await parts.next().catch(() => ({ done: true })); // who orders such a sound is told
+    if (!part.done) setTimeout(() => prepare(parts));
+  });
 }
 
 /** Whether an order is to be given up; lets messages that say so come in. */
@@ -41,16 +47,17 @@ async function loaded() {
     wasmBinary: files[`${ORT}ort.wasm`],
   });
   const noise = new Float32Array(page.noise ? files[page.noise] : 0);
-  maker = new Maker(page, (name) => session(name, page.weights, files), noise);
+  maker = new Maker(page, (name) => session(name, page.arrays, files), noise);
   await maker.warmUp();
+  setTimeout(() => prepare(maker.prepare()));
   return page.facts;
 }
 
 /** A part of the model, as a function of inputs { name: { type, data, shape } } to outputs { name: data }. */
-async function session(name, weights, files) {
+async function session(name, arrays, files) {
   const held = await ort.InferenceSession.create(new Uint8Array(files[name]), {
     executionProviders: ["wasm"],
-    externalData: [{ path: weights, data: new Uint8Array(files[weights]) }],
+    externalData: [{ path: arrays, data: new Uint8Array(files[arrays]) }],
   });
   return async (inputs) => {
     const feeds = Object.entries(inputs).map(([input, { type, data, shape }]) => [input, new ort.Tensor(type, data, shape)]);
