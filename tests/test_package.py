@@ -53,8 +53,9 @@ def test_every_file_that_is_read_is_packaged():
 def test_requirements_are_one_list():
     assert SETUPTOOLS["dynamic"]["dependencies"] == {"file": ["requirements.txt"]}
     assert set(EXTRAS["port"]) == required("weight_port/requirements.txt")
-    inherited = {"qvae_jax[port,wandb,serve]"}
-    of_extras = {*EXTRAS["dev"], *EXTRAS["wandb"], *EXTRAS["serve"]} - inherited
+    inherited = {"qvae_jax[port,wandb,serve,export]"}
+    extras = ("dev", "wandb", "serve", "export")
+    of_extras = {package for extra in extras for package in EXTRAS[extra]} - inherited
     assert of_extras == required("requirements-dev.txt")
     assert inherited < set(EXTRAS["dev"])
 

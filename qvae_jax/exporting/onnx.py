@@ -8,7 +8,7 @@ import jax
 import numpy as np
 from jax import export
 
-from qvae_jax.exporting import description
+from qvae_jax.exporting import description, packages
 from qvae_jax.exporting.description import Described
 from qvae_jax.exporting.graph import Graph, function, graphs_of
 from qvae_jax.generation.model import Model
@@ -22,7 +22,6 @@ LARGEST_BYTES = 2**31 - 2**24  # of a graph's arrays, which lie beside it where 
 ARRAYS_FILE = "arrays.bin"
 LEAST_MOVED_BYTES = 1024
 ALIGNED_BYTES = 64
-INSTALL = "install it with `python3 -m pip install '.[onnx]'`"
 
 
 def write(model: Model, folder: pathlib.Path) -> None:
@@ -30,7 +29,7 @@ def write(model: Model, folder: pathlib.Path) -> None:
 
     Raises UserError where the folder is there already, and without the package onnx.
     """
-    require("onnx", "writes")
+    packages.require("onnx", "writes ONNX")
     with files.new_folder(folder) as temporary:
         write_into(temporary, model)
 
@@ -103,7 +102,7 @@ def exported(graph: Graph, given: Variables):
 
 def opened(graph: Described) -> Callable[[Mapping[str, np.ndarray]], Mapping[str, np.ndarray]]:
     """A graph of a folder as a function; UserError where it cannot be read."""
-    require("onnxruntime", "reads")
+    packages.require("onnxruntime", "runs graphs of ONNX")
     import onnxruntime
 
     try:
@@ -118,13 +117,3 @@ def opened(graph: Described) -> Callable[[Mapping[str, np.ndarray]], Mapping[str
         description.check_agrees(graph, names, [value.shape[1:] for value in values], part)
     names = [field.name for field in graph.outputs]
     return lambda given: dict(zip(names, session.run(names, dict(given)), strict=True))
-
-
-def require(package: str, does: str) -> None:
-    """Raises UserError where a package that only exporting needs, and what it does, is missing."""
-    try:
-        __import__(package)
-    except ImportError as error:
-        raise UserError(
-            f"The package {package}, which {does} ONNX, is missing: {INSTALL}."
-        ) from error

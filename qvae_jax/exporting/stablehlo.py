@@ -7,7 +7,7 @@ import jax
 import numpy as np
 from jax import export
 
-from qvae_jax.exporting import description
+from qvae_jax.exporting import description, packages
 from qvae_jax.exporting.description import Described
 from qvae_jax.exporting.graph import Graph, function, graphs_of
 from qvae_jax.generation.model import Model
@@ -23,8 +23,9 @@ PLATFORMS = ("cpu", "cuda", "tpu")
 def write(model: Model, folder: pathlib.Path) -> None:
     """Writes a model's graphs, their noise and config.json into a new folder, or nothing.
 
-    Raises UserError where the folder is there already.
+    Raises UserError where the folder is there already, and without the package flatbuffers.
     """
+    packages.require("flatbuffers", "JAX writes graphs with")
     with files.new_folder(folder) as temporary:
         graphs = [
             (f"graph_{graph.duration_s:g}s.stablehlo", graph) for graph in graphs_of(model.config)
@@ -51,6 +52,7 @@ def exported(graph: Graph, given: Variables) -> export.Exported:
 
 def opened(graph: Described) -> Callable[[Mapping[str, np.ndarray]], Mapping[str, np.ndarray]]:
     """A graph of a folder as a function; UserError where it cannot be read."""
+    packages.require("flatbuffers", "JAX reads graphs with")
     platforms.start_backend()
     try:
         found = export.deserialize(bytearray(graph.path.read_bytes()))

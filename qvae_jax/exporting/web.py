@@ -14,7 +14,7 @@ import pathlib
 import shutil
 
 from qvae_jax.audio.controls import hop_length
-from qvae_jax.exporting import description, onnx, onnxruntime_web
+from qvae_jax.exporting import description, onnx, onnxruntime_web, packages
 from qvae_jax.exporting.graph import Graph, graphs_of
 from qvae_jax.generation.model import Model
 from qvae_jax.live_page.facts import MODEL_MODULE, PAGE, PAGE_FOLDER, facts
@@ -61,8 +61,8 @@ def write(
     package_file is that of onnxruntime-web, see onnxruntime_web.contents. Raises UserError where it
     cannot be had, where what makes graphs is not installed, and where the folder is there already.
     """
-    for package in ("onnx", "onnxruntime"):
-        onnx.require(package, "writes" if package == "onnx" else "computes")
+    packages.require("onnx", "writes ONNX")
+    packages.require("onnxruntime", "has the notices of what runs it")
     with files.new_folder(folder) as temporary:
         runtime = onnxruntime_web.contents(package_file)
         described = _write_model(model, temporary)

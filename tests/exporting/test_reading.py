@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import sys
 
 import numpy as np
 import pytest
@@ -19,9 +20,7 @@ WRITERS = {"stablehlo": stablehlo.write, "onnx": onnx.write}
 
 @pytest.fixture(scope="module", params=WRITERS)
 def folder(request, tmp_path_factory):
-    if request.param == "onnx":
-        pytest.importorskip("onnx", reason="ONNX is written with the package onnx")
-        pytest.importorskip("onnxruntime", reason="graphs of ONNX run in onnxruntime")
+    exported_models.skip_without_packages(request.param)
     folder = tmp_path_factory.mktemp("exported") / "out"
     WRITERS[request.param](exported_models.model("frame"), folder)
     return folder
@@ -206,18 +205,23 @@ def test_a_folder_that_is_there_is_left_as_it_is(folder, copy):
     assert {path.name: path.read_bytes() for path in copy.iterdir()} == before
 
 
-@pytest.mark.parametrize("package", ["onnx", "onnxruntime"])
-def test_without_its_packages_onnx_says_how_to_install_them(monkeypatch, tmp_path, package):
-    import sys
+READ_NOTHING = lambda folder: description.Described(folder / "graph", 1.0, (), ())
+NEEDS = {
+    "onnx": lambda folder: onnx.write(exported_models.model("frame"), folder / "out"),
+    "onnxruntime": lambda folder: onnx.opened(READ_NOTHING(folder)),
+    "flatbuffers": lambda folder: stablehlo.write(exported_models.model("frame"), folder / "out"),
+    "flatbuffers to read": lambda folder: stablehlo.opened(READ_NOTHING(folder)),
+}
 
+
+@pytest.mark.parametrize("name", NEEDS)
+def test_without_its_packages_it_says_how_to_install_them(monkeypatch, tmp_path, name):
+    package = name.split()[0]
     monkeypatch.setitem(sys.modules, package, None)  # as if it were not installed
     with pytest.raises(
         UserError, match=rf"package {package}, .* missing: install it with"
     ) as raised:
-        if package == "onnx":
-            onnx.write(exported_models.model("frame"), tmp_path / "out")
-        else:
-            onnx.opened(description.Described(tmp_path / "graph.onnx", 1.0, (), ()))
+        NEEDS[name](tmp_path)
     _one_line(raised)
     assert not list(tmp_path.iterdir())
 

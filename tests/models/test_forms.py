@@ -27,11 +27,13 @@ OPERATIONS = {
 }
 # Those that are given layers are tested beside these, and in programs (tests/test_lowering.py).
 OF_LAYERS = {"mixed_branches", "in_turn", "train_stages"}
+# Those with a form for graphs of ONNX alone: what they are given.
+OF_ONNX = {"depthwise_conv1d": (SOUND, noise(7, 1, 4, seed=1)), "gelu": (SOUND,)}
 
 
 def test_every_operation_is_here():
     doors = {name for name, form in inspect.getmembers(forms, inspect.isfunction) if name[0] != "_"}
-    assert doors == OPERATIONS.keys() | OF_LAYERS
+    assert doors == OPERATIONS.keys() | OF_LAYERS | OF_ONNX.keys()
     for name in doors:
         assert getattr(forms, name).__wrapped__ is getattr(plain, name)
 
@@ -50,3 +52,14 @@ def test_the_platform_chooses(name):
         with platforms.compiling_for(platform):
             assert _program(chosen, given) == _program(plainly, given)
             assert error(chosen(*given), np.asarray(ours)) < TOLERANCE
+
+
+@pytest.mark.parametrize("name", OF_ONNX)
+def test_a_graph_of_onnx_has_a_form_of_its_own(name):
+    given = OF_ONNX[name]
+    chosen, plainly = getattr(forms, name), getattr(plain, name)
+    assert _program(chosen, given) == _program(plainly, given)
+    ours = chosen(*given)
+    with platforms.compiling_for(platforms.ONNX):
+        assert _program(chosen, given) != _program(plainly, given)
+        assert error(chosen(*given), np.asarray(ours)) < TOLERANCE

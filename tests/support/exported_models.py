@@ -3,6 +3,7 @@
 import functools
 
 import numpy as np
+import pytest
 
 from qvae_jax.audio.logmel import FrontEnd
 from qvae_jax.generation.model import Model
@@ -14,6 +15,12 @@ from qvae_jax.models.qvae import QVAEConfig
 BOUNDS = {"stablehlo": 1e-5, "onnx": 1e-4}
 DECODER_TYPES = tuple(DECODERS)
 RATE_HZ = 32_000
+
+
+def skip_without_packages(form: str) -> None:
+    """Skips a test of a format whose packages are not installed."""
+    for package in {"stablehlo": ["flatbuffers"], "onnx": ["onnx", "onnxruntime"]}[form]:
+        pytest.importorskip(package, reason=f"{form} is written or read with {package}")
 
 
 @functools.cache

@@ -1,0 +1,16 @@
+"""Packages that only exporting needs."""
+
+import importlib
+
+from qvae_jax.system.errors import UserError
+
+
+def require(package: str, does: str) -> None:
+    """Raises UserError, which says how to install it, where a package is missing."""
+    try:
+        importlib.import_module(package)
+    except ImportError as error:
+        raise UserError(
+            f"The package {package}, which {does}, is missing: install it with "
+            "`python3 -m pip install '.[export]'`."
+        ) from error
