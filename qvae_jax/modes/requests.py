@@ -223,7 +223,8 @@ class ExportRequest:
     format: str = asked("What to write: stablehlo, onnx, web or hub.", "stablehlo")
     output_dir: str | None = asked("The new folder to write.", required=True, path=True)
     onnxruntime_web: str | None = asked(
-        "With --format=web, where npm cannot fetch it: the package file of onnxruntime-web.", path=True
+        "With --format=web, where npm cannot fetch it: the package file of onnxruntime-web.",
+        path=True,
     )
 
 
