@@ -214,6 +214,22 @@ def test_variations_differ_and_come_again(page):
     assert len(other["samples"]) == len(first)
 
 
+def test_an_order_that_nobody_waits_for_any_more_makes_way(page):
+    found = page.execute_async_script(
+        """const done = arguments[arguments.length - 1], stop = new AbortController();
+        const imitation = { samples: Float32Array.from(arguments[0]), rateHz: 32000 };
+        const order = (variations) => ({ imitation, like: null, curves: null, parameters: { variations } });
+        import('./model.js').then(async (it) => {
+          const first = it.sounds(order(16), stop.signal).then(() => 'made', (error) => error.name);
+          stop.abort();
+          const second = await it.sounds(order(1), new AbortController().signal);
+          done([await first, second.sounds.length]);
+        }).catch((error) => done(String(error)));""",
+        hum().tolist(),
+    )
+    assert found == ["AbortError", 1]
+
+
 def test_another_sample_rate_is_a_longer_file(page):
     [sound] = made(page, hum(), {"sample_rate": "44100"})
     [plain] = made(page, hum())

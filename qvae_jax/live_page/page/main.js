@@ -146,6 +146,10 @@ class Session {
     }
   }
 
+  redraw() {
+    for (const card of this.takes.cards.values()) card.draw();
+  }
+
   follow() {
     for (const card of this.takes.cards.values()) card.follow();
     if (this.player.playing) requestAnimationFrame(() => this.player.playing && this.follow());
@@ -170,6 +174,8 @@ function listen(session) {
     event.preventDefault();
     session.stop();
   });
+  // Waveforms have the text's colour.
+  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => session.redraw());
   // Elsewhere the key would be let go of unseen.
   window.addEventListener("blur", () => session.held && session.stop());
   const file = by("file");
