@@ -7,6 +7,8 @@ import os
 def load(path: str | os.PathLike):
     """The model of a training run's workdir, of a ported QVAE's folder, or of exported graphs.
 
+    Or of a folder that --mode=export wrote, and hf://OWNER/NAME of one on the Hugging Face Hub.
+
     >>> import numpy as np, qvae_jax
     >>> model = qvae_jax.load("runs/first")
     >>> imitation = np.sin(np.arange(44_100) / 20)  # one second at 44,100 Hz

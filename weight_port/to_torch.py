@@ -94,7 +94,8 @@ def _load_qvae(directory: pathlib.Path, *, is_run: bool) -> tuple[QVAEConfig, Va
     if config.decoder_type not in names.DECODERS:
         raise UserError(
             f"{directory} has a decoder of type {config.decoder_type!r}, which the original does not "
-            f"have: only those can go back ({', '.join(names.DECODERS)})."
+            f"have: only those can go back ({', '.join(names.DECODERS)}); --mode=export takes it "
+            "elsewhere."
         )
     if config.decoder_width != 1.0:
         raise UserError(

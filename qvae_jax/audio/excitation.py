@@ -66,13 +66,21 @@ def steps_of(note: jax.Array, hop_length: int, sample_rate_hz: int) -> jax.Array
     here = (low + lax.div(on, jnp.full_like(on, ENTRY_PARTS)))[..., None]
     before = jnp.concatenate([here[..., :1, :], here[..., :-1, :]], axis=-2)
     after = jnp.concatenate([here[..., 1:, :], here[..., -1:, :]], axis=-2)
-    # Twice the place in a hop, from its centre; the parts of the way that are no whole number of
-    # its parts are multiplied apart, so that none goes beyond 32 bits.
+    # Twice the place in a hop, from its centre. What is left of a difference that its parts do not
+    # divide is multiplied apart, so that nothing goes beyond 32 bits; and divided in float32, which
+    # no processor does slowly: a half more than the whole number is rounded down to it by all.
     place, parts = 2 * np.arange(hop_length, dtype=np.int32) + 1 - hop_length, 2 * hop_length
-    on = jnp.where(place < 0, here - before, after - here)
-    whole = lax.div(on, jnp.full_like(on, parts))
-    rest = (on - whole * parts) * place
-    steps = here + whole * place + lax.div(rest, jnp.full_like(rest, parts))
+    divided = lambda on: (
+        lax.div(on, jnp.full_like(on, parts)),
+        lax.rem(on, jnp.full_like(on, parts)),
+    )
+    (whole_before, rest_before), (whole_after, rest_after) = (
+        divided(here - before),
+        divided(after - here),
+    )
+    whole = jnp.where(place < 0, whole_before, whole_after)
+    rest = (jnp.where(place < 0, rest_before, rest_after) * place).astype(jnp.float32)
+    steps = here + whole * place + jnp.floor((rest + 0.5) / parts).astype(jnp.int32)
     return steps.reshape(*note.shape[:-1], note.shape[-1] * hop_length)
 
 

@@ -116,10 +116,17 @@ def _frames(
     delay is by how many samples what is framed comes late.
     """
     before = length * decimation // 2 - HOP_LENGTH // 2 - delay
-    reach = length * decimation
-    total = (num_frames - 1) * HOP_LENGTH + reach
-    padded = jnp.pad(samples, (before, max(0, total - before - len(samples))))[:total]
-    return stft.frame(padded, reach, HOP_LENGTH)[:, ::decimation]
+    # Of every decimation-th frame the samples are those of one decimated sound, from where the first
+    # of these frames begins.
+    count = -(-num_frames // decimation)
+    reach = (count - 1) * HOP_LENGTH + length
+    after = (decimation - 1) * HOP_LENGTH + reach * decimation - before - len(samples)
+    padded = jnp.pad(samples, (before, max(0, after)))
+    apart = [
+        stft.frame(padded[first * HOP_LENGTH :: decimation][:reach], length, HOP_LENGTH)
+        for first in range(decimation)
+    ]
+    return jnp.stack(apart, axis=1).reshape(count * decimation, length)[:num_frames]
 
 
 def _candidates(samples: jax.Array, floor: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:

@@ -14,6 +14,7 @@ from typing import Any
 import jax
 import numpy as np
 import onnx
+from jax.extend import core
 from onnx import TensorProto, helper, numpy_helper
 
 from qvae_jax.system.errors import UserError
@@ -69,15 +70,13 @@ def known(array: np.ndarray) -> Tensor | Complex:
 class Builder:
     """A graph as it grows: operators by their names, constants once each.
 
-    A graph within another, as a loop's body is, sees the outer one's values by their names.
+    batch is an input, by whose first size the others of that symbol are told.
     """
 
-    def __init__(self, outer: "Builder | None" = None):
-        self.nodes = []
-        self.constants = [] if outer is None else outer.constants
-        self._names = {} if outer is None else outer._names
-        self._kept = {} if outer is None else outer._kept
-        self.batch = None if outer is None else outer.batch
+    def __init__(self, batch: Tensor):
+        self.nodes, self.constants = [], []
+        self._names, self._kept = {}, {}
+        self._batch = batch
 
     def fresh(self, stem: str) -> str:
         """A name that no value has."""
@@ -124,16 +123,15 @@ class Builder:
         if all(isinstance(size, int) for size in shape):
             return constant(np.array(shape, np.int64))
         parts = [
-            constant(np.array([size], np.int64)) if isinstance(size, int) else self._batch(size)
+            constant(np.array([size], np.int64)) if isinstance(size, int) else self._rows(size)
             for size in shape
         ]
         return self.add("Concat", parts, (len(shape),), np.int64, axis=0)
 
-    def _batch(self, size) -> Tensor:
-        if str(size) != self.batch[0]:
+    def _rows(self, size) -> Tensor:
+        if size != self._batch.shape[0]:
             raise NotImplementedError(f"a size of {size}")
-        rows = self.add("Shape", [self.batch[1]], (1,), np.int64, start=0, end=1)
-        return rows
+        return self.add("Shape", [self._batch], (1,), np.int64, start=0, end=1)
 
     def reshape(self, value: Tensor, shape: Sequence) -> Tensor:
         """The value in another shape, of which at most one size depends on the batch."""
@@ -201,6 +199,8 @@ Handler = Callable[..., Any]
 HANDLERS: dict[str, Handler] = {}
 # By the name of a function that JAX traces as one, so that an operator of its own takes its place.
 FUNCTIONS: dict[str, Handler] = {}
+# The primitives that only call a traced function.
+CALLS = {"jit", "pjit", "closed_call", "core_call", "custom_jvp_call", "custom_vjp_call", "remat"}
 # The primitives that make each element of the elements at its place.
 SINGLE: set[str] = set()
 
@@ -222,7 +222,7 @@ def walk(builder: Builder, jaxpr, consts: Sequence, inputs: Sequence) -> list:
     )
 
     def read(atom):
-        if isinstance(atom, jax.extend.core.Literal):
+        if isinstance(atom, core.Literal):
             return known(np.asarray(atom.val, atom.aval.dtype))
         return values[atom]
 
@@ -244,7 +244,7 @@ def _converted(builder: Builder, operation, inputs: list) -> list:
             return [of_its_own(builder, operation, *inputs)]
         return walk(builder, inner.jaxpr, inner.consts, inputs)
     name = operation.primitive.name
-    if is_known and name not in ("broadcast_in_dim", "scan") and _is_static(operation):
+    if is_known and name != "broadcast_in_dim" and _is_static(operation):
         return _computed(operation, inputs)
     if name not in HANDLERS:
         raise NotImplementedError(f"JAX's operation {name}")
@@ -254,12 +254,12 @@ def _converted(builder: Builder, operation, inputs: list) -> list:
 
 def _inner(operation):
     """The traced function that an operation only calls; None where it is one itself."""
-    if operation.primitive.name == "scan":
+    if operation.primitive.name not in CALLS:
         return None
     for key in ("jaxpr", "call_jaxpr", "fun_jaxpr"):
         inner = operation.params.get(key)
         if inner is not None:
-            return inner if hasattr(inner, "consts") else jax.extend.core.ClosedJaxpr(inner, ())
+            return inner if hasattr(inner, "consts") else core.ClosedJaxpr(inner, ())
     return None
 
 
@@ -289,12 +289,10 @@ def converted(
     inputs have one symbol for their first size. Raises UserError for a function with operations that
     cannot be converted.
     """
-    traced = jax.make_jaxpr(function, return_shape=True)(dict(inputs))
-    closed, shapes = traced
+    closed, shapes = jax.make_jaxpr(function, return_shape=True)(dict(inputs))
     names = sorted(inputs)  # as JAX orders dicts
-    builder = Builder()
     values = [Tensor(inputs[name].shape, np.dtype(inputs[name].dtype), name) for name in names]
-    builder.batch = (str(values[0].shape[0]), values[0])
+    builder = Builder(values[0])
     try:
         found = dict(zip(sorted(shapes), walk(builder, closed.jaxpr, closed.consts, values)))
     except NotImplementedError as error:

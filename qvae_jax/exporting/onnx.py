@@ -87,7 +87,7 @@ def move_arrays(protos, path: pathlib.Path) -> None:
 def exported(graph: Graph, given: Variables):
     """The graph as an onnx.ModelProto, its inputs and outputs in the description's order."""
     # Here, because only who exports needs the package onnx.
-    from qvae_jax.exporting import contractions, loops, operators, transforms  # noqa: F401
+    from qvae_jax.exporting import contractions, operators, transforms  # noqa: F401
     from qvae_jax.exporting.conversion import converted
 
     (rows,) = export.symbolic_shape(description.BATCH)

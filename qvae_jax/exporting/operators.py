@@ -137,7 +137,7 @@ def _each_part(handler):
     return handle
 
 
-@handles("copy", "copy_p", "stop_gradient", "optimization_barrier", "sharding_constraint")
+@handles("copy", "stop_gradient", "optimization_barrier")
 def _itself(builder, operation, value):
     return value
 
@@ -271,14 +271,6 @@ def _squeeze(builder, operation, value):
     gone = {axis % len(value.shape) for axis in operation.params["dimensions"]}
     kept = [size for axis, size in enumerate(value.shape) if axis not in gone]
     return builder.reshape(value, kept)
-
-
-@handles("expand_dims")
-def _expand_dims(builder, operation, value):
-    shape = list(value.shape)
-    for axis in sorted(operation.params["dimensions"]):
-        shape.insert(axis, 1)
-    return builder.reshape(value, shape)
 
 
 @handles("transpose")
@@ -532,7 +524,10 @@ def _window_max(builder, operation, *inputs):
     plain = not any((*params["padding"][:-1][0],)) if others else True
     if any(size != 1 for size in others) or not plain or set(params["window_strides"]) != {1}:
         raise NotImplementedError("a window over several axes")
-    return _pooled(builder, value, length, params["padding"][-1], largest=True)
+    found = _pooled(builder, value, length, params["padding"][-1], largest=True)
+    if operation.primitive.name == "reduce_window_max" or inputs[1].constant == -np.inf:
+        return found
+    return builder.add("Max", [found, inputs[1]], found.shape, found.dtype)
 
 
 def _pooled(builder, value: Tensor, length: int, edges, *, largest: bool) -> Tensor:

@@ -14,7 +14,7 @@ import pathlib
 import shutil
 
 from qvae_jax.audio.controls import hop_length
-from qvae_jax.exporting import description, onnx, onnxruntime_web, packages
+from qvae_jax.exporting import description, onnx, packages, runtime_package
 from qvae_jax.exporting.graph import Graph, graphs_of
 from qvae_jax.generation.model import Model
 from qvae_jax.live_page.facts import MODEL_MODULE, PAGE, PAGE_FOLDER, facts
@@ -54,17 +54,17 @@ CHANGES = {
 
 
 def write(
-    model: Model, folder: pathlib.Path, *, package_file: str | os.PathLike | None = None
+    model: Model, folder: pathlib.Path, *, onnxruntime_web: str | os.PathLike | None = None
 ) -> None:
     """Writes the page of a model into a new folder, or nothing.
 
-    package_file is that of onnxruntime-web, see onnxruntime_web.contents. Raises UserError where it
+    onnxruntime_web is its package file, see runtime_package.contents. Raises UserError where it
     cannot be had, where what makes graphs is not installed, and where the folder is there already.
     """
     packages.require("onnx", "writes ONNX")
     packages.require("onnxruntime", "has the notices of what runs it")
     with files.new_folder(folder) as temporary:
-        runtime = onnxruntime_web.contents(package_file)
+        runtime = runtime_package.contents(onnxruntime_web)
         described = _write_model(model, temporary)
         (temporary / RUNTIME).mkdir()
         for name, content in runtime.items():

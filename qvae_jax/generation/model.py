@@ -20,7 +20,7 @@ from qvae_jax.audio.logmel import FrontEnd, log_mel
 from qvae_jax.generation import arrays, gestures, latents, steer_request, steering
 from qvae_jax.generation.steer_request import SteerRequest
 from qvae_jax.generation.voice import voice_of
-from qvae_jax.models import stored, variables
+from qvae_jax.models import hub_address, stored, variables
 from qvae_jax.models.batching import in_batches
 from qvae_jax.models.qvae import QVAE, QVAEConfig
 from qvae_jax.models.steered import within_range
@@ -255,7 +255,9 @@ class Model:
 
 
 def load(path: str | os.PathLike) -> Model:
-    """The model of a training run's workdir, or of a ported QVAE's folder: whichever it is."""
+    """The model of a training run's workdir, of a QVAE's folder, or on the Hub: whichever it is."""
+    if hub_address.is_address(path):
+        return load_model(checkpoint=str(path))
     path = pathlib.Path(path)
     description = path / stored.CONFIG_FILE
     if not description.is_file():
@@ -269,7 +271,7 @@ def load(path: str | os.PathLike) -> Model:
 
 
 def load_model(*, workdir: str | None = None, checkpoint: str | None = None) -> Model:
-    """The model of a training run's best checkpoint, or of a ported QVAE's folder.
+    """The model of a training run's best checkpoint, or of a QVAE's folder or address on the Hub.
 
     The run's averaged weights where it keeps an average (ema.decay).
     """
@@ -277,7 +279,8 @@ def load_model(*, workdir: str | None = None, checkpoint: str | None = None) -> 
         raise UserError("give either --workdir, a training run, or --checkpoint, a ported QVAE.")
     platforms.start_backend()
     if checkpoint is not None:
-        return Model(*stored.load_qvae(checkpoint), {"checkpoint": str(checkpoint)})
+        folder = hub_address.local_folder(checkpoint)
+        return Model(*stored.load_qvae(folder), {"checkpoint": str(checkpoint)})
     run = runs.open_run(workdir)
     model_config = configuration.model_config(run.config)
     expected = variables.split(QVAE(model_config, rng=None))[1]

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from qvae_jax.audio import controls, inverse_stft
-from qvae_jax.audio.controls import PERIODICITY
+from qvae_jax.audio.controls import PERIODICITY, PITCH
 from qvae_jax.audio.excitation import voiced_share
 from qvae_jax.models.spectral_head import FIRST_BIN, Parts
 
@@ -26,6 +26,10 @@ LARGEST_STRENGTH = 1e4
 # strong as they should be, whatever it does, unlearns them: trained so, 8 % of a voice's voiced frames
 # were not, instead of 5 %.
 LARGEST_STRENGTH_IN_TRAINING = 8.0
+# In use, by how much the filter of a voiced frame's excitation lies at most lower at its fundamental than
+# anywhere above. Of a pitch that was not trained on the fundamental may be missing, and the sound is
+# heard an octave off. All harmonics raised so cost five times as much of the likeness to references.
+LARGEST_STEP_DOWN_DB = 9.0  # 12 where a tilt takes 3 of them away, which the tracker just bears
 # By how much a frame's spectrum is tilted at most, 3 dB an octave: it corrects a centroid, and makes
 # none. What lies lower is hardly heard, and what lies higher is little.
 STEEPEST = 0.5
@@ -46,9 +50,12 @@ def as_periodic(
     least the root of the share that makes a frame so like its period, in training that share
     itself: with no more, frames that are hardly voiced fall to the tracker's other side. It is made
     stronger by at most LARGEST_STRENGTH or LARGEST_STRENGTH_IN_TRAINING, and never weaker. No
-    gradient goes through that factor, whose slope is without bound where a voice begins.
+    gradient goes through that factor, whose slope is without bound where a voice begins. In use,
+    its fundamental is raised first, see LARGEST_STEP_DOWN_DB.
     """
     low = slice(FIRST_BIN, int(PERIODIC_UP_TO_HZ / BIN_HZ))
+    if not train:
+        parts = _with_fundamental(parts, curves, low)
     in_harmonics = jnp.sum(jnp.square(parts.excitation[..., low]) * excited_power[..., low], -1)
     others = jnp.square(parts.free[..., low]) + jnp.square(parts.noise[..., low])
     share, largest = controls.likeness(curves[..., PERIODICITY]), LARGEST_STRENGTH_IN_TRAINING
@@ -59,6 +66,19 @@ def as_periodic(
     strength = jnp.clip(missing * voiced_share(curves), 1.0, largest)
     strength = jax.lax.stop_gradient(strength)
     return parts._replace(excitation=parts.excitation * strength[..., None])
+
+
+def _with_fundamental(parts: Parts, curves: jax.Array, low: slice) -> Parts:
+    """The parts with an excitation that is not much weaker at the pitch than anywhere above it.
+
+    At the pitch are the bins nearer to it than to 0 Hz and to its octave; low are those looked at.
+    """
+    pitch_hz = controls.hertz(curves[..., PITCH])[..., None]
+    multiple = np.arange(low.start, low.stop) * BIN_HZ / pitch_hz
+    strongest = jnp.max(parts.excitation[..., low] * (multiple > 0.5), axis=-1, keepdims=True)
+    least = strongest * 10 ** (-LARGEST_STEP_DOWN_DB / 20) * voiced_share(curves)[..., None]
+    at_pitch = jnp.abs(multiple - 1) < 0.5
+    return parts._replace(excitation=parts.excitation.at[..., low].max(least * at_pitch))
 
 
 def tilt(centroid: jax.Array, power: jax.Array, sample_rate_hz: int) -> jax.Array:

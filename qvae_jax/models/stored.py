@@ -1,21 +1,23 @@
 """Weights and descriptions on disk: model folders, and a run's checkpoints, which training writes.
 
-A model folder holds `config.json`, which says what the model is, and `variables/`, its arrays. Orbax
-lies behind this one door. Arrays are read as NumPy, so that a checkpoint written on any number of
+A model folder holds `config.json`, which says what the model is, and its arrays: `variables/`, which
+Orbax wrote, or, to be shared, `model.safetensors`. Both lie behind this one door. Arrays are read as NumPy, so that a checkpoint written on any number of
 devices can be placed on any other.
 """
 
 import dataclasses
+import os
 import pathlib
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
+from flax import nnx
 
-from qvae_jax.models import variables
+from qvae_jax.models import array_file, variables
 from qvae_jax.models.qvae import QVAE, QVAEConfig, encoder_network
 from qvae_jax.models.variables import Arrays, Variables
 from qvae_jax.system import files
@@ -23,11 +25,13 @@ from qvae_jax.system.errors import UserError, first_line
 
 CONFIG_FILE = "config.json"
 VARIABLES_FOLDER = "variables"
+DIGEST = "arrays_sha256"  # in the description of a folder to be shared: of its file of arrays
 RUN_PARTS = (*Variables._fields, "optimizer", "progress")
 AVERAGE = "average"  # of the trained parameters, only where the run keeps one
 # Where one array fails, Orbax does not wait for the others; they shall end before the interpreter
 # does, or each of them prints a traceback.
 SETTLING_S = 0.5
+OTHER_MODEL = "Set config.model to what the checkpoint was made with, or name another checkpoint"
 
 
 class Best(NamedTuple):
@@ -87,6 +91,17 @@ def save_models(directory: pathlib.Path, models: Mapping[str, tuple[dict, Variab
             with ocp.PyTreeCheckpointer() as checkpointer:
                 path = (folder / VARIABLES_FOLDER).resolve()
                 checkpointer.save(path, model_variables._asdict())
+
+
+def save_shared(folder: pathlib.Path, description: dict, model_variables: Variables) -> None:
+    """Writes a model into a folder that is there: a file of arrays, and what it is beside it.
+
+    Raises UserError where it cannot be written.
+    """
+    digest = array_file.write(
+        folder / array_file.ARRAY_FILE, variables.named_by_part(model_variables)
+    )
+    files.write_json(folder / CONFIG_FILE, description | {DIGEST: digest})
 
 
 def read_description(directory: pathlib.Path) -> dict:
@@ -171,17 +186,27 @@ def _described(directory: str | pathlib.Path, kind: str) -> QVAEConfig:
         ) from error
 
 
+def _expected(directory: str | pathlib.Path, network: Callable[[], nnx.Module]) -> Variables:
+    """The variables of a described network, which may be of a size that no memory holds."""
+    try:
+        return variables.split(network())[1]
+    except (ArithmeticError, MemoryError, ValueError) as error:
+        raise UserError(
+            f"{directory}/{CONFIG_FILE} describes no model that there can be: {first_line(error)}."
+        ) from error
+
+
 def load_encoder(directory: str) -> Variables:
     """The variables of a stored encoder; of a pair of them, those of the imitations'."""
     model_config = _described(directory, "encoder")
-    expected = variables.split(encoder_network(model_config, rng=None))[1]
+    expected = _expected(directory, lambda: encoder_network(model_config, rng=None))
     return load_arrays(_folder_of(directory, "encoder"), expected)
 
 
 def load_qvae(directory: str | pathlib.Path) -> tuple[QVAEConfig, Variables]:
     """The configuration and the variables of a ported QVAE."""
     model_config = _described(directory, "qvae")
-    expected = variables.split(QVAE(model_config, rng=None))[1]
+    expected = _expected(directory, lambda: QVAE(model_config, rng=None))
     return model_config, load_arrays(pathlib.Path(directory), expected)
 
 
@@ -212,10 +237,35 @@ def load_arrays(directory: pathlib.Path, expected: Variables) -> Variables:
 
     Raises UserError naming the arrays that are missing, extra, or of another shape.
     """
-    path = (pathlib.Path(directory) / VARIABLES_FOLDER).resolve()
+    directory = pathlib.Path(directory)
+    path = (directory / VARIABLES_FOLDER).resolve()
+    if _is_shared(directory):
+        if path.exists():
+            raise UserError(
+                f"{directory} holds both {VARIABLES_FOLDER} and {array_file.ARRAY_FILE}, so it is not "
+                "clear which are the model's arrays: remove one of them."
+            )
+        return _shared_arrays(directory, expected)
     with ocp.PyTreeCheckpointer() as checkpointer:
         tree = _read(checkpointer, path, mend="port the model again or name another folder")
     return checked_variables(tree, expected, where=str(directory))
+
+
+def _is_shared(directory: pathlib.Path) -> bool:
+    """Whether a folder holds a file of arrays, or should."""
+    described = files.json_or_none(directory / CONFIG_FILE)
+    should = isinstance(described, dict) and DIGEST in described
+    return should or os.path.lexists(directory / array_file.ARRAY_FILE)
+
+
+def _shared_arrays(directory: pathlib.Path, expected: Variables) -> Variables:
+    """Those in a file beside the description of its model."""
+    path = directory / array_file.ARRAY_FILE
+    found = array_file.read(path, read_description(directory).get(DIGEST))
+    mend = f"{CONFIG_FILE} and the arrays beside it belong to different models: fetch both again"
+    compare(found, variables.named_by_part(expected), where=str(path), mend=mend)
+    _require_finite(found, where=str(path))
+    return variables.by_part(found)
 
 
 # --- A run's checkpoints
@@ -293,7 +343,7 @@ def checked_variables(tree: Mapping, expected: Variables, *, where: str) -> Vari
     return Variables(tree["params"], tree["batch_stats"])
 
 
-def compare(found: Mapping, expected: Mapping, *, where: str) -> None:
+def compare(found: Mapping, expected: Mapping, *, where: str, mend: str = OTHER_MODEL) -> None:
     """Raises UserError naming every array of `found` that `expected` does not have just so."""
     differences = [f"{name} is missing" for name in expected if name not in found]
     differences += [f"{name} is not part of the model" for name in found if name not in expected]
@@ -305,8 +355,7 @@ def compare(found: Mapping, expected: Mapping, *, where: str) -> None:
     if differences:
         more = f" and {len(differences) - 5} more" if len(differences) > 5 else ""
         raise UserError(
-            f"{where} does not fit the configured model: {'; '.join(differences[:5])}{more}. "
-            "Set config.model to what the checkpoint was made with, or name another checkpoint."
+            f"{where} does not fit the configured model: {'; '.join(differences[:5])}{more}. {mend}."
         )
 
 

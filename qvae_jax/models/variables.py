@@ -25,6 +25,24 @@ def split(module: nnx.Module) -> tuple[nnx.GraphDef, Variables]:
     return graphdef, Variables(_flatten(params), _flatten(batch_stats))
 
 
+def named_by_part(variables: Variables) -> Arrays:
+    """All arrays in one flat dict, `params/decoder.stages.3.conv.kernel` and so on, as files have."""
+    return {
+        f"{part}/{name}": array
+        for part, arrays in variables._asdict().items()
+        for name, array in arrays.items()
+    }
+
+
+def by_part(arrays: Arrays) -> Variables:
+    """The inverse of named_by_part."""
+    found = {part: {} for part in Variables._fields}
+    for name, array in arrays.items():
+        part, _, own = name.partition("/")
+        found[part][own] = array
+    return Variables(**found)
+
+
 def names_in_order(module: nnx.Module) -> list[str]:
     """The names of what the module learns, in the order in which its layers were given to it.
 

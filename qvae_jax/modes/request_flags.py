@@ -10,6 +10,7 @@ import typing
 from absl import flags
 
 from qvae_jax.generation.requests import asked
+from qvae_jax.models import hub_address
 from qvae_jax.modes.requests import REQUESTS
 from qvae_jax.system.errors import UserError
 from qvae_jax.system.paths import local_path
@@ -46,12 +47,17 @@ MODES = {name: [m for m in FLAGS if name in FLAGS[m]] for each in FLAGS.values()
 
 
 class _PathParser(flags.ArgumentParser):
-    """The value of a flag that is one path."""
+    """The value of a flag that is one path or, of a flag that takes models on the Hub, an address."""
 
     flag_type = staticmethod(lambda: "path")
 
+    def __init__(self, on_hub: bool):
+        self._on_hub = on_hub
+
     def parse(self, argument: str) -> str:
         try:
+            if self._on_hub and hub_address.is_address(argument):
+                return hub_address.checked(argument)
             return local_path(argument)
         except UserError as error:
             raise ValueError(str(error).removesuffix(".")) from error
@@ -62,7 +68,8 @@ def define() -> None:
     for name in MODES.keys() - {CONFIG}:
         field = FLAGS[MODES[name][0]][name]
         if field.metadata.get("path"):
-            flags.DEFINE(_PathParser(), name, None, field.metadata["help"])
+            parser = _PathParser(field.metadata.get("on_hub", False))
+            flags.DEFINE(parser, name, None, field.metadata["help"])
             continue
         kind, *_ = typing.get_args(field.type) or (field.type,)  # of `X | None`, X
         DEFINE[kind](name, None, field.metadata["help"])

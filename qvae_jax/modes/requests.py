@@ -11,6 +11,10 @@ from qvae_jax.generation.requests import Finish, LatentRequest, asked
 from qvae_jax.generation.steer_request import SteerRequest
 
 WORKDIR = "The folder of a training run."
+OTHER_MODEL = (
+    "Instead of --workdir: a ported or exported QVAE's folder, or hf://OWNER/NAME[@REVISION] of one on "
+    "the Hugging Face Hub."
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,7 +84,7 @@ class GenerateRequest:
     """Sounds to make."""
 
     workdir: str | None = asked("A training run, whose best checkpoint is used.", path=True)
-    checkpoint: str | None = asked("Instead of --workdir: a ported QVAE's folder.", path=True)
+    checkpoint: str | None = asked(OTHER_MODEL, path=True, on_hub=True)
     inputs: str | None = asked(
         "Audio files, patterns and folders, separated by commas; - is standard input.",
         required=True,
@@ -119,8 +123,10 @@ class SearchRequest:
     )
     checkpoint: str | None = asked(
         "Instead of --workdir: the folder of an encoder, of a pair of them (imitation/ hears the "
-        "queries, reference/ the library), or of a ported QVAE.",
+        "queries, reference/ the library), or of a ported QVAE; or hf://OWNER/NAME of one on the "
+        "Hugging Face Hub.",
         path=True,
+        on_hub=True,
     )
     library: str | None = asked(
         "The folder of sounds that is searched, with the folders below it.",
@@ -156,7 +162,7 @@ class EvaluateRequest:
     needs_cache_folder = True
 
     workdir: str | None = asked("A training run, whose best checkpoint is measured.", path=True)
-    checkpoint: str | None = asked("Instead of --workdir: a ported QVAE's folder.", path=True)
+    checkpoint: str | None = asked(OTHER_MODEL, path=True, on_hub=True)
     from_split: str | None = asked(
         "The part of the run's split to measure; by default the held-out ones."
     )
@@ -203,7 +209,7 @@ class ServeRequest:
     """A model to hum into, on a page of this machine."""
 
     workdir: str | None = asked("A training run, whose best checkpoint is used.", path=True)
-    checkpoint: str | None = asked("Instead of --workdir: a ported QVAE's folder.", path=True)
+    checkpoint: str | None = asked(OTHER_MODEL, path=True, on_hub=True)
     library: str | None = asked(
         "A folder of sounds: each take may sound like one of the ten nearest to it.", path=True
     )
@@ -219,12 +225,16 @@ class ExportRequest:
     """A model to take elsewhere."""
 
     workdir: str | None = asked("A training run, whose best checkpoint is used.", path=True)
-    checkpoint: str | None = asked("Instead of --workdir: a ported QVAE's folder.", path=True)
+    checkpoint: str | None = asked(OTHER_MODEL, path=True, on_hub=True)
     format: str = asked("What to write: stablehlo, onnx, web or hub.", "stablehlo")
     output_dir: str | None = asked("The new folder to write.", required=True, path=True)
     onnxruntime_web: str | None = asked(
         "With --format=web, where npm cannot fetch it: the package file of onnxruntime-web.",
         path=True,
+    )
+    licence: str | None = asked(
+        "Of a folder for the Hub: the licence in its model card, by the Hub's name for it, such as mit "
+        "or cc-by-4.0; by default unknown."
     )
 
 

@@ -23,6 +23,7 @@ from qvae_jax.generation.inputs import (
 from qvae_jax.generation.model import load_model
 from qvae_jax.generation.neighbours import encoders_of, library_of
 from qvae_jax.generation.requests import check_part
+from qvae_jax.models import hub_address
 from qvae_jax.models.batching import batches
 from qvae_jax.modes.requests import SearchRequest
 from qvae_jax.retrieval import encoders, finding, threshold
@@ -87,6 +88,11 @@ def _check(request: SearchRequest) -> None:
         )
     if request.pairs is not None and request.from_split is not None:
         raise UserError("--pairs and --from_split both name pairs to learn from: give one of them.")
+    if request.pairs is not None and hub_address.is_address(request.checkpoint):
+        raise UserError(
+            f"--pairs keeps what it learns in the encoder's folder, and {request.checkpoint} is none of "
+            "this machine: fetch it first with `hf download OWNER/NAME --local-dir FOLDER`."
+        )
     if request.from_split is not None and request.workdir is None:
         raise UserError("--from_split needs --workdir, the run whose split is meant.")
     check_part(request.from_split)
@@ -100,7 +106,8 @@ def _check(request: SearchRequest) -> None:
 
 def _encoders(request: SearchRequest) -> tuple[Encoders, list[pathlib.Path]]:
     """What hears, and the folders in which a threshold may lie; new ones go into the first."""
-    folder = pathlib.Path(request.checkpoint or pathlib.Path(request.workdir, runs.ENCODER))
+    named = request.checkpoint or pathlib.Path(request.workdir, runs.ENCODER)
+    folder = hub_address.local_folder(named)
     if request.checkpoint is not None or folder.is_dir():
         return encoders.load_encoders(folder), [folder]
     return encoders_of(load_model(workdir=request.workdir))

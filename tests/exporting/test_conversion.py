@@ -7,9 +7,9 @@ import pytest
 from jax import export, lax
 
 onnxruntime = pytest.importorskip("onnxruntime", reason="graphs of ONNX run in onnxruntime")
-pytest.importorskip("onnx", reason="ONNX is written with the package onnx")
+onnx = pytest.importorskip("onnx", reason="ONNX is written with the package onnx")
 
-from qvae_jax.exporting import contractions, loops, operators, transforms  # noqa: F401
+from qvae_jax.exporting import contractions, operators, transforms  # noqa: F401
 from qvae_jax.exporting.conversion import converted
 from qvae_jax.models import forms, plain
 from qvae_jax.system import platforms
@@ -21,22 +21,6 @@ KERNEL_2D = RNG.standard_normal((3, 3, 2, 4)).astype(np.float32)
 DEPTHWISE = RNG.standard_normal((5, 5, 1, 2)).astype(np.float32)
 TAPS = RNG.standard_normal((7, 1, 6)).astype(np.float32)
 MATRIX = RNG.standard_normal((6, 4)).astype(np.float32)
-
-
-def _viterbi(x):
-    def step(total, cost):
-        sums = total[:, None] + jnp.abs(cost[:, None] - cost[None])
-        return jnp.min(sums, axis=0) + cost, jnp.argmin(sums, axis=0)
-
-    def back(state, sources):
-        return sources[state], sources[state]
-
-    def of_one(costs):
-        total, sources = lax.scan(step, costs[0], costs[1:])
-        last = jnp.argmin(total)
-        return jnp.append(lax.scan(back, last, sources, reverse=True)[1], last)
-
-    return jax.vmap(of_one)(x)
 
 
 # Of x, float32 [rows, 12, 6].
@@ -72,6 +56,9 @@ FUNCTIONS = {
         lax.cummax(x[:, :, 0], axis=1) + lax.cummin(x[:, :, 1], axis=1, reverse=True)
     ),
     "windows": lambda x: lax.reduce_window(x, -jnp.inf, lax.max, (1, 1, 3), (1, 1, 1), "SAME"),
+    "windows of no less than 0": lambda x: jax.vmap(
+        lambda row: lax.reduce_window(row, 0.0, lax.max, (5,), (1,), "SAME")
+    )(x[:, :, 0]),
     "best": lambda x: lax.top_k(x, 3)[0] + lax.top_k(x, 3)[1],
     "joined": lambda x: jnp.concatenate([x[:, ::2], x[:, :3], jnp.zeros_like(x[:, :1])], axis=1),
     "padded": lambda x: jnp.pad(x, ((0, 0), (2, 1), (0, 3)), constant_values=7),
@@ -103,7 +90,6 @@ FUNCTIONS = {
         jnp.fft.rfft(x, 10) * jnp.conj(jnp.fft.rfft(x, 10)), 10
     ),
     "complex": lambda x: jnp.fft.irfft(lax.complex(x, jnp.sin(x)) * x + lax.complex(x, x), 10),
-    "steps": lambda x: _viterbi(x),
 }
 
 
@@ -112,6 +98,7 @@ def _ran(function, x: np.ndarray) -> np.ndarray:
     specs = {"x": jax.ShapeDtypeStruct((rows, *x.shape[1:]), x.dtype)}
     with platforms.compiling_for(platforms.ONNX):
         model = converted(lambda inputs: {"y": function(inputs["x"])}, specs, ["y"])
+    onnx.checker.check_model(model, full_check=True)
     session = onnxruntime.InferenceSession(
         model.SerializeToString(), providers=["CPUExecutionProvider"]
     )

@@ -21,7 +21,7 @@ import steered_model
 from hummed_page import MADE, MICROPHONE_HZ, READY, recorded, tone, until
 from qvae_jax.audio.controls import HOP_LENGTH
 from qvae_jax.audio.files import fit_length, write_wav
-from qvae_jax.exporting import onnxruntime_web, web
+from qvae_jax.exporting import runtime_package, web
 from qvae_jax.generation.gestures import steering_of
 from qvae_jax.generation.model import Model, load
 from qvae_jax.generation.steer_request import SteerRequest
@@ -52,10 +52,10 @@ import('./model.js').then((it) => it.sounds(
 def package() -> pathlib.Path:
     """The published package file: of the cache, or one that a variable names; nothing is fetched."""
     named = os.environ.get(VARIABLE)
-    path = pathlib.Path(named) if named else onnxruntime_web.kept_file()
+    path = pathlib.Path(named) if named else runtime_package.kept_file()
     if not path.is_file():
         pytest.skip(
-            f"needs {onnxruntime_web.PACKAGE_FILE}, which --mode=export --format=web keeps, or its "
+            f"needs {runtime_package.PACKAGE_FILE}, which --mode=export --format=web keeps, or its "
             f"path in {VARIABLE}"
         )
     return path
@@ -83,7 +83,7 @@ def model() -> Model:
 
 @pytest.fixture(scope="module")
 def exported(browser, package, folder, model) -> pathlib.Path:
-    web.write(model, folder / "steered", package_file=package)
+    web.write(model, folder / "steered", onnxruntime_web=package)
     return folder / "steered"
 
 
@@ -307,7 +307,7 @@ def test_a_file_that_is_missing_is_said(browser, exported, address, name):
 
 def test_a_model_that_nothing_steers_has_a_page_too(browser, package, folder):
     plain = load(PLAIN)
-    web.write(plain, folder / "plain", package_file=package)
+    web.write(plain, folder / "plain", onnxruntime_web=package)
     with static_server.running(folder / "plain") as address:
         page = opened(browser, address)
         shown = "[...document.querySelectorAll('.field')].filter(it => it.offsetParent).length"
@@ -333,7 +333,7 @@ def test_the_folder_holds_all_it_needs_and_names_no_other_place(exported):
 
 def test_a_folder_that_is_there_is_refused(exported, package, model):
     with pytest.raises(UserError, match="already exists"):
-        web.write(model, exported, package_file=package)
+        web.write(model, exported, onnxruntime_web=package)
 
 
 def test_both_modules_that_stand_for_the_model_export_the_same_names():

@@ -19,7 +19,7 @@ from qvae_jax.audio.controls import (
     PERIODICITY,
     PITCH,
 )
-from qvae_jax.models import steered, variables
+from qvae_jax.models import shaping, steered, variables
 from qvae_jax.models.decoders import DECODERS, NUM_SAMPLES, STEERED
 from qvae_jax.models.qvae import QVAE, QVAEConfig
 from qvae_jax.models.steered import HIGHEST, LOWEST, Gesture, Renderer, Steered
@@ -177,6 +177,29 @@ def test_what_is_voiced_is_heard_so_though_the_head_makes_noise(
     sound = _program(structure)(white, noise(1, LATENT), curves, SEEDS[:1], None)
     found = np.asarray(jax.jit(controls.controls)(sound))[0, :, PERIODICITY]
     assert least <= np.mean(found > controls.VOICED_PERIODICITY) <= most
+
+
+def _octave_above(given, hz: float):
+    """A head that, of harmonics of hz, makes the second alone: a sound whose pitch is another."""
+    given = _white(given, noise=-30.0)
+    bias = given.params["output.output.bias"].reshape(4, -1).copy()
+    bins = np.arange(bias.shape[1]) * shaping.BIN_HZ
+    bias[3, np.abs(bins / hz - 2) < 0.5] = 0.0
+    return given._replace(params=given.params | {"output.output.bias": bias.ravel()})
+
+
+@pytest.mark.parametrize(("train", "semitones"), [(False, 60.0), (True, 72.0)])
+def test_in_use_a_pitch_is_heard_though_the_head_leaves_out_its_fundamental(
+    renderer, train, semitones
+):
+    structure, given = renderer
+    curves = _curves(batch=1)
+    curves[..., PERIODICITY], curves[..., PITCH] = 0.95, 60.0
+    render = lambda given, *inputs: variables.merge(structure, given)(*inputs, train=train)
+    head = _octave_above(given, float(controls.hertz(60.0)))
+    sound = jax.jit(render)(head, noise(1, LATENT), curves, SEEDS[:1], None)
+    found = np.asarray(jax.jit(controls.controls)(sound))[0, :, PITCH]
+    assert np.abs(found - semitones).max() < 0.5
 
 
 def test_in_training_harmonics_are_hardly_stronger_than_the_heads_own(renderer):

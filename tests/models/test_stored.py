@@ -13,7 +13,7 @@ import small_run
 from checkpoint_trees import COMPLAINTS, assert_same_trees, files_of
 from qvae_jax import configuration
 from qvae_jax.audio.logmel import FrontEnd
-from qvae_jax.models import stored, variables
+from qvae_jax.models import array_file, stored, variables
 from qvae_jax.models.mobilenet import MobileNetV3
 from qvae_jax.models.qvae import QVAE, QVAEConfig, encoder_network
 from qvae_jax.models.variables import Variables
@@ -152,6 +152,89 @@ def test_a_checkpoint_of_something_else_is_no_model(tmp_path):
         stored.load_arrays(tmp_path / "model", model())
 
 
+# --- Folders to be shared
+
+
+@pytest.fixture
+def shared(tmp_path):
+    """A folder to be shared."""
+    (tmp_path / "shared").mkdir()
+    stored.save_shared(tmp_path / "shared", DESCRIPTION, model())
+    return tmp_path / "shared"
+
+
+def changed_description(folder, **changes) -> None:
+    description = stored.read_description(folder) | changes
+    (folder / "config.json").write_text(json.dumps(description))
+
+
+def test_a_shared_model_comes_back_bit_by_bit(shared):
+    assert sorted(os.listdir(shared)) == ["config.json", "model.safetensors"]
+    assert stored.read_description(shared).items() > DESCRIPTION.items()
+    assert_same_trees(stored.load_arrays(shared, model())._asdict(), model()._asdict())
+
+
+def test_a_shared_model_without_its_digest_is_read_too(shared):
+    (shared / "config.json").write_text(json.dumps(DESCRIPTION))
+    assert_same_trees(stored.load_arrays(shared, model())._asdict(), model()._asdict())
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda m: m.params.pop("scale"), "params/scale is not part of the model"),
+        (lambda m: m.params.update(new=np.zeros(2)), "params/new is missing"),
+        (
+            lambda m: m.params.update({"decoder.bias": np.zeros(6)}),
+            r"params/decoder.bias has shape \(5,\) instead of \(6,\)",
+        ),
+        (lambda m: m.batch_stats.clear(), "batch_stats/norm.mean is not part of the model"),
+    ],
+)
+def test_a_description_that_disagrees_with_its_arrays_is_refused(shared, change, message):
+    expected = model()
+    change(expected)
+    with pytest.raises(UserError, match=f"{message}.*belong to different models") as raised:
+        stored.load_arrays(shared, expected)
+    assert str(shared) in str(raised.value)
+
+
+def test_arrays_of_another_part_are_refused(shared):
+    arrays = variables.named_by_part(model()) | {"optimizer/scale": np.zeros(2)}
+    array_file.write(shared / "model.safetensors", arrays)
+    changed_description(shared, arrays_sha256=None)
+    with pytest.raises(UserError, match="optimizer/scale is not part of the model"):
+        stored.load_arrays(shared, model())
+
+
+def test_a_shared_model_with_a_number_that_is_not_finite_is_refused(tmp_path):
+    spoilt = model()
+    spoilt.params["decoder.bias"][3] = np.nan
+    stored.save_shared(tmp_path, DESCRIPTION, spoilt)
+    with pytest.raises(UserError, match="is damaged: params/decoder.bias holds a number"):
+        stored.load_arrays(tmp_path, model())
+
+
+@pytest.mark.parametrize("digest", ["0" * 64, "", 3, ["a"]])
+def test_another_digest_than_the_descriptions_is_refused(shared, digest):
+    changed_description(shared, arrays_sha256=digest)
+    with pytest.raises(UserError, match="its sha256 is another one"):
+        stored.load_arrays(shared, model())
+
+
+def test_a_folder_with_arrays_of_both_kinds_is_refused(shared):
+    (shared / "variables").mkdir()
+    with pytest.raises(UserError, match="holds both variables and model.safetensors"):
+        stored.load_arrays(shared, model())
+
+
+def test_arrays_that_a_link_leads_to_nowhere_are_named(shared):
+    (shared / "model.safetensors").unlink()
+    (shared / "model.safetensors").symlink_to(shared / "gone")
+    with pytest.raises(UserError, match="model.safetensors cannot be read"):
+        stored.load_arrays(shared, model())
+
+
 # --- The weights a run starts from
 
 
@@ -163,6 +246,12 @@ def encoder_folder(tmp_path_factory):
     model = {"encoder_width": WIDTH, "front_end": dataclasses.asdict(FrontEnd())}
     stored.save_model(folder, {"kind": "encoder", "model": model}, encoder)
     return folder
+
+
+def test_a_shared_encoder_is_one_to_start_from(encoder_folder, tmp_path):
+    plain = stored.load_encoder(str(encoder_folder))
+    stored.save_shared(tmp_path, stored.read_description(encoder_folder), plain)
+    assert_same_trees(stored.load_encoder(str(tmp_path))._asdict(), plain._asdict())
 
 
 @pytest.fixture(scope="module")

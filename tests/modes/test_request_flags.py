@@ -101,7 +101,7 @@ PATHS = sorted(
 )
 NO_PATHS = (
     "from_split", "window", "format", "subtype", "coordinator_address", "existing", "steer", "duration",
-    "host",
+    "host", "licence",
 )  # fmt: skip
 MIXED = ("inputs", "source", "config")  # of several paths, or of a path or something else
 
@@ -129,6 +129,15 @@ def test_a_home_folder_is_meant_by_its_sign_and_addresses_are_refused(monkeypatc
     for faulty, said in [("gs://b/x", "is an address"), ("~no_such_user/x", "is not known")]:
         with pytest.raises(flags.IllegalFlagValueError, match=f"--{name}={faulty}: .*{said}"):
             parsed(f"--{name}={faulty}")
+
+
+def test_only_what_names_a_model_takes_one_on_the_hub(parsed):
+    assert parsed("--checkpoint=hf://owner/name@v1")["checkpoint"].value == "hf://owner/name@v1"
+    for faulty in ("--workdir=hf://owner/name", "--embedder=hf://owner/name"):
+        with pytest.raises(flags.IllegalFlagValueError, match="is an address: give the path"):
+            parsed(faulty)
+    with pytest.raises(flags.IllegalFlagValueError, match="is no address on the Hugging Face Hub"):
+        parsed("--checkpoint=hf://name")
 
 
 @pytest.mark.parametrize("name", ["mode", "inputs", "workdir", "num_samples"])

@@ -8,6 +8,7 @@ import shutil
 import numpy as np
 import pytest
 
+import fake_hub
 import small_run
 import sound_folder
 from hearing import Hearing
@@ -68,6 +69,17 @@ def search(checkpoint, library, hum):
         mode.search(SearchRequest(**request | options))
 
     return called
+
+
+def test_an_encoder_on_the_hub_is_fetched(search, monkeypatch, tmp_path, small):
+    hub, asked = fake_hub.installed(monkeypatch, tmp_path / "hub"), []
+    (tmp_path / "there").mkdir()
+    (tmp_path / "there" / "config.json").touch()
+    hub.repositories["owner/name", None] = tmp_path / "there"
+    load = lambda folder: asked.append(folder) or Encoders(small, small)
+    monkeypatch.setattr(encoders, "load_encoders", load)
+    search(checkpoint="hf://owner/name")
+    assert [(folder / "config.json").is_file() for folder in asked] == [True]
 
 
 def pairs_of(data_set) -> list:

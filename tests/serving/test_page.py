@@ -160,6 +160,32 @@ def test_a_file_that_is_dropped_becomes_a_take(page):
     assert page.find_element(By.CSS_SELECTOR, ".take h3").text == "dropped.wav, 0.5 s"
 
 
+# As a phone's recorder leaves them: this browser writes half a second of a tone, and then reads it.
+RECORDED_AS = """const [kind, done] = arguments;
+    if (!MediaRecorder.isTypeSupported(kind)) { done(false); return; }
+    const context = new AudioContext(), tone = context.createOscillator();
+    const into = context.createMediaStreamDestination();
+    const recorder = new MediaRecorder(into.stream, {mimeType: kind}), pieces = [];
+    recorder.ondataavailable = event => pieces.push(event.data);
+    recorder.onstop = () => {
+        const dropped = new DataTransfer();
+        dropped.items.add(new File(pieces, 'phone'));
+        const how = {dataTransfer: dropped, bubbles: true, cancelable: true};
+        document.dispatchEvent(new DragEvent('drop', how));
+        done(true);
+    };
+    tone.connect(into); tone.start(); recorder.start(); setTimeout(() => recorder.stop(), 500);"""
+
+
+@pytest.mark.parametrize("kind", ["audio/webm;codecs=opus", "audio/mp4;codecs=opus"])
+def test_what_only_a_browser_decodes_becomes_a_take(page, kind):
+    if not page.execute_async_script(RECORDED_AS, kind):
+        pytest.skip(f"this Chromium writes no {kind}")
+    until(page, MADE)
+    title = page.find_element(By.CSS_SELECTOR, ".take h3").text
+    assert 0.3 < float(re.fullmatch(r"phone, ([0-9.]+) s", title)[1]) < 3.0
+
+
 # --- What is done with a take
 
 

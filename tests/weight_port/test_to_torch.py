@@ -116,15 +116,17 @@ def test_what_cannot_go_back_is_refused(
     assert not (tmp_path / "out.pt").exists()
 
 
-def test_a_decoder_that_the_original_lacks_is_refused(run_main, tmp_path, monkeypatch):
+@pytest.mark.parametrize("decoder", ["other", "frame", "steered"])
+def test_a_decoder_that_the_original_lacks_is_refused(run_main, tmp_path, monkeypatch, decoder):
     monkeypatch.setitem(decoders.DECODERS, "other", decoders.DECODERS["light_improved"])
-    config = QVAEConfig(encoder_width=0.1, latent_dim=2, decoder_type="other")
+    config = QVAEConfig(encoder_width=0.1, latent_dim=2, decoder_type=decoder, decoder_width=0.1)
     description = {"kind": "qvae", "model": dataclasses.asdict(config)}
     arrays = variables.split(QVAE(config, rng=None))[1]
     stored.save_model(tmp_path / "model", description, arrays)
     finished = run_main("--to_torch", tmp_path / "model", tmp_path / "out.pt")
     assert finished.status == 1 and finished.err.count("\n") == 1
-    assert "decoder of type 'other', which the original does not have" in finished.err
+    assert f"decoder of type {decoder!r}, which the original does not have" in finished.err
+    assert "--mode=export takes it elsewhere" in finished.err and not (tmp_path / "out.pt").exists()
 
 
 def test_heads_of_standardised_features_are_folded(run_main, tmp_path, monkeypatch):

@@ -10,10 +10,10 @@ import tarfile
 
 import pytest
 
-from qvae_jax.exporting import onnxruntime_web
+from qvae_jax.exporting import runtime_package
 from qvae_jax.system.errors import UserError
 
-CONTENTS = {name: f"this is {name}".encode() for name in onnxruntime_web.TAKEN}
+CONTENTS = {name: f"this is {name}".encode() for name in runtime_package.TAKEN}
 
 
 def package() -> bytes:
@@ -32,13 +32,13 @@ def published(monkeypatch, tmp_path) -> bytes:
     """A small package file in the place of the real one; the cache folder is empty."""
     content = package()
     digest = base64.b64encode(hashlib.sha512(content).digest()).decode()
-    monkeypatch.setattr(onnxruntime_web, "INTEGRITY", f"sha512-{digest}")
+    monkeypatch.setattr(runtime_package, "INTEGRITY", f"sha512-{digest}")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     return content
 
 
 def taken() -> dict[str, bytes]:
-    return {there: CONTENTS[name] for name, there in onnxruntime_web.TAKEN.items()}
+    return {there: CONTENTS[name] for name, there in runtime_package.TAKEN.items()}
 
 
 @pytest.fixture
@@ -60,22 +60,22 @@ def npm(monkeypatch, tmp_path):
 def test_a_file_that_is_named_is_taken(published, tmp_path):
     path = tmp_path / "any name.tgz"
     path.write_bytes(published)
-    assert onnxruntime_web.contents(path) == taken()
-    assert not onnxruntime_web.kept_file().exists()
+    assert runtime_package.contents(path) == taken()
+    assert not runtime_package.kept_file().exists()
 
 
 def test_npm_fetches_it_once(published, npm, tmp_path):
     source = tmp_path / "source.tgz"
     source.write_bytes(published)
-    npm(f'echo "$@" >> "{tmp_path}/asked"; cp "{source}" {onnxruntime_web.PACKAGE_FILE}')
+    npm(f'echo "$@" >> "{tmp_path}/asked"; cp "{source}" {runtime_package.PACKAGE_FILE}')
     for _ in range(2):
-        assert onnxruntime_web.contents() == taken()
+        assert runtime_package.contents() == taken()
     [asked] = (tmp_path / "asked").read_text().splitlines()
-    assert asked.startswith(f"pack onnxruntime-web@{onnxruntime_web.VERSION} ")
-    kept = onnxruntime_web.kept_file()
+    assert asked.startswith(f"pack onnxruntime-web@{runtime_package.VERSION} ")
+    kept = runtime_package.kept_file()
     assert kept.read_bytes() == published
     kept.write_bytes(published[:-1])  # a kept file that has been damaged is fetched again
-    assert onnxruntime_web.contents() == taken() and kept.read_bytes() == published
+    assert runtime_package.contents() == taken() and kept.read_bytes() == published
 
 
 @pytest.mark.parametrize(
@@ -84,21 +84,21 @@ def test_npm_fetches_it_once(published, npm, tmp_path):
         ("echo 'npm error code E404' >&2; exit 1", "(code E404)"),
         ("exit 3", "(it ended with 3 and said nothing)"),
         ("true", "(it ended with 0 and said nothing)"),
-        (f"echo hello > {onnxruntime_web.PACKAGE_FILE}", "(what came is not the package"),
+        (f"echo hello > {runtime_package.PACKAGE_FILE}", "(what came is not the package"),
     ],
 )
 def test_what_npm_cannot_fetch_is_said_and_nothing_is_kept(published, npm, script, said):
     npm(script)
     with pytest.raises(UserError) as error:
-        onnxruntime_web.contents()
+        runtime_package.contents()
     assert said in str(error.value) and "--onnxruntime_web=FILE" in str(error.value)
-    assert not onnxruntime_web.kept_file().exists()
+    assert not runtime_package.kept_file().exists()
 
 
 def test_without_npm_it_is_said_how_to_do(published, monkeypatch, tmp_path):
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(UserError, match="npm is not installed: install Node.js, or get "):
-        onnxruntime_web.contents()
+        runtime_package.contents()
 
 
 @pytest.mark.parametrize("content", [None, b"", b"hello"])
@@ -107,4 +107,4 @@ def test_a_file_that_is_another_is_refused(published, tmp_path, content):
     if content is not None:
         path.write_bytes(content)
     with pytest.raises(UserError, match="cannot be read|is not onnxruntime-web-"):
-        onnxruntime_web.contents(path)
+        runtime_package.contents(path)
