@@ -74,11 +74,14 @@ def _with_fundamental(parts: Parts, curves: jax.Array, low: slice) -> Parts:
     At the pitch are the bins nearer to it than to 0 Hz and to its octave; low are those looked at.
     """
     pitch_hz = controls.hertz(curves[..., PITCH])[..., None]
-    multiple = np.arange(low.start, low.stop) * BIN_HZ / pitch_hz
-    strongest = jnp.max(parts.excitation[..., low] * (multiple > 0.5), axis=-1, keepdims=True)
+    bins = np.arange(parts.excitation.shape[-1])
+    multiple = bins * BIN_HZ / pitch_hz
+    above = multiple[..., low] > 0.5
+    strongest = jnp.max(parts.excitation[..., low] * above, axis=-1, keepdims=True)
     least = strongest * 10 ** (-LARGEST_STEP_DOWN_DB / 20) * voiced_share(curves)[..., None]
-    at_pitch = jnp.abs(multiple - 1) < 0.5
-    return parts._replace(excitation=parts.excitation.at[..., low].max(least * at_pitch))
+    at_pitch = (jnp.abs(multiple - 1) < 0.5) & (bins >= low.start) & (bins < low.stop)
+    # No magnitude is below 0, and no runtime has to write into an array.
+    return parts._replace(excitation=jnp.maximum(parts.excitation, least * at_pitch))
 
 
 def tilt(centroid: jax.Array, power: jax.Array, sample_rate_hz: int) -> jax.Array:
