@@ -1,5 +1,6 @@
 """What the exported page computes in JavaScript, against the package: curves, rates, and its chance."""
 
+import re
 import shutil
 
 import numpy as np
@@ -13,6 +14,7 @@ from qvae_jax.audio.controls import HOP_LENGTH, SAMPLE_RATE_HZ
 from qvae_jax.exporting.web import OWN_FOLDER
 from qvae_jax.generation.gestures import steering_of
 from qvae_jax.generation.steer_request import SteerRequest
+from qvae_jax.live_page.facts import MODEL_MODULE, PAGE_FOLDER
 from qvae_jax.models.steered import HIGHEST, LOWEST
 
 FRAME_S = HOP_LENGTH / SAMPLE_RATE_HZ
@@ -159,3 +161,11 @@ def test_drawn_numbers_are_normal_and_depend_on_the_key_alone(page):
         assert np.abs(share - uniform).max() < 1.63 / np.sqrt(len(share))  # Kolmogorov's, at 1 %
     for other in drawn[2:]:
         assert abs(np.corrcoef(drawn[0], other)[0, 1]) < 0.03
+
+
+def test_both_modules_that_stand_for_the_model_export_the_same_names():
+    exports = [
+        set(re.findall(r"export (?:async )?(?:function|const|class) (\w+)", path.read_text()))
+        for path in (PAGE_FOLDER / MODEL_MODULE, OWN_FOLDER / MODEL_MODULE)
+    ]
+    assert exports[0] == exports[1] >= {"model", "sounds", "nearest", "Refused"}

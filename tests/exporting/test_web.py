@@ -4,7 +4,6 @@ import dataclasses
 import json
 import os
 import pathlib
-import re
 
 import numpy as np
 import pytest
@@ -26,7 +25,6 @@ from qvae_jax.generation.gestures import steering_of
 from qvae_jax.generation.model import Model, load
 from qvae_jax.generation.steer_request import SteerRequest
 from qvae_jax.generation.voice import voice_of
-from qvae_jax.live_page.facts import MODEL_MODULE, PAGE_FOLDER
 from qvae_jax.models import stored
 from qvae_jax.modes.export import export
 from qvae_jax.modes.requests import ExportRequest
@@ -334,14 +332,6 @@ def test_the_folder_holds_all_it_needs_and_names_no_other_place(exported):
 def test_a_folder_that_is_there_is_refused(exported, package, model):
     with pytest.raises(UserError, match="already exists"):
         web.write(model, exported, onnxruntime_web=package)
-
-
-def test_both_modules_that_stand_for_the_model_export_the_same_names():
-    exports = [
-        set(re.findall(r"export (?:async )?(?:function|const|class) (\w+)", path.read_text()))
-        for path in (PAGE_FOLDER / MODEL_MODULE, web.OWN_FOLDER / MODEL_MODULE)
-    ]
-    assert exports[0] == exports[1] >= {"model", "sounds", "nearest", "Refused"}
 
 
 def test_the_package_file_is_for_this_format_alone(tmp_path):
