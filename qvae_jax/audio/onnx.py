@@ -7,7 +7,7 @@ of matrices, and no fast Fourier transforms but those of powers of two.
 import jax
 import jax.numpy as jnp
 
-BLOCK = 32  # places in a row of the products: of more, more of them belong to no lag
+BLOCK = 16  # places in a row of the products: of more, more of them belong to no lag
 
 
 def correlated(frames: jax.Array, window: int, first_lag: int, end_lag: int) -> jax.Array:

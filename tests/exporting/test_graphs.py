@@ -60,6 +60,16 @@ def test_a_graph_makes_the_models_sound(read, decoder_type, form):
 
 
 @pytest.mark.parametrize("form", FORMATS)
+def test_a_sound_may_be_of_twice_the_rate(read, form):
+    graph = read("frame", form, sample_rate_hz=44_100)
+    own = exported_models.model("frame", sample_rate_hz=44_100)
+    waveform = exported_models.voices(1, RATE_HZ)
+    found = graph(waveform, RATE_HZ)
+    assert graph.sample_rate_hz == 44_100 and found["num_sound_samples"].tolist() == [118_098]
+    assert apart(found["sound"], expected(own, waveform)["sound"]) <= BOUNDS[form]
+
+
+@pytest.mark.parametrize("form", FORMATS)
 def test_a_short_voice_is_as_the_model_hears_it(read, form):
     graph, own = read("original", form), exported_models.model("original")
     waveform = exported_models.voices(2, RATE_HZ)
