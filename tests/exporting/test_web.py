@@ -35,6 +35,9 @@ VARIABLE = "QVAE_ONNXRUNTIME_WEB"  # names a package file
 SIZES = ((360, 780), (1280, 900))
 HEARD_HZ = 32_000
 CLOSE = 1e-4  # of a sound's peak
+SHARE_OF_OTHERS = 1e-3
+# From where on a frame's curves count as another: dB, semitones, semitones, none.
+TOLERANCES = np.array([0.1, 0.1, 0.1, 0.01])
 # Makes sounds through the page's own model module, of a recording at the rate that is heard.
 ASKED = """
 const [recording, rateHz, like, curves, parameters] = arguments, done = arguments[arguments.length - 1];
@@ -151,13 +154,16 @@ def test_a_recording_gives_the_sound_and_the_curves_that_the_model_makes(page, m
     curves = np.array(sound["curves"], np.float32)
     expected_curves = steering_curves(model, recording)
     assert curves.shape == expected_curves.shape
-    # The graph's way from 32,000 Hz to the curves' rate is not soxr's to the last bit.
-    differs = np.abs(curves - expected_curves).max(axis=1) > 0.05
-    assert differs.mean() <= 0.03
+    assert share_of_others(curves, expected_curves) <= SHARE_OF_OTHERS
     [expected] = model.render(posterior(model, recording), [curves], seeds=np.array([[0, 1]]))
     assert sound["rateHz"] == model.sample_rate_hz
     peak = np.abs(expected).max()
     np.testing.assert_allclose(sound["samples"], expected, rtol=0, atol=CLOSE * peak)
+
+
+def share_of_others(curves, expected: np.ndarray) -> float:
+    """The share of frames in which a curve differs from the one that is expected."""
+    return (np.abs(np.array(curves) - expected) > TOLERANCES).any(axis=1).mean()
 
 
 def steering_curves(model, recording, **steered) -> np.ndarray:
@@ -188,8 +194,7 @@ def test_settings_change_the_curves_as_the_command_does(page, model, parameters,
     expected = steering_curves(model, recording, **steered)
     assert np.shape(sound["curves"]) == expected.shape
     assert len(sound["samples"]) == len(expected) * HOP_LENGTH
-    differs = np.abs(np.array(sound["curves"]) - expected).max(axis=1) > 0.05
-    assert differs.mean() <= 0.03
+    assert share_of_others(sound["curves"], expected) <= SHARE_OF_OTHERS
 
 
 def test_curves_that_are_drawn_and_a_timbre_that_is_lent_are_taken(page, model):

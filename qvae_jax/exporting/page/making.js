@@ -39,18 +39,23 @@ export class Maker {
    * it is to be like have a number besides. Ends with fewer where isStopped() says so.
    */
   async make({ imitation, like, curves, parameters }, isStopped) {
-    const { variations = 1, temperature = 0, seed = 0, sample_rate: rateHz = this.facts.sample_rate_hz } = parameters;
-    const steering = this.facts.is_steered ? new Steering(parameters, curves, { ...this.facts.curves, most_frames: this.longest.num_frames }) : null;
+    const { variations = 1, temperature = 0, seed = 0, sample_rate } = parameters;
+    const rateHz = Number(sample_rate ?? this.facts.sample_rate_hz);
+    const steering = this.facts.is_steered ? this.steering(parameters, curves) : null;
     const sounds = [];
     for (let variation = 1; variation <= variations && !(await isStopped()); variation++) {
       const lender = await this.heard(like ?? imitation);
       const z = drawn(lender, temperature, [seed, PLACE, variation]);
       const voice = steering?.needsVoice ? (await this.heard(imitation)).curves : null;
       const steered = steering && (await steering.curves(voice, () => this.gesture(z)));
-      const samples = await this.rendered(z, steered, seed);
-      sounds.push({ samples: resampled(samples, this.facts.sample_rate_hz, Number(rateHz)), rateHz: Number(rateHz), curves: steered });
+      const samples = resampled(await this.rendered(z, steered, seed), this.facts.sample_rate_hz, rateHz);
+      sounds.push({ samples, rateHz, curves: steered });
     }
     return sounds;
+  }
+
+  steering(parameters, curves) {
+    return new Steering(parameters, curves, { ...this.facts.curves, most_frames: this.longest.num_frames });
   }
 
   get facts() {
@@ -75,8 +80,9 @@ export class Maker {
   }
 
   async listened(length, waveform) {
-    const found = await this.run(length.hear, { waveform, num_samples: [waveform.length], curve_source: Array(4).fill(VOICE) });
-    return { mean: found.mean, logVariance: found.log_variance, curves: found.curves && rows(found.curves, found.num_frames[0]) };
+    const given = { waveform, num_samples: [waveform.length], curve_source: Array(4).fill(VOICE) };
+    const { mean, log_variance: logVariance, curves, num_frames: counts } = await this.run(length.hear, given);
+    return { mean, logVariance, curves: curves && rows(curves, counts[0]) };
   }
 
   /** What the gesture head makes of z: { curves, durationS }. */
@@ -130,7 +136,9 @@ function filled({ type, shape }, given = []) {
 }
 
 /** The first curves [frames][4] in such numbers. */
-const rows = (numbers, count) => Array.from({ length: count }, (_, frame) => [...numbers.subarray(4 * frame, 4 * frame + 4)]);
+const rows = (numbers, count) =>
+  Array.from({ length: count }, (_, frame) => [...numbers.subarray(4 * frame, 4 * frame + 4)]);
 
 /** Curves that stay as they end up to numFrames, as numbers. */
-const filledUp = (curves, numFrames) => Float32Array.from({ length: 4 * numFrames }, (_, i) => curves[Math.min(curves.length - 1, i >> 2)][i % 4]);
+const filledUp = (curves, numFrames) =>
+  Float32Array.from({ length: 4 * numFrames }, (_, i) => curves[Math.min(curves.length - 1, i >> 2)][i % 4]);

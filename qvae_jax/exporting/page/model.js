@@ -65,7 +65,8 @@ worker.onmessage = ({ data: { number, share, answer, refused } }) => {
 };
 
 worker.onerror = (error) => {
-  const refused = new Refused(`The model cannot run here (${error.message ?? "its files are not all there"}): use a newer browser, or export the page again.`);
+  const why = error.message ?? "its files are not all there";
+  const refused = new Refused(`The model cannot run here (${why}): use a newer browser, or export the page again.`);
   for (const { reject } of asked.values()) reject(refused);
   asked.clear();
 };
