@@ -33,7 +33,7 @@ def get_config() -> ml_collections.ConfigDict:
     config.data.num_processes = 0  # reading audio in prepare; 0: one for each core, at most 8
 
     config.model = ml_collections.ConfigDict()
-    config.model.encoder_checkpoint = ""  # folder of an encoder; empty: random weights
+    config.model.encoder_checkpoint = ""  # folder of an encoder, or a pair; empty: random weights
     config.model.checkpoint = ""  # a whole ported QVAE to start from
     # Unset: the checkpoint's, or without one those of mn10_as.
     config.model.encoder_width = config_dict.placeholder(float)  # 1.0 is mn10, 0.4 mn04
@@ -42,6 +42,9 @@ def get_config() -> ml_collections.ConfigDict:
     config.model.encoder_classes = config_dict.placeholder(int)  # of the head: AudioSet's 527
     config.model.hop_length = config_dict.placeholder(int)  # of the log-mel, samples at 32 kHz
     config.model.num_mels = config_dict.placeholder(int)
+    # Whether a pair's encoder of references hears sounds, data.sounds_dir's among them. Unset: where
+    # encoder_checkpoint is a pair that differs and training.encoder is "frozen"
+    config.model.sound_encoder = config_dict.placeholder(bool)
     config.model.feature_space = "final"  # or an encoder layer's number, "0" to "16"
     # Before the heads, each dimension of the features less its mean and divided by its spread over
     # the training inputs, both taken before the first step. The original does not: features of unit

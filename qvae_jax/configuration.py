@@ -62,6 +62,7 @@ AS_BEFORE = {
     "model.hop_length": 320,
     "model.num_mels": 128,
     "model.sample_rate_hz": 22_050,
+    "model.sound_encoder": False,
     "model.standardise_features": False,
     "model.decoder.dropout": 0.05,
     "fine_tuning.frozen_batch_norm": "frozen",
@@ -281,6 +282,10 @@ def _check_contrastive(config: ml_collections.ConfigDict) -> None:
             config.model.standardise_features,
             "there is no latent that features go into",
         ),
+        "model.sound_encoder": (
+            bool(config.model.sound_encoder),
+            "contrast.shared_encoder says whether there are two",
+        ),
     }
     for name, (is_refused, reason) in refused.items():
         if is_refused:
@@ -359,6 +364,7 @@ def model_config(config: ml_collections.ConfigDict) -> QVAEConfig:
         decoder_dropout=config.model.decoder.dropout,
         decoder_width=config.model.decoder.width,
         sample_rate_hz=config.model.sample_rate_hz,
+        sound_encoder=bool(config.model.sound_encoder),
         front_end=FrontEnd(duration_s=config.data.input_duration_s, **front_end),
     )
 
@@ -366,8 +372,10 @@ def model_config(config: ml_collections.ConfigDict) -> QVAEConfig:
 def resolve_encoder(config: ml_collections.ConfigDict, run: pathlib.Path | None) -> None:
     """Sets what config leaves unset of the encoder: the run's, the checkpoint's, or mn10's.
 
+    And whether a second one hears sounds: of a new run with a frozen pair, unless config says no.
     run is the folder of a run that goes on, None for a new one.
-    Raises UserError where a setting is another than the encoder checkpoint has.
+    Raises UserError where a setting is another than the encoder checkpoint has, and for a second
+    encoder where there can be none.
     """
     # Imported here because Orbax takes a second, which modes that load no weights need not wait.
     from qvae_jax.models import stored
@@ -391,6 +399,81 @@ def resolve_encoder(config: ml_collections.ConfigDict, run: pathlib.Path | None)
     for name in ENCODER_SETTINGS:
         if settings[name] is None:
             settings[name] = found[name]
+    _resolve_sound_encoder(config, run)
+
+
+def _resolve_sound_encoder(config: ml_collections.ConfigDict, run: pathlib.Path | None) -> None:
+    """Sets whether a second encoder hears sounds, where config leaves it open, or checks it."""
+    settings = config.model
+    asked_for = settings.sound_encoder
+    if asked_for is None:
+        settings.sound_encoder = _has_sound_encoder(config, run)
+    if not settings.sound_encoder:
+        return
+    if config.training.encoder != "frozen":
+        raise UserError(
+            "model.sound_encoder is True, which needs both encoders frozen, but training.encoder is "
+            f"{config.training.encoder!r}: set it to 'frozen', or begin a run from "
+            "model.encoder_checkpoint with model.sound_encoder False."
+        )
+    begins = run is None and not settings.checkpoint
+    if asked_for and begins and not _hears_apart(settings.encoder_checkpoint):
+        raise UserError(
+            "model.sound_encoder is True, but model.encoder_checkpoint names no pair of encoders that "
+            "hear differently: name one, or leave the setting out."
+        )
+
+
+def _has_sound_encoder(config: ml_collections.ConfigDict, run: pathlib.Path | None) -> bool:
+    """Whether the run's, the checkpoint's or the new model has a second encoder.
+
+    Says so where a pair learns, of which only the first one hears.
+    """
+    from qvae_jax.models import stored
+
+    pretrained = config.model.encoder_checkpoint
+    if run is not None:
+        return read_run(run).model.sound_encoder
+    if config.model.checkpoint:
+        described = stored.description_of(config.model.checkpoint, "qvae")
+        return QVAEConfig.from_dict(described).sound_encoder
+    if config.training.objective == CONTRASTIVE or not pretrained:
+        return False
+    if config.training.encoder == "frozen":
+        return _hears_apart(pretrained)
+    if stored.is_pair(pathlib.Path(pretrained)):
+        print(
+            f"note: training.encoder is {config.training.encoder!r}, so of the pair in {pretrained} the "
+            "encoder of imitations hears sounds too; the other one does only where both are frozen"
+        )
+    return False
+
+
+def _hears_apart(checkpoint: str) -> bool:
+    """Whether a folder holds a pair of encoders that hear differently.
+
+    Raises UserError where they are not of one structure.
+    """
+    from qvae_jax.models import stored
+
+    if not checkpoint or not stored.is_pair(pathlib.Path(checkpoint)):
+        return False
+    folders = stored.encoder_folders(checkpoint)
+    of_voices, of_sounds = (
+        encoder_settings(stored.description_of(folder, "encoder")) for folder in folders
+    )
+    different = [
+        f"{name} is {setting} and {of_sounds[name]}"
+        for name, setting in of_voices.items()
+        if setting != of_sounds[name]
+    ]
+    if different:
+        raise UserError(
+            f"The two encoders in {checkpoint} are not of one structure ({'; '.join(different)}), and "
+            "a QVAE hears by two only if they are: set model.sound_encoder to False, so that that of "
+            "imitations hears sounds too."
+        )
+    return not stored.hear_alike(folders)
 
 
 def encoder_settings(description: dict) -> dict:

@@ -105,13 +105,14 @@ def test_a_model_configuration_takes_all_that_concerns_it():
             "model.decoder.init": "fixed_std",
             "model.decoder.type": "frame",
             "model.sample_rate_hz": 44_100,
+            "model.sound_encoder": True,
             "data.input_duration_s": 3.0,
         }
     )
     found = configuration.model_config(config)
     assert (found.encoder_width, found.feature_space, found.latent_dim) == (0.4, "7", 5)
     assert (found.decoder_width, found.decoder_init) == (0.5, "fixed_std")
-    assert found.standardise_features
+    assert found.standardise_features and found.sound_encoder
     assert (found.decoder_type, found.sample_rate_hz) == ("frame", 44_100)
     assert found.encoder_strides == (2, 2, 2, 1) and found.encoder_head == "mlp"
     assert found.front_end == FrontEnd(duration_s=3.0, hop_length=160)
@@ -354,6 +355,7 @@ CONTRASTIVE = {"training.objective": "contrastive"}
         ({"data.cache_trunk": True}, "data.cache_trunk"),
         ({"model.checkpoint": "qvae"}, "model.checkpoint"),
         ({"model.feature_space": "4"}, "model.feature_space"),
+        ({"model.sound_encoder": True}, "model.sound_encoder is True .*shared_encoder says"),
         ({"augment.noise_snr_db": (30.0, 10.0)}, "augment.noise_snr_db"),
         ({"augment.noise_snr_db": (30.0,)}, "augment.noise_snr_db"),
         ({"contrast.temperature": 0.0}, "contrast.temperature is 0.0"),

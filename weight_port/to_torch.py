@@ -8,7 +8,7 @@ import torch
 from qvae_jax import losses
 from qvae_jax.audio import mel, stft
 from qvae_jax.generation.model import load_model
-from qvae_jax.models import stored
+from qvae_jax.models import sound_encoder, stored
 from qvae_jax.models.judges import load_judge
 from qvae_jax.models.qvae import QVAEConfig
 from qvae_jax.models.variables import Variables
@@ -102,6 +102,12 @@ def _load_qvae(directory: pathlib.Path, *, is_run: bool) -> tuple[QVAEConfig, Va
             f"{directory} has a decoder of width {config.decoder_width}, which the original cannot "
             "have: only models with model.decoder.width 1 can be converted back."
         )
+    if config.sound_encoder:
+        print(
+            f"note: {directory} has a second encoder, which hears sounds and which the original does "
+            "not have: the file holds that of voices alone"
+        )
+        config, arrays = sound_encoder.one_alone(config, arrays)
     if config.standardise_features:
         arrays = folded_heads(arrays)
     return config, arrays

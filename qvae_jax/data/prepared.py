@@ -21,7 +21,7 @@ from qvae_jax.data.index import Pair
 from qvae_jax.data.library import LibraryRow
 from qvae_jax.data.parts import divide
 from qvae_jax.data.split_record import SplitRecord
-from qvae_jax.models import decoders
+from qvae_jax.models import decoders, sound_encoder
 from qvae_jax.models.qvae import QVAEConfig
 from qvae_jax.models.variables import Variables
 from qvae_jax.system.errors import UserError, counted, first_few
@@ -108,7 +108,7 @@ def prepare_arrays(
     for group in groups:
         found = {
             name: cached(group.folder / array.file, group.sources(array), array.recipe)
-            for name, array in arrays.items()
+            for name, array in group.of(arrays).items()
         }
         for part, rows in group.parts.items():
             examples[part].append(_examples(kind, rows, **found))
@@ -177,11 +177,19 @@ def input_audio(sound: Sound, front_end: FrontEnd) -> np.ndarray:
 
 @dataclasses.dataclass(frozen=True)
 class ToPrepare:
-    """One array to prepare: its file, how its rows are made, and whether of references."""
+    """One array to prepare.
+
+    Attributes:
+        file: its name.
+        recipe: how its rows are made.
+        of_references: whether they are made of references rather than of imitations.
+        in_library: the array that a sound library has in its place, None for the same.
+    """
 
     file: str
     recipe: Recipe
     of_references: bool
+    in_library: "ToPrepare | None" = None
 
 
 def _arrays(
@@ -192,19 +200,34 @@ def _arrays(
 ) -> dict[str, ToPrepare]:
     """The arrays that training reads, by their names in Examples."""
     if is_frozen(config):
-        name, recipe = "features", recipes.features(model_config, model_variables)
+        inputs = _features(model_config, model_variables)
     elif first_layer:
-        name, recipe = "maps", recipes.maps(model_config, model_variables, first_layer)
+        inputs = _inputs("maps", recipes.maps(model_config, model_variables, first_layer))
     else:
-        name, recipe = "logmels", recipes.logmels(model_config.front_end)
-    inputs = f"{name}-{recipes.digest(recipe.parameters)}.npy"
+        inputs = _inputs("logmels", recipes.logmels(model_config.front_end))
     rate_hz = model_config.sample_rate_hz
     # Prepared caches of the usual rate have had no rate in the name.
     of_rate = "" if rate_hz == decoders.SAMPLE_RATE_HZ else f"-{rate_hz}"
     arrays = {"targets": ToPrepare(f"targets{of_rate}.npy", recipes.targets(rate_hz), True)}
     if needs_controls(model_config):
         arrays["gestures"] = ToPrepare("gestures.npy", recipes.gestures(), True)
-    return arrays | {"inputs": ToPrepare(inputs, recipe, False)}
+    return arrays | {"inputs": inputs}
+
+
+def _features(model_config: QVAEConfig, model_variables: Variables) -> ToPrepare:
+    """Features of imitations, and in a library of sounds, by whatever hears them."""
+    heard_by = functools.partial(sound_encoder.one_alone, model_config, model_variables)
+    of_voices = recipes.features(*heard_by())
+    if not model_config.sound_encoder:
+        return _inputs("features", of_voices)
+    of_sounds = recipes.features(*heard_by(sounds=True))
+    return _inputs("features", of_voices, _inputs("features", of_sounds))
+
+
+def _inputs(name: str, recipe: Recipe, in_library: ToPrepare | None = None) -> ToPrepare:
+    """What an encoder is given or gives, in a file of its own for each way to make it."""
+    file = f"{name}-{recipes.digest(recipe.parameters)}.npy"
+    return ToPrepare(file, recipe, of_references=False, in_library=in_library)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -214,6 +237,13 @@ class _Group:
     folder: pathlib.Path
     parts: dict[str, tuple[Pair, ...]]
     catalogue: Catalogue
+    is_library: bool
+
+    def of(self, arrays: Mapping[str, ToPrepare]) -> dict[str, ToPrepare]:
+        """The arrays as they are made here."""
+        if not self.is_library:
+            return dict(arrays)
+        return {name: array.in_library or array for name, array in arrays.items()}
 
     def sources(self, array: ToPrepare) -> dict[str, Sound]:
         """What the rows of an array are made of, by their names."""
@@ -237,7 +267,8 @@ def _groups(
         }
         if any(own.values()):
             folder = cache_folder(config, source.directory, workdir)
-            found.append(_Group(folder, {n: rows for n, rows in own.items() if rows}, catalogue))
+            own = {part: rows for part, rows in own.items() if rows}
+            found.append(_Group(folder, own, catalogue, is_library))
     return found
 
 
@@ -246,7 +277,7 @@ def _require_room(groups: Sequence[_Group], arrays: Mapping[str, ToPrepare]) -> 
     needed = sum(
         bytes_to_add(group.folder / array.file, group.sources(array), array.recipe)
         for group in groups
-        for array in arrays.values()
+        for array in group.of(arrays).values()
     )
     if not needed:
         return

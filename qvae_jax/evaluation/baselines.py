@@ -57,7 +57,8 @@ def nearest_reference(
     for batch in batches(references, BATCH_SIZE):
         waveforms = np.stack([hearing.model_input(path) for path in batch])
         names = list(map(str, batch))
-        features.append(model.features(waveforms, batch_size=BATCH_SIZE, names=names))
+        how = {"batch_size": BATCH_SIZE, "names": names}
+        features.append(model.features(waveforms, sounds=True, **how))
     known = np.concatenate(features)
     sound_of = functools.lru_cache(maxsize=64)(hearing.target)
 

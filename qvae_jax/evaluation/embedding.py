@@ -12,7 +12,7 @@ from flax import nnx
 from qvae_jax.audio.files import fit_length
 from qvae_jax.audio.logmel import FrontEnd, log_mel
 from qvae_jax.generation.model import BATCH_SIZE, Model
-from qvae_jax.models import judges, stored, variables
+from qvae_jax.models import judges, sound_encoder, stored, variables
 from qvae_jax.models.batching import in_batches
 from qvae_jax.models.decoders import NUM_SAMPLES, SAMPLE_RATE_HZ
 from qvae_jax.models.qvae import QVAE, QVAEConfig, encoder_network
@@ -42,11 +42,12 @@ class Embedder:
 def load_embedder(folder: str | None, model: Model) -> Embedder:
     """The ported encoder or judge in a folder; or, without one, the model's own encoder.
 
-    Of a pair of encoders it is the one that hears sounds. Raises UserError where the folder holds
-    neither.
+    Of a pair of encoders, and of a model's two, it is the one that hears sounds. Raises UserError
+    where the folder holds neither.
     """
     if folder is None:
-        embed = _by_encoder(model.config, model.variables, whole_model=True)
+        own = sound_encoder.one_alone(model.config, model.variables, sounds=True)
+        embed = _by_encoder(*own, whole_model=True)
         return Embedder("the model's own encoder", False, False, embed)
     if judges.is_judge(folder):
         judge, network, given = judges.load_judge(folder)
@@ -66,8 +67,9 @@ def load_embedder(folder: str | None, model: Model) -> Embedder:
 def _share_kernels(encoder: Variables, model: Variables) -> bool:
     """Whether any kernel is the same: fine-tuning changes the later ones alone."""
     return any(
-        np.array_equal(array, model.params.get(f"encoder.{name}"))
+        np.array_equal(array, model.params.get(prefix + name))
         for name, array in encoder.params.items()
+        for prefix in (sound_encoder.FIRST, sound_encoder.PREFIX)
         if name.endswith("kernel")
     )
 

@@ -86,7 +86,9 @@ class Systems:
     def _batch(self, examples: list[Example]) -> Batch:
         how = {"batch_size": BATCH_SIZE, "names": [str(e.imitation) for e in examples]}
         waveforms = np.stack([self._hearing.model_input(e.imitation) for e in examples])
-        features = self._model.features(waveforms, **how)
+        # A window of a library is no voice, as in training.
+        sounds = [isinstance(example.imitation, windows.Window) for example in examples]
+        features = self._model.features(waveforms, sounds=sounds, **how)
         mu, logvar = self._model.heads(features, **how)
         imitations = [Sound(self._hearing.imitation(e.imitation)) for e in examples]
         targets = [self._target(example.reference) for example in examples]
@@ -139,7 +141,8 @@ class Systems:
         yield "reference_curves", self._rendered(mu, curves, names_of_voices)
         waveforms = np.stack([self._hearing.model_input(e.reference) for e in examples])
         names = [str(example.reference) for example in examples]
-        own_mu, _ = self._model.posterior(waveforms, batch_size=BATCH_SIZE, names=names)
+        how = {"batch_size": BATCH_SIZE, "names": names}
+        own_mu, _ = self._model.posterior(waveforms, sounds=True, **how)
         yield "own_embedding", self._rendered(own_mu, curves, names)
 
     def _rendered(

@@ -20,7 +20,7 @@ from qvae_jax.audio import controls, inverse_stft
 from qvae_jax.audio.controls import HOP_LENGTH, LOUDNESS, SAMPLE_RATE_HZ
 from qvae_jax.audio.logmel import log_mel
 from qvae_jax.exporting import resampling
-from qvae_jax.models import decoders, variables
+from qvae_jax.models import decoders, sound_encoder, variables
 from qvae_jax.models.frame_decoder import NUM_FRAMES
 from qvae_jax.models.qvae import QVAE, QVAEConfig, moved
 from qvae_jax.models.steered import AUDIBLE_DB, within_range
@@ -97,7 +97,9 @@ def function(graph: Graph, given: Variables) -> Callable[[Arrays], dict[str, jax
     It gives the outputs by name. Its programs are to be traced within
     platforms.compiling_for(ANY), so that no form of one platform is in them.
     """
-    structure, _ = variables.split(QVAE(graph.config, rng=None))
+    # Of two encoders the one that hears voices.
+    of_voices, given = sound_encoder.one_alone(graph.config, given)
+    structure, _ = variables.split(QVAE(of_voices, rng=None))
 
     def whole(inputs: Arrays) -> dict[str, jax.Array]:
         model = variables.merge(structure, given)

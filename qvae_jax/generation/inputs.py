@@ -54,6 +54,11 @@ class Source:
         """What is read: the file, or the part of it."""
         return self.window or self.path
 
+    @property
+    def is_sound(self) -> bool:
+        """Whether it is heard as a sound: a window of a library, which is no voice's."""
+        return self.window is not None
+
 
 @dataclasses.dataclass(frozen=True)
 class Heard:

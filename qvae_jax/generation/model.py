@@ -20,7 +20,7 @@ from qvae_jax.audio.logmel import FrontEnd, log_mel
 from qvae_jax.generation import arrays, gestures, latents, steer_request, steering
 from qvae_jax.generation.steer_request import SteerRequest
 from qvae_jax.generation.voice import voice_of
-from qvae_jax.models import hub_address, stored, variables
+from qvae_jax.models import hub_address, sound_encoder, stored, variables
 from qvae_jax.models.batching import in_batches
 from qvae_jax.models.qvae import QVAE, QVAEConfig
 from qvae_jax.models.steered import within_range
@@ -52,7 +52,10 @@ class Model:
         self.sample_rate_hz = config.sample_rate_hz
         self.source = source or {}
         self.variables = jax.device_put(model_variables)
-        network = QVAE(config, rng=None)
+        # Two encoders are of one structure, so that one program hears by either.
+        of_voices, self._of_voices = sound_encoder.one_alone(config, self.variables)
+        _, self._of_sounds = sound_encoder.one_alone(config, self.variables, sounds=True)
+        network = QVAE(of_voices, rng=None)
         self.uses_noise = network.decoder.uses_noise
         graphdef, _ = variables.split(network)
         self._features, self._heads, self._decode = _programs(graphdef, config.front_end)
@@ -67,16 +70,29 @@ class Model:
         self,
         waveforms: np.ndarray,
         *,
+        sounds: bool | Sequence[bool] = False,
         batch_size: int | None = None,
         names: Sequence[str] | None = None,
     ) -> np.ndarray:
         """The encoder's features of unit norm: [rows, feature_dim].
 
-        waveforms are floats [rows, front_end.num_samples], with full scale at 1. Raises UserError
-        for what is of another shape or type, or not finite, and where a result is not.
+        waveforms are floats [rows, front_end.num_samples], with full scale at 1. sounds says of all,
+        or of each, whether it is heard as a sound rather than as a voice, which only a model with
+        a second encoder for sounds tells apart. Raises UserError for what is of another shape or
+        type, or not finite, and where a result is not.
         """
         waveforms = arrays.as_waveforms(waveforms, self.front_end.num_samples)
-        return self._computed(self._features, waveforms, batch_size, names)
+        are_sounds = np.broadcast_to(np.asarray(sounds, bool), len(waveforms))
+        if not (self.config.sound_encoder and are_sounds.any()):
+            return self._computed(self._features, waveforms, batch_size, names)
+        batch_size = batch_size or max(1, min(BATCH_SIZE, len(waveforms)))
+        found = np.empty((len(waveforms), self.config.feature_dim()), np.float32)
+        for given, rows in ((self._of_voices, ~are_sounds), (self._of_sounds, are_sounds)):
+            if rows.any():
+                of_rows = None if names is None else [names[row] for row in np.flatnonzero(rows)]
+                heard = waveforms[rows]
+                found[rows] = self._computed(self._features, heard, batch_size, of_rows, given)
+        return found
 
     def heads(
         self,
@@ -96,14 +112,15 @@ class Model:
         self,
         waveforms: np.ndarray,
         *,
+        sounds: bool | Sequence[bool] = False,
         batch_size: int | None = None,
         names: Sequence[str] | None = None,
     ) -> tuple[np.ndarray, np.ndarray]:
         """μ and log σ², [rows, latent] each, of waveforms [rows, front_end.num_samples].
 
-        Raises UserError as features does.
+        sounds as features takes it. Raises UserError as features does.
         """
-        features = self.features(waveforms, batch_size=batch_size, names=names)
+        features = self.features(waveforms, sounds=sounds, batch_size=batch_size, names=names)
         return self.heads(features, batch_size=batch_size, names=names)
 
     def decode(
@@ -188,10 +205,12 @@ class Model:
         rows: np.ndarray | tuple[np.ndarray, ...],
         batch_size: int | None,
         names: Sequence[str] | None,
+        given: Variables | None = None,
     ):
         num_rows = len(rows[0] if isinstance(rows, tuple) else rows)
         batch_size = batch_size or max(1, min(BATCH_SIZE, num_rows))
-        found = in_batches(functools.partial(program, self.variables), rows, batch_size)
+        given = self._of_voices if given is None else given
+        found = in_batches(functools.partial(program, given), rows, batch_size)
         _require_finite(found, names)
         return found
 
@@ -204,7 +223,7 @@ class Model:
             return
         z = jax.ShapeDtypeStruct((batch_size, self.config.latent_dim), np.float32)
         seeds = jax.ShapeDtypeStruct((batch_size, 2), np.uint32)
-        self._decode.lower(self.variables, (z, seeds)).compile()
+        self._decode.lower(self._of_voices, (z, seeds)).compile()
 
     def generate(
         self,

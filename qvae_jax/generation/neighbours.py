@@ -78,15 +78,15 @@ def library_of(
 def encoders_of(model: Model) -> tuple[Encoders, list[pathlib.Path]]:
     """What hears imitations and a library for a model; and the folders where a threshold may lie.
 
-    That is its own encoder or, of a run, the pair that it still is one of; a line says so where the
-    folder that it came from is gone. The model's folder is the first.
+    That is its own encoder, or its two, or, of a run, the pair that it still is one of; a line says
+    so where the folder that it came from is gone. The model's folder is the first.
     """
     if "workdir" not in model.source:
         folder = pathlib.Path(model.source.get("checkpoint", ""))
         return encoders.of_model(model.config, model.variables), [folder]
     workdir = model.source["workdir"]
     pretrained = open_run(workdir).config.model.encoder_checkpoint
-    if pretrained and not pathlib.Path(pretrained).is_dir():
+    if pretrained and not (model.config.sound_encoder or pathlib.Path(pretrained).is_dir()):
         print(
             f"note: {pretrained}, where the encoder of {workdir} came from, is gone: if a pair of "
             "encoders lay there, the other one cannot hear the library, and the run's own does"

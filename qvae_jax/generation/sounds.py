@@ -99,7 +99,9 @@ class HeardInputs:
             for source, (heard, of_voice) in batch:
                 self._record(source, heard, of_voice, model.front_end.sample_rate_hz)
             heard, names = [heard for _, (heard, _) in batch], [s.name for s, _ in batch]
-            mu, logvar = encode(self._with_neighbours(heard, names, model, batch_size), names)
+            encoded = self._with_neighbours(heard, names, model, batch_size)
+            sounds = [self._like_nearest or source.is_sound for source, _ in batch]
+            mu, logvar = encode(encoded, names, sounds)
             voices = [None if of_voice is None else of_voice.curves for _, (_, of_voice) in batch]
             yield from map(Posterior, mu, logvar, voices)
 
@@ -113,24 +115,33 @@ class HeardInputs:
         for facts, of_one in zip(self.facts[-len(heard) :], found):
             _, stem = self.at(facts["place"])
             facts |= self._neighbours.put_beside(of_one, stem, model.front_end, self._folder)
-        if not self._neighbours.sounds_like:
+        if not self._like_nearest:
             return heard
         return [as_heard(of_one[0], model.front_end) for of_one in found]
 
+    @property
+    def _like_nearest(self) -> bool:
+        """Whether it is the nearest sounds of a library that are encoded."""
+        return self._neighbours is not None and self._neighbours.sounds_like
+
     def _encoder(self, model: Model, batch_size: int) -> Callable:
-        """A function of what is heard, and its names: μ and log σ² of each."""
+        """A function of what is heard, its names, and which are sounds: μ and log σ² of each."""
         num_samples = model.front_end.num_samples
 
-        def encode(heard: Sequence[Heard], names: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+        def encode(
+            heard: Sequence[Heard], names: Sequence[str], sounds: Sequence[bool]
+        ) -> tuple[np.ndarray, np.ndarray]:
             waveforms = np.stack([fit_length(one.samples, num_samples) for one in heard])
-            return model.posterior(waveforms, batch_size=batch_size, names=names)
+            return model.posterior(waveforms, sounds=sounds, batch_size=batch_size, names=names)
 
         if self._sounds_like is None:
             return encode
         mu, logvar = model.posterior(
-            fit_length(self._sounds_like.samples, num_samples)[None], names=["--sounds_like"]
+            fit_length(self._sounds_like.samples, num_samples)[None],
+            sounds=True,
+            names=["--sounds_like"],
         )
-        return lambda heard, names: (
+        return lambda heard, names, sounds: (
             np.repeat(mu, len(heard), axis=0),
             np.repeat(logvar, len(heard), axis=0),
         )

@@ -41,6 +41,7 @@ class QVAEConfig:
     decoder_width: float = 1.0  # multiplies the decoder's channels; the original's is 1
     sample_rate_hz: int = decoders.SAMPLE_RATE_HZ  # of the sound; or, at frame rate, 44_100
     front_end: FrontEnd = FrontEnd()
+    sound_encoder: bool = False  # whether a second encoder hears sounds; see models.sound_encoder
 
     @classmethod
     def from_dict(cls, values: dict) -> "QVAEConfig":
@@ -132,7 +133,12 @@ def encoder_network(config: QVAEConfig, *, rng) -> MobileNetV3:
 
 
 class QVAE(nnx.Module):
-    """Encoder trunk, the two heads of the posterior, and the decoder."""
+    """Encoder trunk, the two heads of the posterior, and the decoder.
+
+    Attributes:
+        encoder: what `features` hears by.
+        sound_encoder: a second one of the same structure, or None; see models.sound_encoder.
+    """
 
     def __init__(self, config: QVAEConfig, *, rng):
         self.encoder = encoder_network(config, rng=rng)
@@ -152,6 +158,8 @@ class QVAE(nnx.Module):
             kernel_init=initializers.DECODER_INITIALIZERS[config.decoder_init],
             rng=rng,
         )
+        # Drawn last, so that whatever learns begins as it does without it.
+        self.sound_encoder = encoder_network(config, rng=rng) if config.sound_encoder else None
         self.config = config
 
     def features(

@@ -17,7 +17,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 from flax import nnx
 
-from qvae_jax.models import array_file, variables
+from qvae_jax.models import array_file, sound_encoder, variables
 from qvae_jax.models.qvae import QVAE, QVAEConfig, encoder_network
 from qvae_jax.models.variables import Arrays, Variables
 from qvae_jax.system import files
@@ -196,7 +196,19 @@ def _expected(directory: str | pathlib.Path, network: Callable[[], nnx.Module]) 
         ) from error
 
 
-def load_encoder(directory: str) -> Variables:
+def hear_alike(encoders: EncoderFolders) -> bool:
+    """Whether the two encoders of a pair, of one structure, hear by the same numbers.
+
+    Their AudioSet heads do not count.
+    """
+    if encoders.imitation == encoders.reference:
+        return True
+    one, other = (variables.named_by_part(load_encoder(folder)) for folder in encoders)
+    heard_by = (name for name in one if name.partition("/")[2].startswith("features."))
+    return all(np.array_equal(one[name], other[name]) for name in heard_by)
+
+
+def load_encoder(directory: str | pathlib.Path) -> Variables:
     """The variables of a stored encoder; of a pair of them, those of the imitations'."""
     model_config = _described(directory, "encoder")
     expected = _expected(directory, lambda: encoder_network(model_config, rng=None))
@@ -215,8 +227,9 @@ def initial_variables(
 ) -> Variables:
     """Fresh weights drawn from the seed, overwritten by those of a folder where one is named.
 
-    checkpoint is the folder of a whole QVAE; else encoder_checkpoint that of an encoder. Raises
-    UserError where a folder's model is another than model_config says.
+    checkpoint is the folder of a whole QVAE; else encoder_checkpoint that of an encoder, or of a
+    pair, of which the other one hears sounds where the model has a second encoder. Raises UserError
+    where a folder's model is another than model_config says.
     """
     if checkpoint:
         loaded_config, loaded = load_qvae(checkpoint)
@@ -225,11 +238,13 @@ def initial_variables(
     fresh = variables.split(QVAE(model_config, rng=np.random.default_rng(seed)))[1]
     if not encoder_checkpoint:
         return fresh
-    encoder = load_encoder(encoder_checkpoint)
-    return Variables(
-        {**fresh.params, **_below("encoder.", encoder.params)},
-        {**fresh.batch_stats, **_below("encoder.", encoder.batch_stats)},
-    )
+    named = {sound_encoder.FIRST: encoder_checkpoint}
+    if model_config.sound_encoder:
+        named[sound_encoder.PREFIX] = encoder_folders(encoder_checkpoint).reference
+    for prefix, folder in named.items():
+        encoder = load_encoder(folder)
+        fresh = Variables(*(a | _below(prefix, b) for a, b in zip(fresh, encoder)))
+    return fresh
 
 
 def load_arrays(directory: pathlib.Path, expected: Variables) -> Variables:

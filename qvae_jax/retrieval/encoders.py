@@ -14,7 +14,7 @@ from flax import nnx
 
 from qvae_jax.audio.files import fit_length
 from qvae_jax.audio.logmel import FrontEnd, log_mel
-from qvae_jax.models import layers, stored, variables
+from qvae_jax.models import layers, sound_encoder, stored, variables
 from qvae_jax.models.batching import in_batches
 from qvae_jax.models.mobilenet import LAST_LAYER
 from qvae_jax.models.qvae import QVAEConfig, encoder_network
@@ -92,12 +92,15 @@ def load_encoders(folder: str | pathlib.Path) -> Encoders:
 
 
 def of_model(config: QVAEConfig, model: Variables, pretrained: str = "") -> Encoders:
-    """The encoder of a QVAE, which hears both; or the pair that it was pretrained as one of.
+    """The encoder of a QVAE, which hears both; its two; or the pair that it was pretrained as one of.
 
     pretrained is the folder that its encoder came from, if any. Of a pair there, the other one
     hears the library, as long as the model's own is still the imitations' of the pair.
     """
     own = Encoder(config, Variables(*map(_below_prefix, model)))
+    if config.sound_encoder:
+        _, of_sounds = sound_encoder.one_alone(config, model, sounds=True)
+        return Encoders(own, Encoder(config, Variables(*map(_below_prefix, of_sounds))))
     if pretrained and pathlib.Path(pretrained).is_dir():
         pair = load_encoders(pretrained)
         if pair.imitation.digest == own.digest:

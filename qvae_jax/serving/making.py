@@ -121,7 +121,8 @@ class Maker:
             notes.append("The recording is silent where it is heard.")
         encoded = self._encoded(order, heard, notes)
         waveform = fit_length(encoded.samples, self.model.front_end.num_samples)[None]
-        mu, logvar = self.model.posterior(waveform, batch_size=1)
+        is_sound = encoded is not heard
+        mu, logvar = self.model.posterior(waveform, sounds=is_sound, batch_size=1)
         of_voice = voice.voice_of(heard.whole).curves if measured else None
         return Posterior(mu[0], logvar[0], of_voice)
 

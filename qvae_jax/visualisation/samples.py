@@ -55,7 +55,7 @@ def _samples(model: Model, sources: Sequence[Source]) -> Iterator[Sample]:
         heard = [hear(source, model.front_end) for source in batch]
         waveforms = np.stack([fit_length(one.samples, num_samples) for one in heard])
         how = {"batch_size": BATCH_SIZE, "names": [source.name for source in batch]}
-        mu, _ = model.posterior(waveforms, **how)
+        mu, _ = model.posterior(waveforms, sounds=[source.is_sound for source in batch], **how)
         sounds = model.decode(mu, **how)
         imitations = _resampled(heard, model, rate_hz)
         followed = [None] * len(batch)

@@ -1,10 +1,14 @@
 """Embedders: whose they are, any number of sounds, and values that are finite."""
 
+import dataclasses
+
 import jax
 import numpy as np
 import pytest
 
+import small_encoders
 import small_run
+import steered_model
 from qvae_jax import configuration
 from qvae_jax.evaluation import embedding
 from qvae_jax.generation.model import Model, load_model
@@ -64,6 +68,21 @@ def test_of_a_pair_of_encoders_the_one_that_hears_sounds_embeds(model, tmp_path,
     assert pair.name == f"the encoder in {tmp_path / 'pair'}"
     for name, array in pair.embed.params.items():
         np.testing.assert_array_equal(array, reference.embed.params[name])
+
+
+def test_of_a_models_two_encoders_the_one_that_hears_sounds_embeds(tmp_path):
+    two = steered_model.model(steered_model.TWO_ENCODERS)
+    second = steered_model.of_one_encoder(two, sounds=True)
+    sounds = np.random.default_rng(0).standard_normal((1, 59_049)).astype(np.float32) / 10
+    found, expected = (embedding.load_embedder(None, m).embed(sounds) for m in (two, second))
+    np.testing.assert_array_equal(found, expected)
+    own = {n.removeprefix("encoder."): a for n, a in second.variables.params.items()}
+    stats = {n.removeprefix("encoder."): a for n, a in second.variables.batch_stats.items()}
+    config, drawn = small_encoders.drawn()
+    of_sounds = Variables(*({n: x[n] for n in d} for x, d in zip((own, stats), drawn)))
+    description = {"kind": "encoder", "model": dataclasses.asdict(config)}
+    stored.save_model(tmp_path / "own", description, of_sounds)
+    assert not embedding.load_embedder(str(tmp_path / "own"), two).independent_of_encoder
 
 
 @pytest.fixture(scope="module")

@@ -1,5 +1,6 @@
 """The systems: what each is made from, and how long its sounds are."""
 
+import dataclasses
 import inspect
 
 import numpy as np
@@ -7,14 +8,17 @@ import pytest
 
 from qvae_jax.audio import controls
 from qvae_jax.audio.files import read_audio
+from qvae_jax.audio.windows import Window
 from qvae_jax.data.prepared import input_audio, target_audio
 from qvae_jax.evaluation import adherence
 from qvae_jax.evaluation.hearing import Hearing
 from qvae_jax.evaluation.measuring import examples_of
-from qvae_jax.evaluation.metrics import multi_resolution_stft
-from qvae_jax.evaluation.systems import Systems
+from qvae_jax.evaluation.metrics import cosine_similarity, multi_resolution_stft
+from qvae_jax.evaluation.systems import Example, Systems
 from qvae_jax.generation.model import Model, load_model
 from qvae_jax.generation.voice import curves_of
+from qvae_jax.models import sound_encoder, stored
+from qvae_jax.models.variables import Variables
 from qvae_jax.runs import open_run
 
 HOP_LENGTH = 243
@@ -64,6 +68,37 @@ def made_of(model, examples, training, trimmed=False):
     systems = Systems(model, Hearing(model.front_end, trimmed), training, training)
     [batch] = systems.of(examples)
     return batch, dict(batch.systems)
+
+
+@pytest.fixture(scope="module")
+def of_two_encoders(model):
+    """The same model with a second encoder, and with that one alone."""
+    config = dataclasses.replace(model.config, sound_encoder=True)
+    drawn = stored.initial_variables(config, seed=1)
+    both = Variables(*(new | own for new, own in zip(drawn, model.variables)))
+    return Model(config, both), Model(*sound_encoder.one_alone(config, both, sounds=True))
+
+
+def test_sounds_are_heard_by_the_encoder_of_sounds(model, of_two_encoders, examples, references):
+    """References for own_embedding and the nearest one, and windows of a library."""
+    both, second = of_two_encoders
+    window = Window(references[0], 0.0, 1.0)
+    rows = [*examples, Example(window, window, "tone")]
+    singer = Singer(both)
+    batch, made = made_of(singer, rows, references)
+    hearing = Hearing(model.front_end)
+    voices = np.stack([hearing.model_input(row.imitation) for row in rows])
+    sounds = np.stack([hearing.model_input(row.reference) for row in rows])
+    mu = np.concatenate([model.posterior(voices)[0][:2], second.posterior(voices)[0][2:]])
+    np.testing.assert_allclose(batch.posterior[0], mu, rtol=1e-4, atol=1e-5)
+    asked_for = [z for z, _ in singer.asked]
+    assert len(asked_for) == 9  # steered, reference_curves and own_embedding of three rows
+    np.testing.assert_allclose(asked_for[6:], second.posterior(sounds)[0], rtol=1e-4, atol=1e-5)
+    known = np.stack([hearing.model_input(path) for path in references])
+    features = np.concatenate([model.features(voices)[:2], second.features(voices)[2:]])
+    places = cosine_similarity(features, second.features(known)).argmax(axis=1)
+    for sound, place in zip(made["nearest"], places):
+        np.testing.assert_array_equal(sound.whole.samples, target_audio(references[place]))
 
 
 @pytest.mark.parametrize("sample_rate_hz", [22_050, 44_100])

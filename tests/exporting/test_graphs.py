@@ -6,6 +6,7 @@ import re
 import jax
 import numpy as np
 import pytest
+import soxr
 
 import exported_models
 import qvae_jax
@@ -13,6 +14,7 @@ from exported_models import BOUNDS, DECODER_TYPES, apart, expected
 from qvae_jax.exporting import onnx, stablehlo
 from qvae_jax.generation import gestures, latents
 from qvae_jax.generation.steer_request import SteerRequest
+from qvae_jax.generation.voice import voice_of
 from qvae_jax.modes.export import WRITERS
 
 FORMATS = ("stablehlo", "onnx")
@@ -95,6 +97,21 @@ def test_a_steered_graph_follows_a_voice_as_generate_does(read, form):
     assert apart(sound, wanted) <= 1e-2
 
 
+@pytest.mark.parametrize("form", FORMATS)
+def test_curves_are_those_that_generate_steers_by(read, form):
+    graph = read("steered", form)
+    quiet = np.zeros((4, 3_200), np.float32)  # where soxr begins, it makes less of a sound
+    waveform = np.concatenate([quiet, exported_models.voices(4, RATE_HZ - 3_200)], axis=1)
+    found = graph(waveform, RATE_HZ)
+    for row, curves, count in zip(waveform, found["curves"], found["num_frames"]):
+        at_their_rate = soxr.resample(row, RATE_HZ, 22_050, quality="HQ")
+        wanted = voice_of(at_their_rate).curves
+        assert count == len(wanted)
+        # dB, semitones, semitones, none.
+        differs = np.abs(curves[:count] - wanted) > [0.1, 0.1, 0.1, 0.01]
+        assert differs.any(axis=1).mean() <= 0.001
+
+
 MODES = {
     "none": ({"curve_source": 3, "num_frames_given": 243}, SteerRequest(steer="none")),
     "loudness": ({"curve_source": [0, 1, 1, 1]}, SteerRequest(steer="loudness")),
@@ -146,6 +163,15 @@ def test_latents_are_drawn_moved_and_given(read, form):
     found = graph(waveform, RATE_HZ, z_given=z, use_z=np.ones(1))
     np.testing.assert_array_equal(found["z"], z)
     assert apart(found["sound"], own.decode(z)) <= BOUNDS[form]
+
+
+def test_of_two_encoders_a_graph_has_the_voices(read):
+    graph = read("original", "onnx", sound_encoder=True)
+    own = exported_models.model("original", sound_encoder=True)
+    waveform = exported_models.voices(1, RATE_HZ)
+    of_voices, of_sounds = (own.posterior(waveform, sounds=sounds)[0] for sounds in (False, True))
+    found = graph(waveform, RATE_HZ)["mean"]
+    assert apart(found, of_voices) <= BOUNDS["onnx"] < apart(found, of_sounds)
 
 
 def test_a_graph_for_all_platforms_holds_plain_forms_only():

@@ -40,6 +40,35 @@ def waveforms(model) -> np.ndarray:
 # --- Rows
 
 
+def test_of_two_encoders_each_hears_its_own_rows(waveforms):
+    two = steered_model.model(steered_model.TWO_ENCODERS)
+    of_voices, of_sounds = (
+        steered_model.of_one_encoder(two, sounds=sounds).posterior(waveforms)
+        for sounds in (False, True)
+    )
+    assert np.abs(of_voices[0] - of_sounds[0]).max() > 1e-3
+    mixed = np.array([True, False, False, True, True])
+    for sounds in (False, True, mixed):
+        for batch_size in (None, 2):
+            found = two.posterior(waveforms, sounds=sounds, batch_size=batch_size)
+            for part, voice, sound in zip(found, of_voices, of_sounds):
+                expected = np.where(np.broadcast_to(sounds, 5)[:, None], sound, voice)
+                np.testing.assert_allclose(part, expected, atol=1e-5)
+    assert two.features(waveforms[:0], sounds=True).shape == two.features(waveforms[:0]).shape
+    np.testing.assert_array_equal(two.posterior(waveforms)[0], of_voices[0])
+
+
+def test_the_row_of_a_second_encoder_that_is_not_finite_is_named(waveforms):
+    two = steered_model.model(steered_model.TWO_ENCODERS)
+    broken = {
+        name: np.full_like(array, np.nan) if name.startswith("sound_encoder") else array
+        for name, array in two.variables.params.items()
+    }
+    spoilt = Model(two.config, two.variables._replace(params=broken))
+    with pytest.raises(UserError, match="not finite of b: its weights"):
+        spoilt.features(waveforms[:3], sounds=[False, True, False], names=["a", "b", "c"])
+
+
 def test_any_number_of_rows_is_what_they_are_one_by_one(model, waveforms):
     names = ("features", "mu", "logvar", "audio")
     chain = lambda rows, **how: dict(

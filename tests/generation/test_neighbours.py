@@ -45,6 +45,17 @@ def test_a_pair_that_is_gone_is_told(model, pair, tmp_path, capsys):
     assert f"note: {pair}, where the encoder of run came from, is gone" in capsys.readouterr().out
 
 
+def test_a_model_of_two_encoders_has_both_wherever_they_came_from(model, pair, capsys):
+    config = steered_model.TWO_ENCODERS
+    weights = stored.initial_variables(config, seed=0, encoder_checkpoint=str(pair))
+    known = [each.digest for each in encoders.load_encoders(pair)]
+    neighbours.open_run("run").config.model.encoder_checkpoint = "gone"
+    for source in (model.source, {"checkpoint": "folder"}):
+        found, _ = neighbours.encoders_of(neighbours.Model(config, weights, source))
+        assert [each.digest for each in found] == known
+    assert capsys.readouterr().out == ""
+
+
 def test_a_model_without_a_run_has_its_own(model, monkeypatch, tmp_path):
     monkeypatch.setattr(model, "source", {"checkpoint": str(tmp_path)})
     found, folders = neighbours.encoders_of(model)

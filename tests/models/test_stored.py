@@ -9,6 +9,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 import pytest
 
+import small_encoders
 import small_run
 from checkpoint_trees import COMPLAINTS, assert_same_trees, files_of
 from qvae_jax import configuration
@@ -427,6 +428,117 @@ def test_what_no_tensor_tells_comes_from_the_description(data_set, tmp_path):
     again = small_run.config(data_set)
     configuration.resolve_encoder(again, tmp_path)
     assert configuration.model_config(again).encoder_strides == (2, 2, 1, 1)
+
+
+@pytest.fixture(scope="module")
+def pairs(tmp_path_factory) -> dict[str, str]:
+    """Folders of two encoders: that differ, that are equal, and of two structures; and of one."""
+    folder = tmp_path_factory.mktemp("pairs")
+    small_encoders.write_pair(folder / "pair")
+    for name, encoder in (
+        ("equal/imitation", {"seed": 1}),
+        ("equal/reference", {"seed": 1}),
+        ("unlike/imitation", {}),
+        ("unlike/reference", {"encoder_width": 0.2}),
+    ):
+        small_encoders.write(folder / name, **encoder)
+    return {name: str(folder / name) for name in ("pair", "equal", "unlike")} | {
+        "plain": str(folder / "pair" / "reference")
+    }
+
+
+def resolved_pair(data_set, folder, run=None, **changes):
+    config = small_run.config(data_set, **{"model.encoder_checkpoint": folder} | changes)
+    configuration.resolve_encoder(config, run)
+    return config
+
+
+FINE_TUNED = {"training.encoder": "fine_tuned"}
+BY_ONE = {"model.sound_encoder": False}
+BY_TWO = {"model.sound_encoder": True}
+
+
+@pytest.mark.parametrize(
+    ("name", "changes", "expected"),
+    [
+        ("pair", {}, True),
+        ("pair", BY_TWO, True),
+        ("pair", BY_ONE, False),
+        ("pair", FINE_TUNED, False),
+        ("pair", FINE_TUNED | BY_ONE, False),
+        ("pair", FINE_TUNED | {"training.objective": "contrastive"}, False),
+        ("equal", {}, False),
+        ("plain", {}, False),
+        ("unlike", BY_ONE, False),
+        ("unlike", FINE_TUNED, False),
+        ("", {}, False),
+    ],
+)
+def test_a_frozen_pair_that_differs_hears_by_two_encoders(
+    data_set, pairs, name, changes, expected, capsys
+):
+    folder = pairs.get(name, "")
+    config = resolved_pair(data_set, folder, **changes)
+    model_config = configuration.model_config(config)
+    assert model_config.sound_encoder is config.model.sound_encoder is expected
+    said = f"note: training.encoder is 'fine_tuned', so of the pair in {folder} the encoder of"
+    is_told = changes == FINE_TUNED
+    assert (said in capsys.readouterr().out) == is_told
+    loaded = configuration.initial_variables(config, model_config)
+    halves = {"sound_encoder.": "reference", "encoder.": "imitation"} if name == "pair" else {}
+    for prefix, half in halves.items():
+        named = {n: a for n, a in loaded.params.items() if n.startswith(prefix)}
+        theirs = stored.load_encoder(f"{folder}/{half}").params
+        assert same(named, {prefix + n: a for n, a in theirs.items()} if named else {})
+        assert bool(named) == (expected or prefix == "encoder.")
+
+
+@pytest.mark.parametrize(
+    ("name", "changes", "message"),
+    [
+        (
+            "pair",
+            FINE_TUNED | BY_TWO,
+            "needs both encoders frozen, but training.encoder is 'fine_t",
+        ),
+        ("equal", BY_TWO, "names no pair of encoders that hear differently"),
+        ("plain", BY_TWO, "names no pair of encoders that hear differently"),
+        ("", BY_TWO, "names no pair of encoders that hear differently"),
+        (
+            "unlike",
+            {},
+            r"not of one structure .encoder_width is 0.1 and 0.2.*sound_encoder to False",
+        ),
+    ],
+)
+def test_a_second_encoder_where_there_can_be_none_is_refused(
+    data_set, pairs, name, changes, message
+):
+    with pytest.raises(UserError, match=message) as raised:
+        resolved_pair(data_set, pairs.get(name, ""), **changes)
+    assert "\n" not in str(raised.value)
+
+
+def test_a_run_goes_on_and_a_whole_model_is_taken_with_as_many_encoders(data_set, pairs, tmp_path):
+    for name, number in (("pair", True), ("equal", False)):
+        run, folder = tmp_path / name, tmp_path / f"{name}_model"
+        run.mkdir()
+        config = resolved_pair(data_set, pairs[name])
+        configuration.record(config, run)
+        # Whatever has become of the pair, the run has its own.
+        again = resolved_pair(data_set, str(tmp_path / "gone"), run=run)
+        assert again.model.sound_encoder is number
+        model_config = configuration.model_config(config)
+        weights = configuration.initial_variables(config, model_config)
+        description = {"kind": "qvae", "model": dataclasses.asdict(model_config)}
+        stored.save_model(folder, description, weights)
+        whole = {"model.encoder_checkpoint": "", "model.checkpoint": str(folder)}
+        config = resolved_pair(data_set, "", **whole)
+        assert config.model.sound_encoder is number
+        begun = configuration.initial_variables(config, configuration.model_config(config))
+        assert same(begun.params, weights.params)
+    with pytest.raises(UserError, match="needs both encoders frozen"):
+        resolved_pair(data_set, "", run=tmp_path / "pair", **FINE_TUNED)
 
 
 @pytest.mark.parametrize("model", [None, 3, {}, {"encoder_width": "wide"}])

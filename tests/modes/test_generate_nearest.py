@@ -8,6 +8,7 @@ import soundfile
 
 import sound_folder
 import steered_model
+from qvae_jax.audio.files import fit_length, read_audio
 from qvae_jax.generation import naming, sounds
 from qvae_jax.generation.requests import LatentRequest
 from qvae_jax.generation.steer_request import SteerRequest
@@ -117,6 +118,26 @@ def test_each_sound_is_like_the_nearest_and_the_manifest_says_which(material, tm
             for folder in ("nearest", f"{number}")
         )
         assert one == other
+
+
+@pytest.mark.parametrize("by_nearest", [True, False])
+def test_what_sounds_are_to_be_like_is_heard_by_the_encoder_of_sounds(
+    material, tmp_path, monkeypatch, by_nearest
+):
+    model = steered_model.model(steered_model.TWO_ENCODERS)
+    monkeypatch.setattr(mode, "load_model", lambda **_: model)
+    named = material / "library" / "deep" / "tone.flac"
+    options = {"steering": like("nearest")} if by_nearest else {"steering": like(named)}
+    options |= {} if by_nearest else {"library": None}
+    alike = generate(material, tmp_path / "like", **options)
+    voices = generate(material, tmp_path / "voices", library=None)
+    for found, is_like in ((alike, True), (voices, False)):
+        hearing = steered_model.of_one_encoder(model, sounds=is_like)
+        for facts, made in zip(found["inputs"], found["outputs"]):
+            path = facts.get("sounds_like", {}).get("path", named) if is_like else facts["input"]
+            heard = read_audio(path, hearing.front_end.sample_rate_hz)
+            mu, _ = hearing.posterior(fit_length(heard, hearing.front_end.num_samples)[None])
+            np.testing.assert_allclose(made["mu"], mu[0], atol=1e-5)
 
 
 def test_an_imitation_unlike_everything_is_told(material, model, tmp_path, capsys, monkeypatch):

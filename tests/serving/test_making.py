@@ -105,6 +105,15 @@ def test_sounds_and_curves_are_those_of_generate(folder, maker, tmp_path, name):
         np.testing.assert_allclose(curves, curve_file.read(table), rtol=0, atol=1e-4)
 
 
+@pytest.mark.parametrize("sounds_like", [None, "like.wav"])
+def test_of_two_encoders_each_hears_its_own(folder, sounds_like):
+    two = steered_model.model(steered_model.TWO_ENCODERS)
+    one = steered_model.of_one_encoder(two, sounds=sounds_like is not None)
+    files = {} if sounds_like is None else {"sounds_like": folder / sounds_like}
+    found, expected = (made(Maker(model, folder), folder, **files) for model in (two, one))
+    np.testing.assert_array_equal(found.sounds[0], expected.sounds[0])
+
+
 def test_a_model_that_nothing_steers_makes_its_sound_and_refuses_curves(tmp_path, frozen_run):
     from qvae_jax.generation.model import load_model
 

@@ -5,7 +5,7 @@ import pathlib
 
 from qvae_jax.audio.logmel import FrontEnd
 from qvae_jax.generation.model import Model
-from qvae_jax.models import stored
+from qvae_jax.models import sound_encoder, stored
 from qvae_jax.models.qvae import QVAEConfig
 
 CONFIG = QVAEConfig(
@@ -18,9 +18,18 @@ CONFIG = QVAEConfig(
 )
 
 
-def model() -> Model:
+# Its encoder hears voices, and another one sounds; all else is drawn as without that.
+TWO_ENCODERS = dataclasses.replace(CONFIG, sound_encoder=True)
+
+
+def model(config: QVAEConfig = CONFIG) -> Model:
     """It hears one second; its weights are always the same."""
-    return Model(CONFIG, stored.initial_variables(CONFIG, seed=0))
+    return Model(config, stored.initial_variables(config, seed=0))
+
+
+def of_one_encoder(model: Model, *, sounds: bool) -> Model:
+    """The same model with one of its encoders alone."""
+    return Model(*sound_encoder.one_alone(model.config, model.variables, sounds=sounds))
 
 
 def write(folder: pathlib.Path) -> pathlib.Path:

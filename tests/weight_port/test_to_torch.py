@@ -10,7 +10,7 @@ import pytest
 
 import golden_rules
 from filled import decoder_state_dict, golden_layout, narrow_decoders
-from qvae_jax.models import decoders, stored, variables
+from qvae_jax.models import decoders, sound_encoder, stored, variables
 from qvae_jax.models.qvae import QVAE, QVAEConfig
 from weight_port import names
 
@@ -177,3 +177,21 @@ def test_a_convolutional_head_goes_back_to_torch_bit_for_bit(convolutional_array
     assert kept.keys() == convolutional_arrays.keys()
     for key, array in kept.items():
         np.testing.assert_array_equal(array, convolutional_arrays[key])
+
+
+def test_of_two_encoders_the_voices_goes_back_and_a_line_says_so(run_main, tmp_path):
+    two = QVAEConfig(encoder_width=0.1, latent_dim=2, decoder_type="original", sound_encoder=True)
+    weights = stored.initial_variables(two, seed=0)
+    back = {}
+    for name, (config, given) in {
+        "one": sound_encoder.one_alone(two, weights),
+        "two": (two, weights),
+    }.items():
+        description = {"kind": "qvae", "model": dataclasses.asdict(config)}
+        stored.save_model(tmp_path / name, description, given)
+        done = run_main("--to_torch", tmp_path / name, tmp_path / f"{name}.pt")
+        assert done.status == 0
+        assert ("has a second encoder, which hears sounds" in done.out) == (name == "two")
+        back[name] = torch.load(tmp_path / f"{name}.pt", weights_only=True)["state_dict"]
+    assert back["one"].keys() == back["two"].keys()
+    assert all(torch.equal(back["one"][key], back["two"][key]) for key in back["one"])
