@@ -105,7 +105,12 @@ def _write_model(model: Model, folder: pathlib.Path) -> dict:
     description.write_noise(folder, graphs)
     noise = [description.NOISE_FILE] if graphs[-1].uses_noise else []
     return {
-        "facts": facts(model, longest_s=graphs[-1].duration_s),
+        # Of two encoders the graph has the one that hears voices.
+        "facts": facts(
+            model,
+            longest_s=graphs[-1].duration_s,
+            hears_sounds=not model.config.sound_encoder,
+        ),
         "model": dataclasses.asdict(model.config),
         "heard_rate_hz": model.front_end.sample_rate_hz,
         "hop_length": hop_length(model.sample_rate_hz),

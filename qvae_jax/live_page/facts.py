@@ -16,10 +16,17 @@ MOST_VARIATIONS = 16
 MOST_BYTES = 64 * 2**20  # of one recording: a minute of float stereo at 96 kHz is 44 MiB
 
 
-def facts(model: Model, *, longest_s: float | None = None, has_library: bool = False) -> dict:
+def facts(
+    model: Model,
+    *,
+    longest_s: float | None = None,
+    has_library: bool = False,
+    hears_sounds: bool = True,
+) -> dict:
     """What a page has to know of a model, and whether there is a library beside it.
 
     longest_s: of recordings and of sounds, where that is less than what the model can do.
+    hears_sounds: whether other sounds than voices can be heard as the model hears them.
     """
     heard_s = model.front_end.duration_s
     found = {
@@ -32,6 +39,7 @@ def facts(model: Model, *, longest_s: float | None = None, has_library: bool = F
         "most_variations": MOST_VARIATIONS,
         "most_bytes": MOST_BYTES,
         "has_library": has_library,
+        "hears_sounds": hears_sounds,
     }
     if model.is_steered:
         found["curves"] = {

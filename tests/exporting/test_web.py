@@ -256,6 +256,19 @@ def test_a_recording_plays_and_every_control_is_there(page, folder):
     assert names == 8
 
 
+def test_a_model_that_hears_voices_alone_offers_no_other_sounds(page):
+    hidden = page.execute_async_script(
+        """const done = arguments[arguments.length - 1];
+        Promise.all([import('./settings.js'), fetch('page.json').then((it) => it.json())])
+          .then(([{ Controls }, { facts }]) => done([true, false].map((hears_sounds) => {
+            const form = document.getElementById('settings').cloneNode(true);
+            new Controls(form, { ...facts, hears_sounds }, () => {}, () => {});
+            return form.querySelector('#like').closest('.field').hidden;
+          })));"""
+    )
+    assert hidden == [False, True]
+
+
 def test_another_take_lends_its_timbre(page, folder):
     recorded(page, 0.3)
     number = page.execute_script("return document.querySelectorAll('.take').length")

@@ -35,6 +35,7 @@ export class Controls {
     Object.assign(this, { form, fields: form.elements, title: form.querySelector("h2"), settings: initial() });
     this.file = form.querySelector("#like-file");
     for (const field of form.querySelectorAll(".steered")) field.hidden = !facts.is_steered;
+    if (!facts.hears_sounds) this.fields.like.closest(".field").hidden = true;
     this.fields.variations.max = facts.most_variations;
     this.fields.seconds.max = facts.longest_s;
     const rates = facts.sample_rates_hz.filter((rate) => rate !== facts.sample_rate_hz);
