@@ -122,14 +122,15 @@ def _drawn(folder: pathlib.Path) -> pathlib.Path:
     return folder
 
 
-def _hum(seconds: float) -> np.ndarray:
+def hum(seconds: float) -> np.ndarray:
+    """A gliding tone at RATE_HZ."""
     time_s = np.arange(round(seconds * RATE_HZ)) / RATE_HZ
     return (0.4 * np.sin(2 * np.pi * (180 + 20 * np.sin(2 * time_s)) * time_s)).astype(np.float32)
 
 
 def _recording(seconds: float) -> bytes:
     file = io.BytesIO()
-    scipy.io.wavfile.write(file, RATE_HZ, _hum(seconds))
+    scipy.io.wavfile.write(file, RATE_HZ, hum(seconds))
     return file.getvalue()
 
 
@@ -143,42 +144,43 @@ def _settle(live: Live) -> None:
 
 
 def _latency(live: Live, folder: pathlib.Path) -> None:
-    microphone = folder / "microphone.wav"
-    with wave.open(str(microphone), "wb") as file:
-        file.setparams((1, 2, RATE_HZ, 0, "NONE", ""))
-        file.writeframes((_hum(20.0) * 32_767).astype("<i2").tobytes())
-    driver = _browser(microphone)
+    driver = browser(folder)
     try:
         driver.get(f"http://127.0.0.1:{live.port}/#token={live.token}")
-        _until(driver, "document.documentElement.dataset.ready === 'true'")
+        until(driver, "document.documentElement.dataset.ready === 'true'")
         for seconds, goal_s in LATENCY_GOALS_S.items():
-            found = [_taken(driver, seconds) for _ in range(NUM_TAKES)]
+            found = [taken(driver, seconds) for _ in range(NUM_TAKES)]
             shown = f"{statistics.median(found):.2f} s ({min(found):.2f} to {max(found):.2f})"
             row(f"end of {seconds:g} s to sound, median of {NUM_TAKES}", shown, f"{goal_s:g} s")
     finally:
         driver.quit()
 
 
-def _taken(driver, seconds: float) -> float:
+def taken(driver, seconds: float) -> float:
     """Seconds from the end of a recording to its sound; the take is deleted."""
     driver.execute_script("performance.clearMarks(); document.getElementById('record').click()")
     clock = "Number.parseFloat(document.getElementById('clock').textContent)"
-    _until(driver, f"document.querySelector('.recording') && {clock} >= {seconds}")
+    until(driver, f"document.querySelector('.recording') && {clock} >= {seconds}")
     driver.execute_script("document.getElementById('record').click()")
-    _until(driver, MADE.format(1))
+    until(driver, MADE.format(1))
     marks = driver.execute_script(
         "return performance.getEntriesByType('mark').map(it => [it.name, it.startTime])"
     )
     driver.execute_script("document.querySelector('.take .head button:last-child').click()")
-    _until(driver, MADE.format(0))
+    until(driver, MADE.format(0))
     at_ms = dict(marks)
     return (at_ms["sound-playing"] - at_ms["recording-ended"]) / 1_000
 
 
-def _browser(microphone: pathlib.Path):
+def browser(folder: pathlib.Path):
+    """Chromium with a hum for its microphone, whose file lies in a folder."""
     from selenium import webdriver
     from selenium.webdriver.chrome.service import Service
 
+    microphone = folder / "microphone.wav"
+    with wave.open(str(microphone), "wb") as file:
+        file.setparams((1, 2, RATE_HZ, 0, "NONE", ""))
+        file.writeframes((hum(20.0) * 32_767).astype("<i2").tobytes())
     options = webdriver.ChromeOptions()
     options.binary_location = shutil.which("chromium")
     for flag in (
@@ -195,7 +197,8 @@ def _browser(microphone: pathlib.Path):
     return webdriver.Chrome(options, Service(shutil.which("chromedriver")))
 
 
-def _until(driver, script: str) -> None:
+def until(driver, script: str) -> None:
+    """Waits until an expression is true."""
     while not driver.execute_script(f"return {script}"):
         time.sleep(0.01)
 

@@ -45,7 +45,7 @@ def write_into(folder: pathlib.Path, model: Model, *, shared: bool = False) -> d
     graphs = [(f"graph_{graph.duration_s:g}s.onnx", graph) for graph in graphs_of(model.config)]
     protos = {name: exported(graph, model.variables) for name, graph in graphs}
     if shared or max(map(_num_bytes, protos.values())) > LARGEST_BYTES:
-        _move_arrays(protos.values(), folder / ARRAYS_FILE)
+        move_arrays(protos.values(), folder / ARRAYS_FILE)
     for name, proto in protos.items():
         (folder / name).write_bytes(proto.SerializeToString())
     description.write_noise(folder, [graph for _, graph in graphs])
@@ -62,7 +62,7 @@ def _num_bytes(proto) -> int:
     return sum(len(array.raw_data) for array in proto.graph.initializer)
 
 
-def _move_arrays(protos, path: pathlib.Path) -> None:
+def move_arrays(protos, path: pathlib.Path) -> None:
     """Moves the arrays of graphs into one file, and leaves there where each of them lies."""
     import onnx
 

@@ -228,6 +228,10 @@ class ExportRequest:
     checkpoint: str | None = asked(OTHER_MODEL, path=True, on_hub=True)
     format: str = asked("What to write: stablehlo, onnx, web or hub.", "stablehlo")
     output_dir: str | None = asked("The new folder to write.", required=True, path=True)
+    onnxruntime_web: str | None = asked(
+        "With --format=web, where npm cannot fetch it: the package file of onnxruntime-web.",
+        path=True,
+    )
     licence: str | None = asked(
         "Of a folder for the Hub: the licence in its model card, by the Hub's name for it, such as mit "
         "or cc-by-4.0; by default unknown."

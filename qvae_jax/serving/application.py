@@ -20,10 +20,8 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from qvae_jax.audio import controls
-from qvae_jax.generation import curve_file, finishing, steer_request
-from qvae_jax.generation.model import Model
-from qvae_jax.models.steered import HIGHEST, LOWEST
+from qvae_jax.generation import finishing
+from qvae_jax.live_page.facts import PAGE, PAGE_FOLDER, facts
 from qvae_jax.serving import bodies, orders
 from qvae_jax.serving.bodies import Bodies
 from qvae_jax.serving.making import Answer, Maker, Nearest
@@ -31,8 +29,6 @@ from qvae_jax.serving.model_thread import Busy, ModelThread
 from qvae_jax.serving.orders import Order
 from qvae_jax.system.errors import UserError
 
-PAGE_FOLDER = pathlib.Path(__file__).parent / "page"
-PAGE = "index.html"
 KINDS = {
     ".html": "text/html; charset=utf-8",
     ".css": "text/css; charset=utf-8",
@@ -75,41 +71,6 @@ def application(maker: Maker, thread: ModelThread) -> Starlette:
     ]
     handlers = {HTTPException: _told, ClientDisconnect: _gone, Exception: _failed}
     return Starlette(routes=routes, exception_handlers=handlers)
-
-
-def facts(model: Model, *, has_library: bool = False) -> dict:
-    """What a page has to know of a model, and whether there is a library beside it."""
-    heard_s = model.front_end.duration_s
-    found = {
-        "model": _name(model),
-        "is_steered": model.is_steered,
-        "sample_rate_hz": model.sample_rate_hz,
-        "sample_rates_hz": list(finishing.SAMPLE_RATES_HZ),
-        "heard_s": heard_s,
-        "longest_s": steer_request.LONGEST_S if model.is_steered else heard_s,
-        "most_variations": orders.MOST_VARIATIONS,
-        "most_bytes": bodies.MOST_BYTES,
-        "has_library": has_library,
-    }
-    if model.is_steered:
-        found["curves"] = {
-            "frame_s": curve_file.FRAME_S,
-            "header": list(curve_file.HEADER),
-            "lowest": LOWEST.tolist(),
-            "highest": HIGHEST.tolist(),
-            "voiced_above": controls.VOICED_PERIODICITY,
-        }
-        found["most_semitones"] = steer_request.MOST_SEMITONES
-        found["most_smoothing_ms"] = steer_request.MOST_SMOOTHING_MS
-    return found
-
-
-def _name(model: Model) -> str:
-    """The last part of the model's folder, and the step of a run's checkpoint."""
-    folder = model.source.get("workdir") or model.source.get("checkpoint") or ""
-    step = model.source.get("step")
-    name = pathlib.Path(folder).resolve().name if folder else "a model"
-    return name if step is None else f"{name}, step {step}"
 
 
 async def _made(

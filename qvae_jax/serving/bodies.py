@@ -8,9 +8,9 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.types import Message
 
+from qvae_jax.live_page.facts import MOST_BYTES
 from qvae_jax.serving.orders import FILES, IMITATION
 
-MOST_BYTES = 64 * 2**20  # of one body: a minute of float stereo at 96 kHz is 44 MiB
 MOST_BYTES_AT_ONCE = 512 * 2**20  # of all that are kept
 LONGEST_PAUSE_S = 10.0  # before a body's first byte; later bytes may be as late as at LEAST_RATE
 LEAST_RATE = 100_000  # bytes a second

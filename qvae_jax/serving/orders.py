@@ -9,9 +9,9 @@ from collections.abc import Iterable, Iterator
 from qvae_jax.generation import finishing, requests, steer_request
 from qvae_jax.generation.requests import Finish, LatentRequest
 from qvae_jax.generation.steer_request import SteerRequest
+from qvae_jax.live_page.facts import MOST_VARIATIONS
 from qvae_jax.system.errors import LONGEST_QUOTE, UserError
 
-MOST_VARIATIONS = 16
 # The fields of each request that a parameter may fill; it has the name of their flag.
 TAKEN = {
     LatentRequest: ("variations", "temperature", "seed"),

@@ -16,8 +16,9 @@ pytest.importorskip("python_multipart", reason="needs the extra `serve`")
 import asgi
 import steered_model
 import waiting
+from qvae_jax.live_page.facts import PAGE_FOLDER
 from qvae_jax.serving import bodies, security
-from qvae_jax.serving.application import PAGE_FOLDER, application
+from qvae_jax.serving.application import application
 from qvae_jax.serving.making import Maker
 from qvae_jax.serving.model_thread import ModelThread
 from qvae_jax.serving.security import Guard

@@ -1,10 +1,8 @@
 """The page in Chromium, with a file for a microphone: what it records, sends, plays and draws."""
 
-import csv
 import json
 import pathlib
 import re
-import wave
 
 import numpy as np
 import pytest
@@ -16,27 +14,29 @@ for module in ("starlette", "uvicorn", "python_multipart", "selenium"):
 from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
-from selenium.webdriver.support.ui import WebDriverWait
 
 import chromium
+import hummed_page
 import live_server
 import steered_model
-import waiting
+from hummed_page import (
+    CONTRASTS,
+    MADE,
+    MICROPHONE_HZ,
+    READY,
+    downloaded,
+    give,
+    recorded,
+    sound_and_curves,
+    status_of,
+    tone,
+    until,
+)
 from qvae_jax.audio.controls import HOP_LENGTH
 from qvae_jax.audio.files import write_wav
 
-MICROPHONE_HZ = 48_000
 PLAIN = pathlib.Path(__file__).parents[1] / "fixtures" / "ported"
 SIZES = ((360, 780), (1280, 900))
-MADE = (
-    "return document.querySelectorAll('.take').length > 0 && !document.querySelector('.take.busy')"
-)
-STATUS = "return document.getElementById('status').textContent"
-
-
-def tone(seconds: float, hz: float) -> np.ndarray:
-    time_s = np.arange(round(seconds * MICROPHONE_HZ)) / MICROPHONE_HZ
-    return 0.4 * np.sin(2 * np.pi * hz * time_s) * (0.6 + 0.4 * np.sin(2 * np.pi * 3 * time_s))
 
 
 @pytest.fixture(scope="module")
@@ -44,27 +44,17 @@ def folder(tmp_path_factory):
     """Holds the model, what the microphone hears, other sounds, and what is downloaded."""
     folder = tmp_path_factory.mktemp("page")
     steered_model.write(folder / "model")
-    with wave.open(str(folder / "microphone.wav"), "wb") as file:  # Chromium reads 16 bits alone
-        file.setparams((1, 2, MICROPHONE_HZ, 0, "NONE", ""))
-        file.writeframes((tone(2.0, 220.0) * 32_767).astype("<i2").tobytes())
     write_wav(folder / "<img src=x onerror=alert(1)>.wav", tone(0.4, 330.0), MICROPHONE_HZ)
     write_wav(folder / "library" / "<b>low.wav", tone(0.5, 90.0), MICROPHONE_HZ)
     write_wav(folder / "library" / "high.wav", tone(0.5, 3_000.0), MICROPHONE_HZ)
     write_wav(folder / "silent.wav", np.zeros(MICROPHONE_HZ // 4), MICROPHONE_HZ)
     (folder / "text.wav").write_text("hello")
-    (folder / "downloads").mkdir()
     return folder
 
 
 @pytest.fixture(scope="module")
 def browser(folder):
-    driver = chromium.start(
-        "use-fake-device-for-media-stream",
-        "use-fake-ui-for-media-stream",
-        f"use-file-for-fake-audio-capture={folder / 'microphone.wav'}",
-    )
-    where = {"behavior": "allow", "downloadPath": str(folder / "downloads")}
-    driver.execute_cdp_cmd("Browser.setDownloadBehavior", where)
+    driver = hummed_page.start(folder)
     yield driver
     driver.quit()
 
@@ -83,54 +73,13 @@ def page(request, browser, live):
     browser.get_log("performance"), browser.get_log("browser")
     browser.get("about:blank")
     browser.get(live.address)
-    until(browser, "return document.documentElement.dataset.ready === 'true'")
+    until(browser, READY)
     yield browser
     own = f"http://127.0.0.1:{live.port}/"
     allowed = (own, f"blob:{own}", "about:")
     assert [url for url in chromium.asked_for(browser) if not url.startswith(allowed)] == []
     if request.node.get_closest_marker("complains") is None:
         assert browser.get_log("browser") == []
-
-
-def until(driver, script: str):
-    return WebDriverWait(driver, waiting.HANG_S, 0.05).until(lambda it: it.execute_script(script))
-
-
-def status_of(driver) -> str:
-    return driver.execute_script(STATUS)
-
-
-def recorded(page, seconds: float = 0.8) -> None:
-    """Records a take with the button, and waits until its sound is there."""
-    before = len(page.find_elements(By.CSS_SELECTOR, ".take"))
-    button = page.find_element(By.ID, "record")
-    button.click()
-    clock = "Number.parseFloat(document.getElementById('clock').textContent)"
-    until(page, f"return document.querySelector('.recording') && {clock} >= {seconds}")
-    button.click()
-    until(page, f"return document.querySelectorAll('.take').length > {before}")
-    until(page, MADE)
-
-
-def give(page, path: pathlib.Path) -> None:
-    page.find_element(By.ID, "file").send_keys(str(path))
-
-
-def downloaded(page, folder: pathlib.Path, selector: str) -> pathlib.Path:
-    link = page.find_element(By.CSS_SELECTOR, selector)
-    path = folder / "downloads" / link.get_attribute("download")
-    path.unlink(missing_ok=True)
-    link.click()
-    # The browser keeps the name with an empty file, which the whole one replaces.
-    waiting.until(lambda: path.is_file() and path.stat().st_size > 0)
-    return path
-
-
-def sound_and_curves(page, folder) -> tuple[np.ndarray, np.ndarray]:
-    """What the first take has, as it is downloaded: the sound, and its curves [frames, 4]."""
-    sound, _ = soundfile.read(downloaded(page, folder, ".sound a[download$='.wav']"))
-    table = downloaded(page, folder, ".sound a[download$='.csv']").read_text().splitlines()
-    return sound, np.array([row[1:] for row in csv.reader(table[1:])], float)
 
 
 # --- From the microphone to the sound
@@ -419,17 +368,13 @@ def test_a_silent_and_a_clipped_microphone_are_said_in_words(page, gain, said):
 def test_the_token_leaves_the_address_bar_and_a_reload_still_works(page, live):
     assert page.current_url == f"http://127.0.0.1:{live.port}/"
     page.refresh()
-    until(page, "return document.documentElement.dataset.ready === 'true'")
+    until(page, READY)
 
 
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_everything_fits_has_a_name_and_can_be_read(page, size, scheme):
-    width, height = size
-    metrics = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": False}
-    page.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
-    feature = {"name": "prefers-color-scheme", "value": scheme}
-    page.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [feature]})
+    hummed_page.resize(page, size, scheme)
     recorded(page, 0.2)
     page.execute_script("document.querySelector('details').open = true")
     assert page.execute_script("return document.documentElement.scrollWidth <= window.innerWidth")
@@ -441,35 +386,14 @@ def test_everything_fits_has_a_name_and_can_be_read(page, size, scheme):
     assert unnamed == []
     contrasts = page.execute_script(CONTRASTS)
     assert contrasts and min(contrasts.values()) >= 4.5, contrasts
-    page.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
-    page.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})
-
-
-# WCAG's contrast of each text with what lies behind it.
-CONTRASTS = """
-const channels = colour => colour.match(/[\\d.]+/g)
-  .map(channel => (colour.startsWith('color(srgb') ? 255 : 1) * channel);
-const light = ([r, g, b]) => [r, g, b].map(c => c / 255)
-  .map(c => c <= 0.03928 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4)
-  .reduce((sum, c, i) => sum + c * [0.2126, 0.7152, 0.0722][i], 0);
-const behind = it => { for (; it; it = it.parentElement) {
-  const found = channels(getComputedStyle(it).backgroundColor);
-  if (found.length === 3 || found[3] === 1) return found; } return [255, 255, 255]; };
-const found = {};
-for (const it of document.querySelectorAll('h1, h2, h3, p, label, legend, strong, a, button, option')) {
-  if (!it.textContent.trim() || it.disabled || it.closest('[hidden]')) continue;
-  const [a, b] = [light(channels(getComputedStyle(it).color)), light(behind(it))].sort((x, y) => y - x);
-  found[it.textContent.trim().slice(0, 30)] = (a + 0.05) / (b + 0.05);
-}
-return found;
-"""
+    hummed_page.resize_back(page)
 
 
 def test_a_model_that_nothing_steers_has_everything_but_steering(browser, live, folder):
     (folder / "plain").mkdir()
     with live_server.running(PLAIN, folder / "plain") as plain:
         browser.get(plain.address)
-        until(browser, "return document.documentElement.dataset.ready === 'true'")
+        until(browser, READY)
         recorded(browser, 0.3)
         shown = "[...document.querySelectorAll('.field')].filter(it => it.offsetParent).map(it => it.textContent.trim())"
         names = [text.split()[0] for text in browser.execute_script(f"return {shown}")]

@@ -1,7 +1,7 @@
 // The page: the microphone, files and keys on one side, takes on the other.
 
 import { NoMicrophone, Recorder } from "./recorder.js";
-import { model, Refused, takeToken } from "./server.js";
+import { model, Refused } from "./model.js";
 import { Controls, initial } from "./settings.js";
 import { Player } from "./player.js";
 import { Takes } from "./takes.js";
@@ -146,6 +146,10 @@ class Session {
     }
   }
 
+  redraw() {
+    for (const card of this.takes.cards.values()) card.draw();
+  }
+
   follow() {
     for (const card of this.takes.cards.values()) card.follow();
     if (this.player.playing) requestAnimationFrame(() => this.player.playing && this.follow());
@@ -170,6 +174,8 @@ function listen(session) {
     event.preventDefault();
     session.stop();
   });
+  // Waveforms have the text's colour.
+  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => session.redraw());
   // Elsewhere the key would be let go of unseen.
   window.addEventListener("blur", () => session.held && session.stop());
   const file = by("file");
@@ -196,10 +202,10 @@ function describe(facts) {
   by("facts").textContent = `${facts.model}: ${how}, and answers at ${facts.sample_rate_hz.toLocaleString("en")} Hz.`;
 }
 
-takeToken();
 recordButton.disabled = true;
 try {
-  const facts = await model();
+  const facts = await model(say);
+  say("");
   describe(facts);
   listen(new Session(facts));
   recordButton.disabled = false;

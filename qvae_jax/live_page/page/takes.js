@@ -1,10 +1,8 @@
-// The list of takes, and what is asked of the server for each.
+// The list of takes, and what is asked of the model for each.
 
-import { table } from "./curves.js";
-import { nearest, Refused, sounds } from "./server.js";
+import { nearest, Refused, sounds } from "./model.js";
 import { neutral, parameters } from "./settings.js";
 import { durationS, newTake, shownSound, TakeCard } from "./take.js";
-import * as wav from "./wav.js";
 
 /** All takes. say(text, isFault) speaks to the user; onSelect is called with the take that is chosen. */
 export class Takes {
@@ -79,14 +77,10 @@ export class Takes {
     const card = this.cards.get(take);
     take.asking?.abort();
     const asking = (take.asking = new AbortController());
-    card.show({ busy: true, told: "Making the sound …" });
     try {
-      const drawn = take.drawn !== null;
-      const asked = parameters(take.settings, this.facts.is_steered, drawn);
-      const [kind, rank] = take.settings.like.split(" ");
-      if (kind === "nearest") asked.nearest = rank;
-      const found = await sounds(this.form(take), asked, asking.signal);
-      this.accept(take, found);
+      const making = sounds(this.order(take), asking.signal); // and meanwhile the card is drawn
+      card.show({ busy: true, told: "Making the sound …" });
+      this.accept(take, await making);
       if (this.facts.has_library && !take.nearest) await this.search(take);
     } catch (error) {
       if (error.name === "AbortError") return;
@@ -97,10 +91,7 @@ export class Takes {
   }
 
   accept(take, found) {
-    take.sounds = found.sounds.map(({ file, curves }) => {
-      const bytes = Uint8Array.from(atob(file), (character) => character.charCodeAt(0));
-      return { file: bytes, samples: wav.decoded(bytes), rateHz: found.sample_rate_hz, curves };
-    });
+    take.sounds = found.sounds;
     take.chosen = Math.min(take.chosen, take.sounds.length - 1);
     this.player.play(shownSound(take));
     performance.mark("sound-playing", { detail: take.number });
@@ -111,25 +102,20 @@ export class Takes {
 
   /** Asks for the library's sounds nearest to a take, and offers them. */
   async search(take) {
-    const form = new FormData();
-    form.append("imitation", new Blob([wav.encoded(take.imitation.samples, take.imitation.rateHz)]), "imitation");
-    take.nearest = (await nearest(form)).nearest;
+    take.nearest = (await nearest(take.imitation)).nearest;
     if (this.current === take) this.onSelect(take);
   }
 
-  /** What is sent: the recording, what it is to sound like, and curves where the user drew them. */
-  form(take) {
-    const like = this.soundLike(take.settings.like);
-    const form = new FormData();
-    const put = (name, content) => form.append(name, new Blob([content]), name);
-    const wave = ({ samples, rateHz }) => wav.encoded(samples, rateHz);
-    const drawn = take.drawn !== null;
-    const isVoiceNeeded = !drawn && take.settings.steer.length > 0;
-    if (like && !isVoiceNeeded) put("imitation", wave(like)); // no voice steers: its timbre is all
-    else put("imitation", wave(take.imitation));
-    if (like && isVoiceNeeded) put("sounds_like", wave(like));
-    if (drawn) put("curves", table(take.drawn, this.facts.curves));
-    return form;
+  /** What is asked for: the recording, what it is to sound like, and curves where the user drew them. */
+  order(take) {
+    const { settings, drawn: curves } = take;
+    const like = this.soundLike(settings.like);
+    const asked = parameters(settings, this.facts.is_steered, curves !== null);
+    const [kind, rank] = settings.like.split(" ");
+    if (kind === "nearest") asked.nearest = rank;
+    const isVoiceNeeded = curves === null && settings.steer.length > 0;
+    if (isVoiceNeeded || !like) return { imitation: take.imitation, like, curves, parameters: asked };
+    return { imitation: like, like: null, curves, parameters: asked }; // no voice steers: its timbre is all
   }
 
   // --- What takes may sound like

@@ -12,10 +12,10 @@ export const initial = () => ({
 /** The same with nothing that changes curves, for curves that a user has drawn. */
 export const neutral = (settings) => ({ ...settings, transpose: 0, smoothing: 0, duration: "" });
 
-/** As the server's parameters; drawn: whether the curves are the user's. */
+/** As parameters of an order, named as the flags of --mode=generate; drawn: whether the curves are the user's. */
 export function parameters(settings, isSteered, drawn) {
   const given = {};
-  const say = (name, value, isSaid) => isSaid && (given[name] = String(value));
+  const say = (name, value, isSaid) => isSaid && (given[name] = value);
   say("variations", settings.variations, settings.variations > 1);
   say("temperature", settings.temperature, settings.temperature > 0);
   say("seed", settings.seed, settings.seed > 0);
@@ -35,7 +35,9 @@ export class Controls {
     Object.assign(this, { form, fields: form.elements, title: form.querySelector("h2"), settings: initial() });
     this.file = form.querySelector("#like-file");
     for (const field of form.querySelectorAll(".steered")) field.hidden = !facts.is_steered;
+    if (!facts.hears_sounds) this.fields.like.closest(".field").hidden = true;
     this.fields.variations.max = facts.most_variations;
+    this.fields.seconds.max = facts.longest_s;
     const rates = facts.sample_rates_hz.filter((rate) => rate !== facts.sample_rate_hz);
     this.fields.rate.replaceChildren(
       new Option(`${facts.sample_rate_hz.toLocaleString("en")} Hz`, ""),
