@@ -2,6 +2,7 @@
 
 import importlib
 
+from qvae_jax.system.command import install
 from qvae_jax.system.errors import UserError
 
 
@@ -11,6 +12,5 @@ def require(package: str, does: str) -> None:
         importlib.import_module(package)
     except ImportError as error:
         raise UserError(
-            f"The package {package}, which {does}, is missing: install it with "
-            "`python3 -m pip install '.[export]'`."
+            f"The package {package}, which {does}, is not installed: {install('export')}"
         ) from error

@@ -3,7 +3,7 @@
 import pathlib
 import re
 
-from qvae_jax.system.command import is_checkout
+from qvae_jax.system.command import install
 from qvae_jax.system.errors import UserError, first_line
 
 FORM = re.compile(r"hf:/{1,2}(?P<repository>[\w.-]+/[\w.-]+)(@(?P<revision>[\w./-]+))?/?", re.ASCII)
@@ -59,9 +59,8 @@ def _fetched(address: str, repository: str, revision: str | None) -> str:
         # Imported here, because nothing else needs it.
         import huggingface_hub
     except ModuleNotFoundError as error:
-        extra = "'.[hub]'" if is_checkout() else "'qvae_jax[hub]'"
         raise UserError(
-            f"{address} needs {error.name}, which is not installed: python3 -m pip install {extra}"
+            f"{address} needs {error.name}, which is not installed: {install('hub')}"
         ) from error
     try:
         return huggingface_hub.snapshot_download(

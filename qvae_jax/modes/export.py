@@ -4,7 +4,7 @@ import pathlib
 import shlex
 from collections.abc import Callable, Mapping
 
-from qvae_jax.exporting import hub, onnx, stablehlo, web
+from qvae_jax.exporting import hub, onnx, reading, stablehlo, web
 from qvae_jax.generation.model import load_model
 from qvae_jax.modes.requests import ExportRequest
 from qvae_jax.system.errors import UserError
@@ -32,6 +32,9 @@ def export(request: ExportRequest) -> None:
     own = _own_flags(request)
     model = load_model(workdir=request.workdir, checkpoint=request.checkpoint)
     WRITERS[request.format](model, pathlib.Path(request.output_dir), **own)
+    if request.format in reading.OPENERS:
+        print(f"graphs and their description written to {request.output_dir}")
+        print(f"qvae_jax.load({request.output_dir!r}) reads them back")
     if request.format == web.FORMAT:
         folder = shlex.quote(request.output_dir)
         print(f"python3 -m http.server --directory={folder} serves it; open http://localhost:8000/")

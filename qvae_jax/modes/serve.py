@@ -3,7 +3,7 @@
 import contextlib
 
 from qvae_jax.modes.requests import ServeRequest
-from qvae_jax.system.command import is_checkout
+from qvae_jax.system.command import install
 from qvae_jax.system.errors import UserError
 
 try:
@@ -11,9 +11,8 @@ try:
     import starlette  # noqa: F401
     import uvicorn  # noqa: F401
 except ModuleNotFoundError as error:
-    what = "'.[serve]'" if is_checkout() else "'qvae_jax[serve]'"
     raise UserError(
-        f"--mode=serve needs {error.name}, which is not installed: python3 -m pip install {what}"
+        f"--mode=serve needs {error.name}, which is not installed: {install('serve')}"
     ) from error
 
 from qvae_jax.generation.model import Model, load_model

@@ -21,6 +21,11 @@ def command() -> str:
     return f"python3 {SCRIPT}" if is_checkout() and program.stem != NAME else NAME
 
 
+def install(extra: str) -> str:
+    """The command that installs an extra of the package."""
+    return f"python3 -m pip install '{'.' if is_checkout() else 'qvae_jax'}[{extra}]'"
+
+
 def is_checkout() -> bool:
     """Whether the package lies in a checkout, which has main.py and the lists of requirements."""
     return (CHECKOUT / SCRIPT).is_file()

@@ -11,6 +11,7 @@ import exported_models
 import qvae_jax
 from exported_models import RATE_HZ
 from qvae_jax.exporting import description, onnx, stablehlo
+from qvae_jax.modes import export as mode
 from qvae_jax.modes.export import export
 from qvae_jax.modes.requests import ExportRequest
 from qvae_jax.system.errors import UserError
@@ -218,12 +219,22 @@ NEEDS = {
 def test_without_its_packages_it_says_how_to_install_them(monkeypatch, tmp_path, name):
     package = name.split()[0]
     monkeypatch.setitem(sys.modules, package, None)  # as if it were not installed
-    with pytest.raises(
-        UserError, match=rf"package {package}, .* missing: install it with"
-    ) as raised:
+    said = rf"package {package}, .* not installed: python3 -m pip install '\.\[export\]'"
+    with pytest.raises(UserError, match=said) as raised:
         NEEDS[name](tmp_path)
     _one_line(raised)
     assert not list(tmp_path.iterdir())
+
+
+def test_the_mode_says_how_what_it_wrote_is_read_back(tmp_path, monkeypatch, capsys):
+    exported_models.skip_without_packages("onnx")
+    model = exported_models.model("frame")
+    monkeypatch.setattr(mode, "load_model", lambda **which: model)
+    folder = str(tmp_path / "out")
+    export(ExportRequest(checkpoint="x", format="onnx", output_dir=folder))
+    *_, last = capsys.readouterr().out.splitlines()
+    assert last == f"qvae_jax.load({folder!r}) reads them back"
+    assert qvae_jax.load(folder).sample_rate_hz == model.sample_rate_hz
 
 
 def test_the_mode_refuses_a_format_that_there_is_not(tmp_path):

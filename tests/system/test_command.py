@@ -24,3 +24,13 @@ def test_the_command_is_the_one_that_was_used(monkeypatch, tmp_path, program, is
         (tmp_path / "main.py").touch()
     monkeypatch.setattr("sys.argv", [program])
     assert command.command() == named
+
+
+@pytest.mark.parametrize(("is_checkout", "what"), [(True, "."), (False, "qvae_jax")])
+def test_an_extra_is_installed_from_where_the_package_comes(
+    monkeypatch, tmp_path, is_checkout, what
+):
+    monkeypatch.setattr(command, "CHECKOUT", tmp_path)
+    if is_checkout:
+        (tmp_path / "main.py").touch()
+    assert command.install("serve") == f"python3 -m pip install '{what}[serve]'"
