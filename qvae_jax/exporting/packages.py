@@ -12,5 +12,5 @@ def require(package: str, does: str) -> None:
         importlib.import_module(package)
     except ImportError as error:
         raise UserError(
-            f"The package {package}, which {does}, is not installed: {install('export')}"
+            f"The package {package}, which {does}, is not installed: run `{install('export')}`."
         ) from error

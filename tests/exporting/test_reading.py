@@ -219,7 +219,7 @@ NEEDS = {
 def test_without_its_packages_it_says_how_to_install_them(monkeypatch, tmp_path, name):
     package = name.split()[0]
     monkeypatch.setitem(sys.modules, package, None)  # as if it were not installed
-    said = rf"package {package}, .* not installed: python3 -m pip install '\.\[export\]'"
+    said = rf"package {package}, .* not installed: run `python3 -m pip install '\.\[export\]'"
     with pytest.raises(UserError, match=said) as raised:
         NEEDS[name](tmp_path)
     _one_line(raised)

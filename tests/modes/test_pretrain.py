@@ -4,6 +4,7 @@ import functools
 import json
 import os
 import random
+import tempfile
 
 import jax
 import numpy as np
@@ -149,7 +150,8 @@ def test_a_batch_without_two_different_sounds_is_refused(
 
 def encoder_of(workdir) -> dict:
     folders = stored.encoder_folders(workdir / "encoder")
-    return {str(n): stored.load_encoder(str(f))._asdict() for n, f in enumerate(folders)}
+    loaded = [stored.load_encoder(str(folder))._asdict() for folder in folders]
+    return {(n, part): arrays[part] for n, arrays in enumerate(loaded) for part in arrays}
 
 
 @pytest.mark.slow
@@ -167,4 +169,4 @@ def test_runs_killed_at_twenty_random_moments_end_the_same(data_set, tmp_path):
         if ended:  # and the next kill is of another run
             assert small_run.measured(workdir) == small_run.measured(undisturbed)
             assert_same_trees(encoder_of(workdir), encoder_of(undisturbed))
-            os.rename(workdir, tmp_path / f"ended_after_{kills}")
+            os.rename(workdir, tempfile.mkdtemp(dir=tmp_path))
