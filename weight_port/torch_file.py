@@ -2,7 +2,6 @@
 
 import argparse
 import contextlib
-import hashlib
 import io
 import pathlib
 import pickle
@@ -15,6 +14,7 @@ from typing import BinaryIO
 import numpy as np
 import torch
 
+from qvae_jax.system import files
 from qvae_jax.system.errors import UserError
 from weight_port import other_formats
 
@@ -41,8 +41,7 @@ def sha256_of(path: pathlib.Path) -> str:
     """SHA-256 of a file's bytes, in hex. Raises UserError where it is absent or unreadable."""
     try:
         if path.is_file():
-            with open(path, "rb") as file:
-                return hashlib.file_digest(file, "sha256").hexdigest()
+            return files.digest(path)
         state = _state(path)
     except OSError as error:
         raise UserError(

@@ -219,7 +219,8 @@ def _transform_size(num_samples: int) -> int:
 def _best_path(score: jax.Array, octave: jax.Array, valid: jax.Array) -> jax.Array:
     """The candidate of each frame on the cheapest path, NUM_CANDIDATES where unvoiced: [frames].
 
-    Costs of a frame are 1 - score, of a step those of the jump in pitch. Frames that are not valid cost nothing and change no state.
+    Costs of a frame are 1 - score, of a step those of the jump in pitch. Frames that are not valid
+    cost nothing and change no state.
     """
     unvoiced = jnp.full((len(score), 1), 1.0 - VOICED_LIKENESS)
     costs = jnp.concatenate([1.0 - score, unvoiced], axis=1)

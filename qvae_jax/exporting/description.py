@@ -1,15 +1,17 @@
 """What lies beside a graph: its inputs and outputs, their defaults and units, as JSON and back."""
 
 import dataclasses
-import hashlib
 import pathlib
 from collections.abc import Sequence
 
+import jax
 import numpy as np
+from jax import export
 
 from qvae_jax.audio import controls
-from qvae_jax.exporting.graph import Graph
+from qvae_jax.exporting.graph import Graph, graphs_of
 from qvae_jax.models import spectral_head
+from qvae_jax.models.qvae import QVAEConfig
 from qvae_jax.models.stored import CONFIG_FILE
 from qvae_jax.system import files
 from qvae_jax.system.errors import UserError
@@ -136,6 +138,20 @@ def outputs(graph: Graph) -> tuple[Field, ...]:
     return tuple(fields)
 
 
+def specs(graph: Graph) -> dict[str, jax.ShapeDtypeStruct]:
+    """What a graph is traced with: its inputs by name, for any number of rows."""
+    (rows,) = export.symbolic_shape(BATCH)
+    return {
+        field.name: jax.ShapeDtypeStruct((rows, *field.shape[1:]), field.dtype)
+        for field in inputs(graph)
+    }
+
+
+def named_graphs(config: QVAEConfig, form: str) -> list[tuple[str, Graph]]:
+    """The graphs that a model is exported as, and the names of their files in a format."""
+    return [(f"graph_{graph.duration_s:g}s.{form}", graph) for graph in graphs_of(config)]
+
+
 def write_noise(folder: pathlib.Path, graphs: Sequence[Graph]) -> None:
     """Writes the default noise, of which each graph takes the beginning; none where none is used."""
     longest = max(graphs, key=lambda graph: graph.num_frames)
@@ -179,7 +195,7 @@ def described(
             }
             for name, graph in graphs
         ],
-        "sha256": {name: digest(folder / name) for name in names},
+        "sha256": {name: files.digest(folder / name) for name in names},
     }
 
 
@@ -187,12 +203,6 @@ def _of_output(field: Field) -> dict:
     found = dataclasses.asdict(field)
     del found["default"]
     return found
-
-
-def digest(path: pathlib.Path) -> str:
-    """A file's sha256, in hexadecimal digits."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -254,7 +264,7 @@ def _field_of(values: dict) -> Field:
 def _check_file(path: pathlib.Path, expected: str) -> None:
     if not path.is_file():
         raise UserError(f"{path} is missing: export the model again, or copy its whole folder.")
-    if digest(path) != expected:
+    if files.digest(path) != expected:
         raise UserError(
             f"{path} is damaged, or another than the one that {CONFIG_FILE} beside it tells of: export "
             "the model again, or copy its whole folder."

@@ -6,11 +6,10 @@ from collections.abc import Callable, Mapping
 
 import jax
 import numpy as np
-from jax import export
 
 from qvae_jax.exporting import description, packages
 from qvae_jax.exporting.description import Described
-from qvae_jax.exporting.graph import Graph, function, graphs_of
+from qvae_jax.exporting.graph import Graph, function
 from qvae_jax.generation.model import Model
 from qvae_jax.models.stored import CONFIG_FILE
 from qvae_jax.models.variables import Variables
@@ -27,35 +26,28 @@ ALIGNED_BYTES = 64
 def write(model: Model, folder: pathlib.Path) -> None:
     """Writes a model's graphs, their noise and config.json into a new folder, or nothing.
 
-    Raises UserError where the folder is there already, and without the package onnx.
+    Where a graph would be larger than LARGEST_BYTES, the graphs' arrays lie in one file beside them,
+    ARRAYS_FILE, those that both have once. Raises UserError where the folder is there already, and
+    without the package onnx.
     """
     packages.require("onnx", "writes ONNX")
-    with files.new_folder(folder) as temporary:
-        write_into(temporary, model)
-
-
-def write_into(folder: pathlib.Path, model: Model, *, shared: bool = False) -> dict:
-    """The same into a folder that is there; gives what config.json says.
-
-    With shared, the graphs' arrays lie in one file beside them, ARRAYS_FILE, those that both have
-    once; and so they do where a graph would be larger than LARGEST_BYTES.
-    """
+    # Here, because only who exports needs the package onnx.
     from qvae_jax.exporting.conversion import IR_VERSION, OPSET
 
-    graphs = [(f"graph_{graph.duration_s:g}s.onnx", graph) for graph in graphs_of(model.config)]
-    protos = {name: exported(graph, model.variables) for name, graph in graphs}
-    if shared or max(map(_num_bytes, protos.values())) > LARGEST_BYTES:
-        move_arrays(protos.values(), folder / ARRAYS_FILE)
-    for name, proto in protos.items():
-        (folder / name).write_bytes(proto.SerializeToString())
-    description.write_noise(folder, [graph for _, graph in graphs])
+    graphs, others = description.named_graphs(model.config, FORMAT), []
     versions = {"opset": OPSET, "ir_version": IR_VERSION, "jax_version": jax.__version__}
-    others = [ARRAYS_FILE] if (folder / ARRAYS_FILE).is_file() else []
-    described = description.described(
-        folder, graphs, FORMAT, model.source, others=others, **versions
-    )
-    files.write_json(folder / CONFIG_FILE, described)
-    return described
+    with files.new_folder(folder) as temporary:
+        protos = {name: exported(graph, model.variables) for name, graph in graphs}
+        if max(map(_num_bytes, protos.values())) > LARGEST_BYTES:
+            move_arrays(protos.values(), temporary / ARRAYS_FILE)
+            others.append(ARRAYS_FILE)
+        for name, proto in protos.items():
+            (temporary / name).write_bytes(proto.SerializeToString())
+        description.write_noise(temporary, [graph for _, graph in graphs])
+        described = description.described(
+            temporary, graphs, FORMAT, model.source, others=others, **versions
+        )
+        files.write_json(temporary / CONFIG_FILE, described)
 
 
 def _num_bytes(proto) -> int:
@@ -90,14 +82,9 @@ def exported(graph: Graph, given: Variables):
     from qvae_jax.exporting import contractions, operators, transforms  # noqa: F401
     from qvae_jax.exporting.conversion import converted
 
-    (rows,) = export.symbolic_shape(description.BATCH)
-    specs = {
-        field.name: jax.ShapeDtypeStruct((rows, *field.shape[1:]), field.dtype)
-        for field in description.inputs(graph)
-    }
     outputs = [field.name for field in description.outputs(graph)]
     with platforms.compiling_for(platforms.ONNX):
-        return converted(function(graph, given), specs, outputs)
+        return converted(function(graph, given), description.specs(graph), outputs)
 
 
 def opened(graph: Described) -> Callable[[Mapping[str, np.ndarray]], Mapping[str, np.ndarray]]:

@@ -9,7 +9,7 @@ from jax import export
 
 from qvae_jax.exporting import description, packages
 from qvae_jax.exporting.description import Described
-from qvae_jax.exporting.graph import Graph, function, graphs_of
+from qvae_jax.exporting.graph import Graph, function
 from qvae_jax.generation.model import Model
 from qvae_jax.models.stored import CONFIG_FILE
 from qvae_jax.models.variables import Variables
@@ -27,9 +27,7 @@ def write(model: Model, folder: pathlib.Path) -> None:
     """
     packages.require("flatbuffers", "JAX writes graphs with")
     with files.new_folder(folder) as temporary:
-        graphs = [
-            (f"graph_{graph.duration_s:g}s.stablehlo", graph) for graph in graphs_of(model.config)
-        ]
+        graphs = description.named_graphs(model.config, FORMAT)
         for name, graph in graphs:
             (temporary / name).write_bytes(exported(graph, model.variables).serialize())
         description.write_noise(temporary, [graph for _, graph in graphs])
@@ -40,14 +38,9 @@ def write(model: Model, folder: pathlib.Path) -> None:
 
 def exported(graph: Graph, given: Variables) -> export.Exported:
     """The graph for any number of rows, its inputs and outputs as dicts by name."""
-    (rows,) = export.symbolic_shape("batch")
-    shape = lambda field: (rows, *field.shape[1:])
-    specs = {
-        field.name: jax.ShapeDtypeStruct(shape(field), field.dtype)
-        for field in description.inputs(graph)
-    }
+    program = jax.jit(function(graph, given))
     with platforms.compiling_for(platforms.ANY):
-        return export.export(jax.jit(function(graph, given)), platforms=PLATFORMS)(specs)
+        return export.export(program, platforms=PLATFORMS)(description.specs(graph))
 
 
 def opened(graph: Described) -> Callable[[Mapping[str, np.ndarray]], Mapping[str, np.ndarray]]:

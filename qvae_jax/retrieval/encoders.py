@@ -23,7 +23,6 @@ from qvae_jax.system import platforms
 from qvae_jax.system.errors import UserError
 
 VERSION = 1  # of what embeddings mean; when it is raised, every index is made again
-PREFIX = "encoder."  # of an encoder's arrays among those of a QVAE
 
 
 class Encoder:
@@ -114,7 +113,8 @@ def _loaded(folder: pathlib.Path) -> Encoder:
 
 
 def _below_prefix(arrays: dict) -> dict:
-    return {n.removeprefix(PREFIX): array for n, array in arrays.items() if n.startswith(PREFIX)}
+    first = sound_encoder.FIRST
+    return {n.removeprefix(first): array for n, array in arrays.items() if n.startswith(first)}
 
 
 @functools.cache

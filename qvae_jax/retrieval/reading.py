@@ -3,7 +3,6 @@
 No JAX here: the processes that read would take seconds to import it.
 """
 
-import hashlib
 import os
 import pathlib
 from collections.abc import Set
@@ -14,6 +13,7 @@ import numpy as np
 from qvae_jax.audio import windows
 from qvae_jax.audio.front_end import FrontEnd
 from qvae_jax.audio.levels import SILENT_PEAK
+from qvae_jax.system import files
 from qvae_jax.system.errors import UserError
 
 Fingerprint = tuple[int, int]  # a file's size in bytes and its time of change in nanoseconds
@@ -64,8 +64,7 @@ def read(path: pathlib.Path, front_end: FrontEnd, known: Set[str] = frozenset())
 
 def _sha256(path: pathlib.Path) -> str:
     try:
-        with open(path, "rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        return files.digest(path)
     except OSError as error:
         raise UserError(
             f"The audio file {path} cannot be read ({error.strerror}): check its permissions."

@@ -6,7 +6,6 @@ version of the file that is a part of. The next call carries on from there.
 
 import contextlib
 import email.message
-import hashlib
 import http.client
 import json
 import os
@@ -141,8 +140,7 @@ def check_file(
     if checksum is None:
         return
     algorithm, _, digest = checksum.partition(":")
-    with open(path, "rb") as file:
-        found = hashlib.file_digest(file, algorithm).hexdigest()
+    found = files.digest(path, algorithm)
     if found != digest.lower():
         raise UserError(
             f"{where} has {algorithm} {found} instead of the published {digest}: it is damaged; "

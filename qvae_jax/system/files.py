@@ -1,6 +1,7 @@
 """Files and folders that appear whole or not at all."""
 
 import contextlib
+import hashlib
 import json
 import os
 import pathlib
@@ -105,6 +106,12 @@ def require_free_space(path: str | os.PathLike, num_bytes: int) -> None:
             f"{folder} has {free / 1e9:.2f} GB free where {num_bytes / 1e9:.2f} GB are needed for "
             f"{path.name}: free some space, or name another place."
         )
+
+
+def digest(path: str | os.PathLike, algorithm: str = "sha256") -> str:
+    """The digest of a file's bytes, in hexadecimal digits, by an algorithm that hashlib has."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, algorithm).hexdigest()
 
 
 def write_json(path: str | os.PathLike, value) -> None:

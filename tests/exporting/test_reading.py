@@ -14,6 +14,7 @@ from qvae_jax.exporting import description, onnx, stablehlo
 from qvae_jax.modes import export as mode
 from qvae_jax.modes.export import export
 from qvae_jax.modes.requests import ExportRequest
+from qvae_jax.system import files
 from qvae_jax.system.errors import UserError
 
 WRITERS = {"stablehlo": stablehlo.write, "onnx": onnx.write}
@@ -139,7 +140,7 @@ def _cut_knowingly(copy):
     """The file is cut, and config.json has the sha256 of what is left."""
     _cut(copy)
     path = next(path for path in copy.iterdir() if path.name.startswith("graph"))
-    _describe_anew(copy, lambda it: it["sha256"].update({path.name: description.digest(path)}))
+    _describe_anew(copy, lambda it: it["sha256"].update({path.name: files.digest(path)}))
 
 
 def _remove_noise(copy):

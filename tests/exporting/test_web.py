@@ -96,7 +96,7 @@ def address(exported):
 
 def opened(browser, address: str):
     """The page at an address, ready."""
-    browser.get_log("performance"), browser.get_log("browser")
+    chromium.forget(browser)
     browser.get(address)
     until(browser, f"{READY} || document.querySelector('#status.fault')")
     assert browser.execute_script(READY), hummed_page.status_of(browser)
@@ -113,8 +113,7 @@ def whole(browser, address):
 def page(whole, address):
     """The page; after the test it has complained of nothing, and asked its own server alone."""
     yield whole
-    allowed = (address, f"blob:{address}")
-    assert [url for url in chromium.asked_for(whole) if not url.startswith(allowed)] == []
+    assert chromium.asked_elsewhere(whole, address) == []
     assert whole.get_log("browser") == []
 
 

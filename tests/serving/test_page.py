@@ -70,14 +70,13 @@ def live(browser, folder):
 @pytest.fixture
 def page(request, browser, live):
     """The page, just opened; at the end it has complained of nothing, and asked the server alone."""
-    browser.get_log("performance"), browser.get_log("browser")
+    chromium.forget(browser)
     browser.get("about:blank")
     browser.get(live.address)
     until(browser, READY)
     yield browser
     own = f"http://127.0.0.1:{live.port}/"
-    allowed = (own, f"blob:{own}", "about:")
-    assert [url for url in chromium.asked_for(browser) if not url.startswith(allowed)] == []
+    assert chromium.asked_elsewhere(browser, own, "about:") == []
     if request.node.get_closest_marker("complains") is None:
         assert browser.get_log("browser") == []
 

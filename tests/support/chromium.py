@@ -32,6 +32,17 @@ def start(*flags: str):
     return driver
 
 
+def forget(driver) -> None:
+    """Lets what it asked for and complained of so far count no more."""
+    driver.get_log("performance"), driver.get_log("browser")
+
+
+def asked_elsewhere(driver, own: str, *others: str) -> list[str]:
+    """The addresses it has asked for that begin neither with its own server's nor with others."""
+    allowed = (own, f"blob:{own}", *others)
+    return [url for url in asked_for(driver) if not url.startswith(allowed)]
+
+
 def asked_for(driver) -> list[str]:
     """The addresses that the browser has asked for since this was last called."""
     events = [json.loads(entry["message"])["message"] for entry in driver.get_log("performance")]

@@ -433,6 +433,6 @@ def test_a_file_that_may_not_be_read_is_named(tmp_path, monkeypatch):
     def refuse(*_):
         raise PermissionError(13, "Permission denied", str(path))
 
-    monkeypatch.setattr(torch_file.hashlib, "file_digest", refuse)
+    monkeypatch.setattr(torch_file.files, "digest", refuse)
     with pytest.raises(UserError, match=r"secret\.pt cannot be read \(Permission denied\)"):
         read_source(path)
