@@ -9,7 +9,6 @@ from jax import lax
 from qvae_jax.models import forms, initializers, layers
 
 TAPS = 7
-EXPANSION = 3  # of channels between the two pointwise layers
 EPSILON = 1e-6
 
 
@@ -17,16 +16,27 @@ class ConvNeXtBlock(nnx.Module):
     """A convolution of each channel over time, LayerNorm, two pointwise layers, and the input added.
 
     With a latent, its linear maps scale and shift what is normalised (FiLM: Perez et al., 2018).
+    Between the two pointwise layers there are expansion times as many channels.
     """
 
-    def __init__(self, num_channels: int, *, dilation: int = 1, latent_dim: int = 0, rng):
+    def __init__(
+        self,
+        num_channels: int,
+        *,
+        dilation: int = 1,
+        latent_dim: int = 0,
+        film_init: initializers.Initializer = initializers.lecun_normal,
+        expansion: int = 3,
+        rng,
+    ):
         parts = {"kernel_init": initializers.lecun_normal, "rng": rng}
         self.taps = nnx.Param(initializers.lecun_normal(rng, (TAPS, 1, num_channels)))
         self.bias = nnx.Param(np.zeros(num_channels, np.float32))
         self.norm = LayerNorm(num_channels)
-        self.film = layers.Linear(latent_dim, 2 * num_channels, **parts) if latent_dim else None
-        self.up = layers.Linear(num_channels, EXPANSION * num_channels, **parts)
-        self.down = layers.Linear(EXPANSION * num_channels, num_channels, **parts)
+        film = {"kernel_init": film_init, "rng": rng}
+        self.film = layers.Linear(latent_dim, 2 * num_channels, **film) if latent_dim else None
+        self.up = layers.Linear(num_channels, expansion * num_channels, **parts)
+        self.down = layers.Linear(expansion * num_channels, num_channels, **parts)
         self.dilation = dilation
 
     def __call__(

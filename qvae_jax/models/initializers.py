@@ -46,6 +46,7 @@ xavier_normal = normal(lambda shape: np.sqrt(2.0 / (fan_in(shape) + fan_out(shap
 lecun_normal = normal(lambda shape: np.sqrt(1.0 / fan_in(shape)))
 kaiming_fan_out = normal(lambda shape: np.sqrt(2.0 / fan_out(shape)))
 kaiming_scaled = normal(lambda shape: np.sqrt(2.0 / fan_in(shape)) / 8.0)
+zeros = normal(lambda shape: 0.0)
 small_normal = normal(lambda shape: 0.01)
 
 DECODER_INITIALIZERS: dict[str, Initializer] = {

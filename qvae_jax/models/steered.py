@@ -23,9 +23,9 @@ from qvae_jax.audio.controls import (
     hop_length,
 )
 from qvae_jax.audio.excitation import harmonics, per_sample, voiced_share
-from qvae_jax.models import layers, shaping
+from qvae_jax.models import layers, plain, shaping
 from qvae_jax.models.convnext import ConvNeXtBlock, LayerNorm
-from qvae_jax.models.frame_decoder import NUM_FRAMES, Trunk
+from qvae_jax.models.frame_decoder import NUM_FRAMES
 from qvae_jax.models.initializers import lecun_normal, xavier_normal
 from qvae_jax.models.spectral_head import (
     SpectralHead,
@@ -38,7 +38,9 @@ from qvae_jax.models.spectral_head import (
 WIDTH = 256
 DILATIONS = (1, 2, 4, 1, 2, 4, 1, 1)
 GESTURE_WIDTH = 96
-GESTURE_DILATIONS = (1, 2, 4)
+GESTURE_FIRST_FRAMES = 9
+GESTURE_RISES = 3  # by three each, to 243 frames
+GESTURE_DILATIONS = (1, 2, 4)  # of the blocks at full rate
 # What a curve of the gesture head is where its channels say 0, and what a step of 1 is.
 CENTRES = np.array([-40.0, 83.0, 57.0, 0.5], np.float32)  # dB, semitones, semitones, none
 SCALES = np.array([20.0, 12.0, 12.0, 0.25], np.float32)
@@ -50,19 +52,32 @@ DURATION_SCALE_S = 1.0
 
 
 class Gesture(nnx.Module):
-    """z [batch, latent] -> curves [batch, 243, 4] and durations in seconds [batch]."""
+    """z [batch, latent] -> curves [batch, 243, 4] and durations in seconds [batch].
+
+    Frames rise from few, so that curves of a z between two that are known are between theirs. With
+    a map of its own for each frame, as in frame_decoder, they are wrong at new imitations.
+    """
 
     def __init__(self, latent_dim: int, *, width: float = 1.0, rng):
         channels = max(1, round(GESTURE_WIDTH * width))
         parts = {"kernel_init": xavier_normal, "rng": rng}
-        self.trunk = Trunk(latent_dim, channels, GESTURE_DILATIONS, rng=rng)
+        self.project = layers.Linear(latent_dim, GESTURE_FIRST_FRAMES * channels, **parts)
+        self.rising = nnx.List(ConvNeXtBlock(channels, rng=rng) for _ in range(GESTURE_RISES))
+        self.blocks = nnx.List(
+            ConvNeXtBlock(channels, dilation=d, rng=rng) for d in GESTURE_DILATIONS
+        )
         self.norm = LayerNorm(channels)
         self.curves = layers.Linear(channels, len(CENTRES), **parts)
         self.duration = layers.Linear(latent_dim, 1, **parts)
 
     def __call__(self, z: jax.Array) -> tuple[jax.Array, jax.Array]:
         """The curves, which may lie beyond LOWEST and HIGHEST, and the durations up to 2.68 s."""
-        x = self.norm(self.trunk(z))
+        x = self.project(z).reshape(z.shape[0], GESTURE_FIRST_FRAMES, -1)
+        for block in self.rising:
+            x = block(plain.upsample3_linear(x))
+        for block in self.blocks:
+            x = block(x)
+        x = self.norm(x)
         raw = self.curves(x.astype(jnp.promote_types(x.dtype, jnp.float32)))
         longest_s = NUM_FRAMES * HOP_LENGTH / SAMPLE_RATE_HZ
         share = jax.nn.sigmoid(self.duration(z)[:, 0].astype(raw.dtype))

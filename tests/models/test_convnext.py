@@ -8,16 +8,20 @@ from flax import nnx
 
 from filled import error
 from forms import noise
-from qvae_jax.models import variables
-from qvae_jax.models.convnext import EPSILON, EXPANSION, TAPS, ConvNeXtBlock, LayerNorm
+from qvae_jax.models import initializers, variables
+from qvae_jax.models.convnext import EPSILON, TAPS, ConvNeXtBlock, LayerNorm
 
 CHANNELS, LATENT = 5, 3
 
 
-def _block(dilation: int = 1, latent_dim: int = LATENT):
+def _block(dilation: int = 1, latent_dim: int = LATENT, expansion: int = 3):
     """A block's structure and its arrays, of which none is zero."""
     block = ConvNeXtBlock(
-        CHANNELS, dilation=dilation, latent_dim=latent_dim, rng=np.random.default_rng(0)
+        CHANNELS,
+        dilation=dilation,
+        latent_dim=latent_dim,
+        expansion=expansion,
+        rng=np.random.default_rng(0),
     )
     structure, given = variables.split(block)
     rng = np.random.default_rng(1)
@@ -76,14 +80,23 @@ def test_what_comes_after_the_end_changes_nothing_before_it():
 
 
 def test_its_arrays():
-    for latent_dim in (0, LATENT):
-        _, given = _block(latent_dim=latent_dim)
-        wide = EXPANSION * CHANNELS
+    for latent_dim, expansion in ((0, 3), (LATENT, 3), (LATENT, 2)):
+        _, given = _block(latent_dim=latent_dim, expansion=expansion)
+        wide = expansion * CHANNELS
         expected = CHANNELS * (TAPS + 1) + 2 * CHANNELS  # taps and bias, LayerNorm
         expected += 2 * CHANNELS * wide + wide + CHANNELS  # the two pointwise layers
         expected += 2 * CHANNELS * (latent_dim + 1) if latent_dim else 0
         assert sum(array.size for array in given.params.values()) == expected
         assert not given.batch_stats
+
+
+def test_a_latent_may_move_nothing_before_it_is_learnt():
+    parts = {"film_init": initializers.zeros, "rng": np.random.default_rng(0)}
+    block = ConvNeXtBlock(CHANNELS, latent_dim=LATENT, **parts)
+    x = noise(2, 9, CHANNELS)
+    ours = [np.asarray(block(x, noise(2, LATENT, seed=seed))) for seed in (1, 2)]
+    np.testing.assert_array_equal(*ours)
+    assert not np.any(block.film.kernel[...])
 
 
 def test_every_array_learns():

@@ -1,7 +1,5 @@
 """The decoder at frame rate: what its sound depends on, and what it holds none of."""
 
-import functools
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -11,7 +9,7 @@ import compiling
 from forms import noise
 from qvae_jax.models import variables
 from qvae_jax.models.decoders import DECODERS, NUM_SAMPLES
-from qvae_jax.models.frame_decoder import FrameDecoder, Trunk
+from qvae_jax.models.frame_decoder import FrameDecoder
 from qvae_jax.models.qvae import QVAE, QVAEConfig
 
 LATENT, WIDTH = 4, 0.05
@@ -24,7 +22,12 @@ def decode():
     decoder = FrameDecoder(LATENT, width=WIDTH, rng=np.random.default_rng(0))
     structure, given = variables.split(decoder)
     program = jax.jit(lambda given, z, seeds: variables.merge(structure, given)(z, seeds=seeds))
-    return functools.partial(program, given)
+
+    def decoded(z, seeds):
+        with compiling.with_optimisation():  # phases go through many radians, and rounding shows
+            return program(given, z, seeds)
+
+    return decoded
 
 
 @pytest.fixture(scope="module")
@@ -70,20 +73,6 @@ def test_blocks_may_be_in_bfloat16_and_the_spectrum_is_not(decode, sounds):
     assert cosines and not any("bf16" in line for line in cosines)
     # Phases alone are off: by what the channels are off.
     assert np.corrcoef(ours.ravel(), sounds.ravel())[0, 1] > 0.9
-
-
-def test_its_layers_have_names_and_go_up_to_243_frames():
-    trunk = Trunk(LATENT, 3, (1, 2), rng=np.random.default_rng(0))
-    shapes = jax.eval_shape(lambda z: dict(trunk.trace(z)), noise(2, LATENT))
-    assert {name: x.shape[1] for name, x in shapes.items()} == {
-        "project": 9,
-        "rising.0": 27,
-        "rising.1": 81,
-        "rising.2": 243,
-        "blocks.0": 243,
-        "blocks.1": 243,
-    }
-    assert all(x.shape == (2, x.shape[1], 3) for x in shapes.values())
 
 
 def test_every_array_learns():
@@ -141,4 +130,4 @@ def test_its_size_at_full_width():
     decoder = FrameDecoder(64, rng=None)
     _, given = variables.split(decoder)
     millions = sum(array.size for array in given.params.values()) / 1e6
-    assert millions == pytest.approx(7.9, abs=0.05)
+    assert millions == pytest.approx(14.4, abs=0.05)

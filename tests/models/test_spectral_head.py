@@ -77,23 +77,13 @@ def _parts(batch: int, frames: int, **changes) -> Parts:
     return Parts(**(rest | silent | given))
 
 
-@pytest.mark.parametrize("bin_number", [3, 20, 485])
-def test_phases_turned_by_their_own_frequency_are_a_steady_tone(bin_number):
-    one = np.arange(BINS) == bin_number
-    parts = _parts(1, 12, free=one, phase=spectral_head.turned(12, BINS))
-    (sound,) = inverse_stft.inverse(spectrum(parts, SEEDS[:1], HOP)[0], HOP)
-    inner = np.asarray(sound, np.float64)[4 * HOP : -4 * HOP]
-    angle = 2 * np.pi * bin_number * np.arange(len(inner)) / WINDOW
-    waves = np.stack([np.cos(angle), np.sin(angle)], axis=-1)
-    fitted = waves @ np.linalg.lstsq(waves, inner, rcond=None)[0]
-    assert np.abs(inner).max() > 1e-3
-    assert error(inner, fitted) < 1e-4
-
-
-def test_first_weights_are_spread():
-    heads = [SpectralHead(6, HOP, spread=s, rng=np.random.default_rng(0)) for s in (1.0, 4.0)]
-    plain, wide = (np.asarray(head.output.kernel[...]) for head in heads)
-    np.testing.assert_array_equal(wide, 4 * plain)
+def test_without_its_norm_it_is_linear_in_what_frames_differ_by():
+    head = SpectralHead(6, HOP, normalised=False, rng=np.random.default_rng(0))
+    x = normal(1, 2, 6)
+    phases = [np.asarray(head(factor * x).phase, np.float64) for factor in (0, 1, 3)]
+    assert error(phases[2] - phases[0], 3 * (phases[1] - phases[0])) < 1e-5
+    normed = SpectralHead(6, HOP, rng=np.random.default_rng(0))
+    assert error(np.asarray(normed(3 * x).phase), normed(x).phase) < 1e-4
 
 
 def _plain_frames(samples: np.ndarray) -> np.ndarray:

@@ -23,7 +23,7 @@ import golden_rules
 from qvae_jax import losses
 from qvae_jax.audio.logmel import FrontEnd
 from qvae_jax.losses import LossWeights
-from qvae_jax.models import decoders, frame_decoder, steered, variables
+from qvae_jax.models import decoders, steered, variables
 from qvae_jax.models.qvae import QVAE, QVAEConfig
 from qvae_jax.training import devices, optimizer, step
 from qvae_jax.training.qvae_loss import QVAELoss
@@ -47,7 +47,7 @@ def model(dropout: bool, decoder_type: str | None = None) -> QVAE:
 
     A steered decoder has 27 frames of 243 samples and few blocks.
     """
-    frame_decoder.FIRST_FRAMES = 1
+    steered.GESTURE_FIRST_FRAMES = 1
     steered.DILATIONS, steered.GESTURE_DILATIONS = (1, 2), (1,)
     losses.MAGNITUDE_WINDOWS = (256, 1024)
     losses.STFT_WINDOWS, losses.MEL_WINDOWS = (256, 1024), (1024,)

@@ -13,7 +13,7 @@ from forms import noise
 from qvae_jax import losses
 from qvae_jax.audio import controls
 from qvae_jax.audio.controls import HOP_LENGTH
-from qvae_jax.models import frame_decoder, steered, variables
+from qvae_jax.models import steered, variables
 from qvae_jax.models.qvae import QVAE, QVAEConfig, sample_latent
 from qvae_jax.training.steered_loss import SteeredLoss
 
@@ -28,7 +28,7 @@ KEY = jax.random.key(0)
 def short():
     """Sounds of 27 frames, one window for their loss, and few blocks, all to compile less."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(frame_decoder, "FIRST_FRAMES", 1)
+        patch.setattr(steered, "GESTURE_FIRST_FRAMES", 1)
         patch.setattr(steered, "DILATIONS", (1, 2))
         patch.setattr(steered, "GESTURE_DILATIONS", (1,))
         patch.setattr(losses, "MAGNITUDE_WINDOWS", (256,))
