@@ -16,7 +16,7 @@ def get_config():
     # learn. What its early layers make of sounds still tells them apart, unlike its pooled output.
     config.model.encoder_checkpoint = ""
     config.model.encoder_width = 0.1  # the smallest published width
-    config.model.feature_space = "4"
+    config.model.feature_space = "6"
     config.model.latent_dim = 16
     config.model.decoder.width = 0.5
     config.training.batch_size = 8
