@@ -1,4 +1,4 @@
-"""The frame decoder learns eight pairs by heart: 400 s on two cores.
+"""The frame decoder learns eight pairs by heart: five to seven minutes on two cores.
 
     python3 main.py --mode=train --config=configs/by_heart.py --workdir=runs/by_heart \\
         --config.data.dataset_dir=FOLDER
