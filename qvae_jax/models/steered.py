@@ -51,33 +51,46 @@ AUDIBLE_DB = 40.0  # below its loudest frame a sound's centroid and pitch count 
 DURATION_SCALE_S = 1.0
 
 
-class Gesture(nnx.Module):
-    """z [batch, latent] -> curves [batch, 243, 4] and durations in seconds [batch].
+class Trunk(nnx.Module):
+    """z [batch, latent] -> channels at frame rate, [batch, 243, channels].
 
-    Frames rise from few, so that curves of a z between two that are known are between theirs. With
-    a map of its own for each frame, as in frame_decoder, they are wrong at new imitations.
+    Frames rise from few. With a map of its own for each frame, as in frame_decoder, curves are
+    further off at imitations that are new.
     """
 
-    def __init__(self, latent_dim: int, *, width: float = 1.0, rng):
-        channels = max(1, round(GESTURE_WIDTH * width))
-        parts = {"kernel_init": xavier_normal, "rng": rng}
-        self.project = layers.Linear(latent_dim, GESTURE_FIRST_FRAMES * channels, **parts)
+    def __init__(self, latent_dim: int, channels: int, *, rng):
+        self.project = layers.Linear(
+            latent_dim, GESTURE_FIRST_FRAMES * channels, kernel_init=xavier_normal, rng=rng
+        )
         self.rising = nnx.List(ConvNeXtBlock(channels, rng=rng) for _ in range(GESTURE_RISES))
         self.blocks = nnx.List(
             ConvNeXtBlock(channels, dilation=d, rng=rng) for d in GESTURE_DILATIONS
         )
+
+    def __call__(self, z: jax.Array) -> jax.Array:
+        """The channels."""
+        x = self.project(z).reshape(z.shape[0], GESTURE_FIRST_FRAMES, -1)
+        for block in self.rising:
+            x = block(plain.upsample3_linear(x))
+        for block in self.blocks:
+            x = block(x)
+        return x
+
+
+class Gesture(nnx.Module):
+    """z [batch, latent] -> curves [batch, 243, 4] and durations in seconds [batch]."""
+
+    def __init__(self, latent_dim: int, *, width: float = 1.0, rng):
+        channels = max(1, round(GESTURE_WIDTH * width))
+        parts = {"kernel_init": xavier_normal, "rng": rng}
+        self.trunk = Trunk(latent_dim, channels, rng=rng)
         self.norm = LayerNorm(channels)
         self.curves = layers.Linear(channels, len(CENTRES), **parts)
         self.duration = layers.Linear(latent_dim, 1, **parts)
 
     def __call__(self, z: jax.Array) -> tuple[jax.Array, jax.Array]:
         """The curves, which may lie beyond LOWEST and HIGHEST, and the durations up to 2.68 s."""
-        x = self.project(z).reshape(z.shape[0], GESTURE_FIRST_FRAMES, -1)
-        for block in self.rising:
-            x = block(plain.upsample3_linear(x))
-        for block in self.blocks:
-            x = block(x)
-        x = self.norm(x)
+        x = self.norm(self.trunk(z))
         raw = self.curves(x.astype(jnp.promote_types(x.dtype, jnp.float32)))
         longest_s = NUM_FRAMES * HOP_LENGTH / SAMPLE_RATE_HZ
         share = jax.nn.sigmoid(self.duration(z)[:, 0].astype(raw.dtype))
