@@ -43,7 +43,7 @@ class SpectralHead(nnx.Module):
     """LayerNorm and one linear layer to the magnitudes and phases of hop_length's bins.
 
     Without the LayerNorm (normalised) what frames differ by is not made small, and phases, which
-    go through many radians, are learnt several times as fast.
+    go through many radians, are learnt sooner.
     """
 
     def __init__(
