@@ -14,7 +14,7 @@ from qvae_jax.audio.controls import SAMPLE_RATE_HZ, hop_length  # a frame of sou
 from qvae_jax.models import layers
 from qvae_jax.models.convnext import ConvNeXtBlock
 from qvae_jax.models.initializers import lecun_normal, zeros
-from qvae_jax.models.spectral_head import SpectralHead, limited, spectrum, white_noise
+from qvae_jax.models.spectral_head import FreeHead, limited, of_free, white_noise
 
 NUM_FRAMES = 243
 WIDTH = 512
@@ -51,7 +51,7 @@ class FrameDecoder(nnx.Module):
         # Where the latent moves the blocks from the start, rates of 2e-3 do not settle.
         parts = {"latent_dim": latent_dim, "film_init": zeros, "expansion": EXPANSION, "rng": rng}
         self.blocks = nnx.List(ConvNeXtBlock(channels, dilation=d, **parts) for d in DILATIONS)
-        self.output = SpectralHead(channels, self.hop_length, normalised=False, rng=rng)
+        self.output = FreeHead(channels, self.hop_length, rng=rng)
 
     def __call__(
         self, z: jax.Array, *, seeds: jax.Array, train: bool = False, key=None
@@ -64,6 +64,5 @@ class FrameDecoder(nnx.Module):
         x = self.project(z).reshape(z.shape[0], NUM_FRAMES, -1)
         for block in self.blocks:
             x = block(x, z)
-        parts = self.output(x)
-        complex_frames, _ = spectrum(parts, white, self.hop_length)
+        complex_frames = of_free(self.output(x), white, self.hop_length)
         return limited(inverse_stft.inverse(complex_frames, self.hop_length))

@@ -11,7 +11,7 @@ import numpy as np
 from qvae_jax.audio import controls, inverse_stft
 from qvae_jax.audio.controls import PERIODICITY, PITCH
 from qvae_jax.audio.excitation import voiced_share
-from qvae_jax.models.spectral_head import FIRST_BIN, Parts
+from qvae_jax.models.spectral_head import FIRST_BIN, Filters
 
 # A frame lasts as long at any rate, so that its bins lie as close, and there are more of them.
 BIN_HZ = controls.SAMPLE_RATE_HZ / (inverse_stft.HOPS_PER_WINDOW * controls.HOP_LENGTH)
@@ -42,9 +42,9 @@ LEAST_POWER = 1e-9  # of a frame's shape, to divide by
 
 
 def as_periodic(
-    parts: Parts, excited_power: jax.Array, curves: jax.Array, *, train: bool = False
-) -> Parts:
-    """The parts with an excitation at least as strong as a voiced frame's periodicity asks for.
+    filters: Filters, excited_power: jax.Array, curves: jax.Array, *, train: bool = False
+) -> Filters:
+    """The filters with an excitation at least as strong as a voiced frame's periodicity asks for.
 
     Of the power up to PERIODIC_UP_TO_HZ, where the pitch tracker listens, harmonics are then at
     least the root of the share that makes a frame so like its period, in training that share
@@ -55,9 +55,9 @@ def as_periodic(
     """
     low = slice(FIRST_BIN, int(PERIODIC_UP_TO_HZ / BIN_HZ))
     if not train:
-        parts = _with_fundamental(parts, curves, low)
-    in_harmonics = jnp.sum(jnp.square(parts.excitation[..., low]) * excited_power[..., low], -1)
-    others = jnp.square(parts.free[..., low]) + jnp.square(parts.noise[..., low])
+        filters = _with_fundamental(filters, curves, low)
+    in_harmonics = jnp.sum(jnp.square(filters.excitation[..., low]) * excited_power[..., low], -1)
+    others = jnp.square(filters.noise[..., low])
     share, largest = controls.likeness(curves[..., PERIODICITY]), LARGEST_STRENGTH_IN_TRAINING
     if not train:
         share, largest = jnp.sqrt(share), LARGEST_STRENGTH
@@ -65,23 +65,23 @@ def as_periodic(
     missing = jnp.sqrt(wanted / (in_harmonics + LEAST_POWER))
     strength = jnp.clip(missing * voiced_share(curves), 1.0, largest)
     strength = jax.lax.stop_gradient(strength)
-    return parts._replace(excitation=parts.excitation * strength[..., None])
+    return filters._replace(excitation=filters.excitation * strength[..., None])
 
 
-def _with_fundamental(parts: Parts, curves: jax.Array, low: slice) -> Parts:
-    """The parts with an excitation that is not much weaker at the pitch than anywhere above it.
+def _with_fundamental(filters: Filters, curves: jax.Array, low: slice) -> Filters:
+    """The filters with an excitation that is not much weaker at the pitch than anywhere above it.
 
     At the pitch are the bins nearer to it than to 0 Hz and to its octave; low are those looked at.
     """
     pitch_hz = controls.hertz(curves[..., PITCH])[..., None]
-    bins = np.arange(parts.excitation.shape[-1])
+    bins = np.arange(filters.excitation.shape[-1])
     multiple = bins * BIN_HZ / pitch_hz
     above = multiple[..., low] > 0.5
-    strongest = jnp.max(parts.excitation[..., low] * above, axis=-1, keepdims=True)
+    strongest = jnp.max(filters.excitation[..., low] * above, axis=-1, keepdims=True)
     least = strongest * 10 ** (-LARGEST_STEP_DOWN_DB / 20) * voiced_share(curves)[..., None]
     at_pitch = (jnp.abs(multiple - 1) < 0.5) & (bins >= low.start) & (bins < low.stop)
     # No magnitude is below 0, and no runtime has to write into an array.
-    return parts._replace(excitation=jnp.maximum(parts.excitation, least * at_pitch))
+    return filters._replace(excitation=jnp.maximum(filters.excitation, least * at_pitch))
 
 
 def tilt(centroid: jax.Array, power: jax.Array, sample_rate_hz: int) -> jax.Array:

@@ -1,10 +1,10 @@
-"""From channels at frame rate to sound: magnitudes, phases and noise of every bin, inverted.
+"""From channels at frame rate to the spectra of frames: magnitudes, phases and noise of every bin.
 
-A frame's spectrum is the sum of up to three parts, which the channels decide:
+Two heads, after what they make a frame of:
 
-    a free part, its magnitudes and phases (Siuzdak, 2023);
-    white noise, filtered by magnitudes;
-    an excitation that is given, filtered likewise (Serra & Smith, 1990, have partials and noise).
+    FreeHead      magnitudes and phases (Siuzdak, 2023), and white noise filtered by magnitudes;
+    FilterHead    white noise and an excitation that is given, each filtered by magnitudes (Serra &
+                  Smith, 1990, have partials and noise).
 """
 
 import math
@@ -24,88 +24,122 @@ from qvae_jax.models.initializers import lecun_normal, xavier_normal
 # Natural logarithm of a bin's magnitude in frames of 22,050 Hz; smoothly bounded there. A sine's
 # grows with the samples of a frame, and so does all that the channels say of magnitudes.
 LOUDEST = 6.0
+LEAST_LOGARITHM = 80.0  # below LOUDEST; float32 has nothing for the exponential of 89
 NOISE_AT_FIRST = -2.0  # likewise, added to what the channels say of noise
 FIRST_BIN = 2  # 45 Hz: the window makes of each bin also its neighbours, and none may be of 0 Hz
 LINEAR_UP_TO = 0.9  # of full scale; what is louder is bent towards LIMIT
 LIMIT = 1 - 2**-15  # the largest sample that 16 bits hold; towards 1, float32 would reach it
 
 
-class Parts(NamedTuple):
-    """Magnitudes [..., frames, bins] of the parts, the free one's phases."""
+class Free(NamedTuple):
+    """What FreeHead gives, each [..., frames, bins]."""
 
-    free: jax.Array
+    magnitude: jax.Array
     phase: jax.Array  # radians, of any number of turns
+    noise: jax.Array  # magnitudes
+
+
+class Filters(NamedTuple):
+    """What FilterHead gives, magnitudes [..., frames, bins]."""
+
     noise: jax.Array
-    excitation: jax.Array | None
+    excitation: jax.Array
 
 
-class SpectralHead(nnx.Module):
-    """LayerNorm and one linear layer to the magnitudes and phases of hop_length's bins.
+class FreeHead(nnx.Module):
+    """One linear layer to the magnitudes and phases of hop_length's bins, and those of noise.
 
-    Without the LayerNorm (normalised) what frames differ by is not made small, and phases, which
-    go through many radians, are learnt sooner.
+    There is no LayerNorm, so that what frames differ by is not made small: phases, which go through
+    many radians, are learnt sooner.
     """
 
-    def __init__(
-        self,
-        num_channels: int,
-        hop_length: int,
-        *,
-        excited: bool = False,
-        normalised: bool = True,
-        rng,
-    ):
-        self.norm = LayerNorm(num_channels) if normalised else None
-        num_outputs = (4 if excited else 3) * inverse_stft.num_bins(hop_length)
-        init = xavier_normal if normalised else lecun_normal
-        self.output = layers.Linear(num_channels, num_outputs, kernel_init=init, rng=rng)
-        self.excited = excited
-        self.log_scale = math.log(hop_length / HOP_LENGTH)
+    def __init__(self, num_channels: int, hop_length: int, *, rng):
+        num_outputs = len(Free._fields) * inverse_stft.num_bins(hop_length)
+        self.output = layers.Linear(num_channels, num_outputs, kernel_init=lecun_normal, rng=rng)
+        self.log_scale = _log_scale(hop_length)
 
-    def __call__(self, x: jax.Array) -> Parts:
+    def __call__(self, x: jax.Array) -> Free:
         """[batch, frames, channels] -> the parts, float32 at least."""
-        # Not in bfloat16, whatever the blocks are: its phases would be off by a degree or more.
-        wide = x.astype(jnp.promote_types(x.dtype, jnp.float32))
-        numbers = self.output(wide if self.norm is None else self.norm(wide))
-        free, phase, of_noise, *excitation = jnp.split(numbers, 4 if self.excited else 3, axis=-1)
-        return Parts(
-            magnitude(free, self.log_scale),
-            phase,
-            magnitude(of_noise + NOISE_AT_FIRST, self.log_scale),
-            magnitude(excitation[0], self.log_scale) if self.excited else None,
-        )
+        free, phase, noise = jnp.split(self.output(_wide(x)), len(Free._fields), axis=-1)
+        noise = magnitude(noise + NOISE_AT_FIRST, self.log_scale)
+        return Free(magnitude(free, self.log_scale), phase, noise)
+
+
+class FilterHead(nnx.Module):
+    """LayerNorm and one linear layer to the magnitudes that filter noise and an excitation.
+
+    It has no phases of its own. Where magnitudes alone are compared, none are learnt: a free part
+    is then as regular as its channels, which measures well, since it is nearer to a noise than
+    another noise is, and rings.
+    """
+
+    def __init__(self, num_channels: int, hop_length: int, *, rng):
+        self.norm = LayerNorm(num_channels)
+        num_outputs = len(Filters._fields) * inverse_stft.num_bins(hop_length)
+        self.output = layers.Linear(num_channels, num_outputs, kernel_init=xavier_normal, rng=rng)
+        self.log_scale = _log_scale(hop_length)
+
+    def __call__(self, x: jax.Array) -> Filters:
+        """[batch, frames, channels] -> the filters, float32 at least."""
+        noise, excitation = jnp.split(self.output(self.norm(_wide(x))), len(Filters._fields), -1)
+        noise = magnitude(noise + NOISE_AT_FIRST, self.log_scale)
+        return Filters(noise, magnitude(excitation, self.log_scale))
+
+
+def _wide(x: jax.Array) -> jax.Array:
+    """Not in bfloat16, whatever the blocks are: phases would be off by a degree or more."""
+    return x.astype(jnp.promote_types(x.dtype, jnp.float32))
+
+
+def _log_scale(hop_length: int) -> float:
+    """By which logarithms of magnitudes are larger than in frames of 22,050 Hz."""
+    return math.log(hop_length / HOP_LENGTH)
 
 
 def magnitude(logarithm: jax.Array, log_scale: float = 0.0) -> jax.Array:
     """exp(x), smoothly bounded at exp(LOUDEST), so that no frame bursts; times exp(log_scale)."""
-    return jnp.exp(LOUDEST + log_scale - jax.nn.softplus(LOUDEST - logarithm))
+    # exp(LOUDEST − softplus(LOUDEST − x)), of which this form takes a third of the time. It is not
+    # a sigmoid, which some runtimes cut off where it is small.
+    beyond = jnp.exp(jnp.minimum(LOUDEST - logarithm, LEAST_LOGARITHM))
+    return math.exp(LOUDEST + log_scale) / (1 + beyond)
 
 
 def white_noise(seeds: jax.Array, num_frames: int, hop_length: int) -> jax.Array:
-    """The noise that spectrum filters into so many frames: [batch, (frames + 2·MARGIN)·hop].
+    """The noise that a head filters into so many frames: [batch, (frames + 2·MARGIN)·hop].
 
     seeds [batch, 2] are those of noise.white.
     """
     return noise.white(seeds, num_frames + 2 * inverse_stft.MARGIN, hop_length)
 
 
-def spectrum(
-    parts: Parts, white: jax.Array, hop_length: int, excited: jax.Array | None = None
-) -> tuple[jax.Array, jax.Array]:
-    """The complex frames of all parts together, and their power without the chance of noise.
+def of_free(parts: Free, white: jax.Array, hop_length: int) -> jax.Array:
+    """The complex frames [batch, frames, bins] of the parts; white is what white_noise gives.
 
-    white is the sound that white_noise gives, excited the complex frames of an excitation. Both
-    results are [batch, frames, bins]; what is below FIRST_BIN is silent.
+    What is below FIRST_BIN is silent.
     """
-    white = complex_frames_of(white, hop_length)
-    complex_frames = parts.free * jax.lax.complex(jnp.cos(parts.phase), jnp.sin(parts.phase))
-    complex_frames += parts.noise * white
-    power = jnp.square(parts.free) + jnp.square(parts.noise)
-    if parts.excitation is not None:
-        complex_frames += parts.excitation * excited
-        power += jnp.square(parts.excitation) * stft.power(excited)
-    audible = np.arange(power.shape[-1]) >= FIRST_BIN
+    complex_frames = parts.magnitude * jax.lax.complex(jnp.cos(parts.phase), jnp.sin(parts.phase))
+    complex_frames += parts.noise * complex_frames_of(white, hop_length)
+    return complex_frames * _audible(complex_frames)
+
+
+def of_filters(
+    filters: Filters, white: jax.Array, excited: jax.Array, hop_length: int
+) -> tuple[jax.Array, jax.Array]:
+    """The complex frames of filtered noise and excitation, and their power without noise's chance.
+
+    white is what white_noise gives, excited the complex frames of an excitation. Both results are
+    [batch, frames, bins]; what is below FIRST_BIN is silent.
+    """
+    complex_frames = filters.noise * complex_frames_of(white, hop_length)
+    complex_frames += filters.excitation * excited
+    power = jnp.square(filters.noise) + jnp.square(filters.excitation) * stft.power(excited)
+    audible = _audible(power)
     return complex_frames * audible, power * audible
+
+
+def _audible(frames: jax.Array) -> np.ndarray:
+    """Which bins of frames [..., bins] may sound."""
+    return np.arange(frames.shape[-1]) >= FIRST_BIN
 
 
 def complex_frames_of(samples: jax.Array, hop_length: int) -> jax.Array:

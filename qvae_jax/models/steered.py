@@ -7,6 +7,8 @@ The curves are those of audio.controls, and may as well be another sound's: a vo
 Their frames are those of 22,050 Hz, whatever the rate of the sound.
 """
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -28,15 +30,18 @@ from qvae_jax.models.convnext import ConvNeXtBlock, LayerNorm
 from qvae_jax.models.frame_decoder import NUM_FRAMES
 from qvae_jax.models.initializers import lecun_normal, xavier_normal
 from qvae_jax.models.spectral_head import (
-    SpectralHead,
+    FilterHead,
     complex_frames_of,
     limited,
-    spectrum,
+    of_filters,
     white_noise,
 )
 
 WIDTH = 256
-DILATIONS = (1, 2, 4, 1, 2, 4, 1, 1)
+# Frames that the renderer's blocks see as one, 33 ms. Frame by frame they fit what they learn better,
+# and what is held out worse, in three times the time.
+FRAMES_AT_ONCE = 3
+DILATIONS = (1, 2, 4, 1, 2)
 GESTURE_WIDTH = 96
 GESTURE_FIRST_FRAMES = 9
 GESTURE_RISES = 3  # by three each, to 243 frames
@@ -102,8 +107,10 @@ class Renderer(nnx.Module):
 
     A hop is 243 samples at 22,050 Hz and 486 at 44,100 Hz.
 
-    The spectral head gives a frame its colour. How loud it is, where its centroid lies and how
-    periodic it is, the curves say, as far as bounds allow: the head's spectrum is made so.
+    Blocks look at FRAMES_AT_ONCE frames as one; each of these then has channels of its own, to which
+    its own curves are added. From them the head filters noise and the harmonics of the pitch curve,
+    which gives a frame its colour. How loud it is, where its centroid lies and how periodic it is,
+    the curves say, as far as bounds allow: the head's spectrum is made so.
     """
 
     def __init__(
@@ -112,12 +119,15 @@ class Renderer(nnx.Module):
         self.sample_rate_hz, self.hop_length = sample_rate_hz, hop_length(sample_rate_hz)
         channels = max(1, round(WIDTH * width))
         num_inputs = 6 + 2 * len(PITCH_OCTAVES)
-        self.input = layers.Linear(num_inputs, channels, kernel_init=lecun_normal, rng=rng)
+        linear = functools.partial(layers.Linear, kernel_init=lecun_normal, rng=rng)
+        self.input = linear(FRAMES_AT_ONCE * num_inputs, channels)
         self.blocks = nnx.List(
             ConvNeXtBlock(channels, dilation=dilation, latent_dim=latent_dim, rng=rng)
             for dilation in DILATIONS
         )
-        self.output = SpectralHead(channels, self.hop_length, excited=True, rng=rng)
+        self.frames = linear(channels, FRAMES_AT_ONCE * channels)
+        self.curves = linear(num_inputs, channels)
+        self.output = FilterHead(channels, self.hop_length, rng=rng)
 
     def __call__(
         self,
@@ -148,13 +158,11 @@ class Renderer(nnx.Module):
         """The sound of the noise itself, [batch, (frames + 2·MARGIN)·hop]; see white_noise."""
         if valid is not None:
             curves = held_beyond(curves, valid)
-        x = self.input(described(curves).astype(z.dtype))
-        for block in self.blocks:
-            x = block(x, z, valid)
+        filters = self.output(self._channels(z, described(curves).astype(z.dtype), valid))
         hop, rate_hz = self.hop_length, self.sample_rate_hz
         excited = complex_frames_of(harmonics(_with_margins(curves), hop, rate_hz), hop)
-        parts = shaping.as_periodic(self.output(x), stft.power(excited), curves, train=train)
-        complex_frames, power = spectrum(parts, white, hop, excited)
+        filters = shaping.as_periodic(filters, stft.power(excited), curves, train=train)
+        complex_frames, power = of_filters(filters, white, excited, hop)
         tilt = shaping.tilt(curves[..., CENTROID], power, rate_hz)
         gain = shaping.gain(curves[..., LOUDNESS], power * jnp.square(tilt), rate_hz)
         sound = inverse_stft.inverse(complex_frames * tilt * gain[..., None], hop, valid)
@@ -162,6 +170,19 @@ class Renderer(nnx.Module):
         if valid is not None:
             correction = held_beyond(correction[..., None], valid)[..., 0]
         return limited(sound * per_sample(correction, hop))
+
+    def _channels(self, z: jax.Array, inputs: jax.Array, valid: jax.Array | None) -> jax.Array:
+        """[batch, frames, channels] of what is told of each frame, [batch, frames, inputs]."""
+        batch, num_frames, _ = inputs.shape
+        missing = -num_frames % FRAMES_AT_ONCE
+        whole = jnp.pad(inputs, [(0, 0), (0, missing), (0, 0)], mode="edge")
+        x = self.input(whole.reshape(batch, -1, self.input.kernel.shape[0]))
+        # Those with a valid frame: what others beside it hold is its own curves, held beyond.
+        valid = None if valid is None else valid[:, ::FRAMES_AT_ONCE]
+        for block in self.blocks:
+            x = block(x, z, valid)
+        x = self.frames(x).reshape(batch, num_frames + missing, -1)
+        return x[:, :num_frames] + self.curves(inputs)
 
 
 class Steered(nnx.Module):

@@ -69,7 +69,8 @@ def mean_and_spread(batches: Iterable[np.ndarray]) -> tuple[np.ndarray, np.ndarr
     mean = first + total / count
     variance = np.maximum(squares / count - np.square(total / count), 0.0)
     typical, size = np.sqrt(np.mean(variance)), np.sqrt(np.mean(np.square(mean) + variance))
-    if typical <= ROUNDING * size:
+    # What lies below the smallest number that float32 holds in full is nothing to divide by, either.
+    if typical <= max(ROUNDING * size, np.finfo(np.float32).tiny / SMALLEST_SHARE):
         return mean.astype(np.float32), np.ones_like(mean, np.float32)
     spread = np.maximum(np.sqrt(variance), SMALLEST_SHARE * typical)
     return mean.astype(np.float32), spread.astype(np.float32)

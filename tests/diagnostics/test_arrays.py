@@ -134,7 +134,7 @@ def test_every_parameter_has_a_part_in_the_order_of_sound(decoder_type):
     names = [name for name in variables.names_in_order(model) if name in trainable]
     parts = diagnostics.parts_of(names)
     assert parts[:4] == ["encoder.features.2", "encoder.features.15", "mu_head", "logvar_head"]
-    last = {"steered": "decoder.renderer.blocks.7"}.get(decoder_type, "decoder.output")
+    last = {"steered": "decoder.renderer.blocks.4"}.get(decoder_type, "decoder.output")
     assert parts[-1] == last and len(parts) > 10
     assert all(part.startswith("decoder.") for part in parts[4:])
 

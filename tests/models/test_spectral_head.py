@@ -1,7 +1,5 @@
 """From channels to spectra: the parts' bounds, their sum, its power, and the limit of samples."""
 
-import functools
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -16,8 +14,10 @@ from qvae_jax.models.spectral_head import (
     LINEAR_UP_TO,
     LOUDEST,
     NOISE_AT_FIRST,
-    Parts,
-    SpectralHead,
+    FilterHead,
+    Filters,
+    Free,
+    FreeHead,
 )
 
 HOP = 243
@@ -26,31 +26,39 @@ WINDOW = inverse_stft.HOPS_PER_WINDOW * HOP
 SEEDS = np.arange(16, dtype=np.uint32).reshape(8, 2)
 
 
-@functools.partial(jax.jit, static_argnums=2)
-def spectrum(parts, seeds, hop_length, excited=None):
-    white = spectral_head.white_noise(seeds, parts.free.shape[-2], hop_length)
-    return spectral_head.spectrum(parts, white, hop_length, excited)
+HEADS = {"free": FreeHead, "filter": FilterHead}
 
 
-@pytest.mark.parametrize(("hop", "excited"), [(243, True), (243, False), (486, False)])
-def test_every_bin_has_magnitudes_and_a_phase(hop, excited):
-    head = SpectralHead(6, hop, excited=excited, rng=np.random.default_rng(0))
+@jax.jit
+def of_free(parts, seeds):
+    white = spectral_head.white_noise(seeds, parts.noise.shape[-2], HOP)
+    return spectral_head.of_free(parts, white, HOP)
+
+
+@jax.jit
+def of_filters(filters, seeds, excited):
+    white = spectral_head.white_noise(seeds, filters.noise.shape[-2], HOP)
+    excited = spectral_head.complex_frames_of(excited, HOP)
+    return spectral_head.of_filters(filters, white, excited, HOP)
+
+
+@pytest.mark.parametrize("hop", [243, 486])
+@pytest.mark.parametrize("kind", HEADS)
+def test_every_bin_has_magnitudes(kind, hop):
+    head = HEADS[kind](6, hop, rng=np.random.default_rng(0))
     parts = head(normal(2, 3, 6))
-    shape = (2, 3, 2 * hop + 1)
-    assert parts.free.shape == parts.phase.shape == parts.noise.shape == shape
-    for magnitudes in (parts.free, parts.noise):
-        assert np.all(magnitudes > 0)
+    assert all(part.shape == (2, 3, 2 * hop + 1) for part in parts)
+    other = parts.magnitude if kind == "free" else parts.excitation
+    assert np.all(parts.noise > 0) and np.all(other > 0)
     # At first there is less noise than anything else.
-    assert np.median(parts.noise) < 2 * np.exp(NOISE_AT_FIRST) * np.median(parts.free)
-    assert (parts.excitation is not None) == excited
-    assert not excited or parts.excitation.shape == shape
+    assert np.median(parts.noise) < 2 * np.exp(NOISE_AT_FIRST) * np.median(other)
 
 
-def test_it_is_computed_in_float32_whatever_it_is_given():
-    head = SpectralHead(6, HOP, excited=True, rng=np.random.default_rng(0))
+@pytest.mark.parametrize("kind", HEADS)
+def test_it_is_computed_in_float32_whatever_it_is_given(kind):
+    head = HEADS[kind](6, HOP, rng=np.random.default_rng(0))
     x = normal(1, 2, 6).astype(jnp.bfloat16)
-    ours, wide = head(x), head(x.astype(np.float32))
-    for part, in_float32 in zip(jax.tree.leaves(ours), jax.tree.leaves(wide), strict=True):
+    for part, in_float32 in zip(head(x), head(x.astype(np.float32)), strict=True):
         assert part.dtype == np.float32
         np.testing.assert_array_equal(part, in_float32)
 
@@ -65,25 +73,20 @@ def test_magnitudes_are_bounded_smoothly():
     assert np.isfinite(slopes).all() and np.all(slopes >= 0)
     assert slopes.max() < np.exp(LOUDEST)
     extremes = spectral_head.magnitude(np.float32([-1e30, 1e30]))
-    np.testing.assert_allclose(extremes, [0, np.exp(LOUDEST)], rtol=1e-6)
+    np.testing.assert_allclose(extremes, [0, np.exp(LOUDEST)], rtol=1e-6, atol=1e-30)
 
 
-def _parts(batch: int, frames: int, **changes) -> Parts:
-    """Parts that are silent but for these."""
-    zeros = np.zeros((batch, frames, BINS), np.float32)
-    silent = {"free": zeros, "phase": zeros, "noise": zeros}
-    given = {name: np.broadcast_to(array, zeros.shape) for name, array in changes.items()}
-    rest = {name: None for name in Parts._fields if name not in silent}
-    return Parts(**(rest | silent | given))
+def _whole(*shape: int, value: float = 1.0) -> np.ndarray:
+    return np.full(shape, value, np.float32)
 
 
-def test_without_its_norm_it_is_linear_in_what_frames_differ_by():
-    head = SpectralHead(6, HOP, normalised=False, rng=np.random.default_rng(0))
+def test_phases_are_linear_in_what_frames_differ_by_and_filters_are_not():
+    free = FreeHead(6, HOP, rng=np.random.default_rng(0))
     x = normal(1, 2, 6)
-    phases = [np.asarray(head(factor * x).phase, np.float64) for factor in (0, 1, 3)]
+    phases = [np.asarray(free(factor * x).phase, np.float64) for factor in (0, 1, 3)]
     assert error(phases[2] - phases[0], 3 * (phases[1] - phases[0])) < 1e-5
-    normed = SpectralHead(6, HOP, rng=np.random.default_rng(0))
-    assert error(np.asarray(normed(3 * x).phase), normed(x).phase) < 1e-4
+    filters = FilterHead(6, HOP, rng=np.random.default_rng(0))
+    assert error(np.asarray(filters(3 * x).excitation), filters(x).excitation) < 1e-4
 
 
 def _plain_frames(samples: np.ndarray) -> np.ndarray:
@@ -98,33 +101,48 @@ def _plain_frames(samples: np.ndarray) -> np.ndarray:
     return found
 
 
-def test_the_parts_add_up():
-    free, phase, of_noise, excitation = (normal(2, 4, BINS, seed=seed) for seed in range(4))
+def _silent_below(frames: np.ndarray) -> np.ndarray:
+    frames[..., :2] = 0
+    return frames
+
+
+def _complex_error(ours, expected: np.ndarray) -> float:
+    return max(error(np.real(ours), expected.real), error(np.imag(ours), expected.imag))
+
+
+def _white_frames(count: int) -> np.ndarray:
+    white = noise.white(SEEDS[:2], count + 2 * inverse_stft.MARGIN, HOP)
+    return _plain_frames(np.asarray(white, np.float64))
+
+
+def test_free_parts_add_up():
+    magnitude, phase, of_noise = (normal(2, 4, BINS, seed=seed) for seed in range(3))
+    ours = of_free(Free(magnitude, phase, of_noise), SEEDS[:2])
+    expected = magnitude * np.exp(1j * phase.astype(np.float64)) + of_noise * _white_frames(4)
+    assert _complex_error(ours, _silent_below(expected)) < 1e-5
+
+
+def test_filtered_parts_add_up():
+    of_noise, excitation = (normal(2, 4, BINS, seed=seed) for seed in range(2))
     excited = normal(2, (4 + 2 * inverse_stft.MARGIN) * HOP, seed=9)
-    parts = _parts(2, 4, free=free, phase=phase, noise=of_noise, excitation=excitation)
-    frames_of = jax.jit(spectral_head.complex_frames_of, static_argnums=1)
-    ours, power = spectrum(parts, SEEDS[:2], HOP, frames_of(excited, HOP))
-    white = np.asarray(noise.white(SEEDS[:2], 4 + 2 * inverse_stft.MARGIN, HOP), np.float64)
+    ours, power = of_filters(Filters(of_noise, excitation), SEEDS[:2], excited)
     of_excitation = _plain_frames(excited)
-    expected = (
-        free * np.exp(1j * phase.astype(np.float64))
-        + of_noise * _plain_frames(white)
-        + excitation * of_excitation
-    )
-    expected[..., :2] = 0
-    assert error(np.real(ours), expected.real) < 1e-5
-    assert error(np.imag(ours), expected.imag) < 1e-5
-    total = free**2 + of_noise**2 + excitation**2 * np.abs(of_excitation) ** 2
-    total[..., :2] = 0
-    assert error(power, total) < 1e-5
+    expected = of_noise * _white_frames(4) + excitation * of_excitation
+    assert _complex_error(ours, _silent_below(expected)) < 1e-5
+    total = of_noise**2 + excitation**2 * np.abs(of_excitation) ** 2
+    assert error(power, _silent_below(total)) < 1e-5
+
+
+def _noise_alone(batch: int, frames: int) -> jax.Array:
+    zeros = _whole(batch, frames, BINS, value=0.0)
+    return of_free(Free(zeros, zeros, _whole(batch, frames, BINS)), SEEDS[:batch])
 
 
 def test_flat_noise_is_white_and_as_loud_in_the_first_frame_as_in_any():
-    frames, power = spectrum(_parts(8, 12, noise=1.0), SEEDS, HOP)
+    frames = _noise_alone(8, 12)
     of_frames = np.mean(np.abs(frames[..., 2:]) ** 2, axis=(0, 2))
     # Of 8 rows and 485 bins, of which neighbours are alike.
     np.testing.assert_allclose(of_frames, 1.0, atol=0.1)
-    np.testing.assert_array_equal(power[..., 2:], 1.0)
     sound = np.asarray(inverse_stft.inverse(frames, HOP)).reshape(8, 12, HOP)
     white = np.asarray(noise.white(SEEDS, 12 + 2 * inverse_stft.MARGIN, HOP)).reshape(8, -1, HOP)
     inside = white[:, inverse_stft.MARGIN : -inverse_stft.MARGIN] / np.sqrt(WINDOW * 3 / 8)
@@ -134,17 +152,17 @@ def test_flat_noise_is_white_and_as_loud_in_the_first_frame_as_in_any():
 
 def test_a_frame_has_no_offset_whatever_its_phases():
     """A bin's cosine, windowed, has neighbours: the lowest bins would make an offset together."""
-    phase = normal(BINS)  # the same in each frame, so that what a frame has adds up
-    frames, _ = spectrum(_parts(2, 9, free=1.0, phase=phase), SEEDS[:2], HOP)
+    # The same in each frame, so that what a frame has adds up
+    phase = np.broadcast_to(normal(BINS), (2, 9, BINS))
+    of_noise = _whole(2, 9, BINS, value=0.0)
+    frames = of_free(Free(_whole(2, 9, BINS), phase, of_noise), SEEDS[:2])
     sound = np.asarray(inverse_stft.inverse(frames, HOP), np.float64)[0]
     inside = sound[2 * HOP : -2 * HOP]
     assert abs(inside.mean()) < 1e-3 * np.sqrt(np.mean(inside**2))
 
 
 def test_more_frames_do_not_change_the_first_ones():
-    few, _ = spectrum(_parts(2, 3, noise=1.0), SEEDS[:2], HOP)
-    many, _ = spectrum(_parts(2, 9, noise=1.0), SEEDS[:2], HOP)
-    np.testing.assert_allclose(few, many[:, :3], atol=1e-6)
+    np.testing.assert_allclose(_noise_alone(2, 3), _noise_alone(2, 9)[:, :3], atol=1e-6)
 
 
 def test_what_is_quiet_is_left_as_it_is_and_what_is_loud_stays_below_full_scale():

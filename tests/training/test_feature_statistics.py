@@ -71,6 +71,13 @@ def test_a_dimension_that_never_moves_is_magnified_ten_times_as_much_as_the_typi
     np.testing.assert_allclose(others, np.delete(rows, 2, 1).astype(np.float64).std(0), rtol=1e-6)
 
 
+@pytest.mark.parametrize("value", [1e-45, 1e-40, 1e-37])
+def test_what_float32_hardly_holds_is_not_divided_by(value):
+    rows = np.zeros((7, 3), np.float32)
+    rows[0, 0] = value
+    np.testing.assert_array_equal(mean_and_spread([rows])[1], 1.0)
+
+
 @pytest.mark.parametrize("rounding", [0.0, 1e-8])
 @pytest.mark.parametrize("count", [1, 5])
 def test_of_inputs_that_are_all_the_same_only_the_mean_is_taken_away(count, rounding):
