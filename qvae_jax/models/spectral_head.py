@@ -24,8 +24,8 @@ from qvae_jax.models.initializers import lecun_normal, xavier_normal
 # Natural logarithm of a bin's magnitude in frames of 22,050 Hz; smoothly bounded there. A sine's
 # grows with the samples of a frame, and so does all that the channels say of magnitudes.
 LOUDEST = 6.0
-LEAST_LOGARITHM = 80.0  # below LOUDEST; float32 has nothing for the exponential of 89
-NOISE_AT_FIRST = -2.0  # likewise, added to what the channels say of noise
+QUIETEST = LOUDEST - 80  # so that float32 holds the exponential of the difference
+NOISE_AT_FIRST = -2.0  # added to what the channels say of noise
 FIRST_BIN = 2  # 45 Hz: the window makes of each bin also its neighbours, and none may be of 0 Hz
 LINEAR_UP_TO = 0.9  # of full scale; what is louder is bent towards LIMIT
 LIMIT = 1 - 2**-15  # the largest sample that 16 bits hold; towards 1, float32 would reach it
@@ -98,10 +98,10 @@ def _log_scale(hop_length: int) -> float:
 
 def magnitude(logarithm: jax.Array, log_scale: float = 0.0) -> jax.Array:
     """exp(x), smoothly bounded at exp(LOUDEST), so that no frame bursts; times exp(log_scale)."""
-    # exp(LOUDEST − softplus(LOUDEST − x)), of which this form takes a third of the time. It is not
-    # a sigmoid, which some runtimes cut off where it is small.
-    beyond = jnp.exp(jnp.minimum(LOUDEST - logarithm, LEAST_LOGARITHM))
-    return math.exp(LOUDEST + log_scale) / (1 + beyond)
+    # exp(LOUDEST − softplus(LOUDEST − x)) by one exponential instead of two and a logarithm. It is
+    # not a sigmoid, which some runtimes cut off where it is small.
+    loudest = math.exp(LOUDEST + log_scale)
+    return loudest / (1 + jnp.exp(LOUDEST - jnp.maximum(logarithm, QUIETEST)))
 
 
 def white_noise(seeds: jax.Array, num_frames: int, hop_length: int) -> jax.Array:
