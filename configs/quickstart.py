@@ -20,7 +20,7 @@ def get_config():
     config.model.latent_dim = 16
     config.model.decoder.width = 0.5
     config.training.batch_size = 8
-    config.training.num_epochs = 140  # of 3 steps
+    config.training.num_epochs = 100  # of 3 steps
     config.training.temperature = 0.1  # at 1, noise hides the few differences to learn
     config.optimizer.learning_rate = 2e-3  # higher than for a whole model: this one is small
     config.optimizer.warmup_epochs = 2
