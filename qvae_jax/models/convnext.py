@@ -67,7 +67,7 @@ class LayerNorm(nnx.Module):
 
     def __call__(self, x: jax.Array) -> jax.Array:
         """[..., channels] -> the same shape and type; computed in float32 at least."""
-        wide = x.astype(jnp.promote_types(x.dtype, jnp.float32))
+        wide = layers.in_float32(x)
         centred = wide - jnp.mean(wide, axis=-1, keepdims=True)
         variance = jnp.mean(jnp.square(centred), axis=-1, keepdims=True)
         y = centred * lax.rsqrt(variance + EPSILON) * self.scale[...] + self.bias[...]

@@ -14,9 +14,14 @@ from qvae_jax.models import forms, global_batch
 SMALLEST_NORM = 1e-12  # as torch's normalize has it
 
 
+def in_float32(x: jax.Array) -> jax.Array:
+    """x in float32, or wider where it is already."""
+    return x.astype(jnp.promote_types(x.dtype, jnp.float32))
+
+
 def normalised(x: jax.Array) -> jax.Array:
     """Vectors [..., channels] divided by their norm, in float32 at least; zeros stay zeros."""
-    x = x.astype(jnp.promote_types(x.dtype, jnp.float32))
+    x = in_float32(x)
     norm = jnp.linalg.norm(x, axis=-1, keepdims=True)
     return x / jnp.maximum(norm, SMALLEST_NORM)
 
@@ -48,7 +53,7 @@ class BatchNorm(nnx.Module):
 
         Raises ValueError where training would see a single value per channel.
         """
-        wide = x.astype(jnp.promote_types(x.dtype, jnp.float32))
+        wide = in_float32(x)
         mean, var = self._batch_statistics(wide) if train else (self.mean[...], self.var[...])
         factor = self.scale[...] * jax.lax.rsqrt(var + self.epsilon)
         return ((wide - mean) * factor + self.bias[...]).astype(x.dtype)

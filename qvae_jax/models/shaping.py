@@ -57,11 +57,11 @@ def as_periodic(
     if not train:
         filters = _with_fundamental(filters, curves, low)
     in_harmonics = jnp.sum(jnp.square(filters.excitation[..., low]) * excited_power[..., low], -1)
-    others = jnp.square(filters.noise[..., low])
+    in_noise = jnp.sum(jnp.square(filters.noise[..., low]), -1)
     share, largest = controls.likeness(curves[..., PERIODICITY]), LARGEST_STRENGTH_IN_TRAINING
     if not train:
         share, largest = jnp.sqrt(share), LARGEST_STRENGTH
-    wanted = jnp.sum(others, -1) * share / (1 - share)
+    wanted = in_noise * share / (1 - share)
     missing = jnp.sqrt(wanted / (in_harmonics + LEAST_POWER))
     strength = jnp.clip(missing * voiced_share(curves), 1.0, largest)
     strength = jax.lax.stop_gradient(strength)

@@ -24,7 +24,7 @@ from qvae_jax.models.initializers import lecun_normal, xavier_normal
 # Natural logarithm of a bin's magnitude in frames of 22,050 Hz; smoothly bounded there. A sine's
 # grows with the samples of a frame, and so does all that the channels say of magnitudes.
 LOUDEST = 6.0
-QUIETEST = LOUDEST - 80  # so that float32 holds the exponential of the difference
+QUIETEST = LOUDEST - 80  # below it is silence: float32 holds no exponential much above 80
 NOISE_AT_FIRST = -2.0  # added to what the channels say of noise
 FIRST_BIN = 2  # 45 Hz: the window makes of each bin also its neighbours, and none may be of 0 Hz
 LINEAR_UP_TO = 0.9  # of full scale; what is louder is bent towards LIMIT
@@ -60,7 +60,9 @@ class FreeHead(nnx.Module):
 
     def __call__(self, x: jax.Array) -> Free:
         """[batch, frames, channels] -> the parts, float32 at least."""
-        free, phase, noise = jnp.split(self.output(_wide(x)), len(Free._fields), axis=-1)
+        # Not in bfloat16, whatever the blocks are: phases would be off by a degree or more.
+        numbers = self.output(layers.in_float32(x))
+        free, phase, noise = jnp.split(numbers, len(Free._fields), axis=-1)
         noise = magnitude(noise + NOISE_AT_FIRST, self.log_scale)
         return Free(magnitude(free, self.log_scale), phase, noise)
 
@@ -81,14 +83,10 @@ class FilterHead(nnx.Module):
 
     def __call__(self, x: jax.Array) -> Filters:
         """[batch, frames, channels] -> the filters, float32 at least."""
-        noise, excitation = jnp.split(self.output(self.norm(_wide(x))), len(Filters._fields), -1)
+        numbers = self.output(self.norm(layers.in_float32(x)))
+        noise, excitation = jnp.split(numbers, len(Filters._fields), axis=-1)
         noise = magnitude(noise + NOISE_AT_FIRST, self.log_scale)
         return Filters(noise, magnitude(excitation, self.log_scale))
-
-
-def _wide(x: jax.Array) -> jax.Array:
-    """Not in bfloat16, whatever the blocks are: phases would be off by a degree or more."""
-    return x.astype(jnp.promote_types(x.dtype, jnp.float32))
 
 
 def _log_scale(hop_length: int) -> float:
@@ -100,8 +98,8 @@ def magnitude(logarithm: jax.Array, log_scale: float = 0.0) -> jax.Array:
     """exp(x), smoothly bounded at exp(LOUDEST), so that no frame bursts; times exp(log_scale)."""
     # exp(LOUDEST − softplus(LOUDEST − x)) by one exponential instead of two and a logarithm. It is
     # not a sigmoid, which some runtimes cut off where it is small.
-    loudest = math.exp(LOUDEST + log_scale)
-    return loudest / (1 + jnp.exp(LOUDEST - jnp.maximum(logarithm, QUIETEST)))
+    beyond = jnp.exp(LOUDEST - jnp.maximum(logarithm, QUIETEST))
+    return jnp.where(logarithm > QUIETEST, math.exp(LOUDEST + log_scale) / (1 + beyond), 0.0)
 
 
 def white_noise(seeds: jax.Array, num_frames: int, hop_length: int) -> jax.Array:

@@ -96,7 +96,7 @@ class Gesture(nnx.Module):
     def __call__(self, z: jax.Array) -> tuple[jax.Array, jax.Array]:
         """The curves, which may lie beyond LOWEST and HIGHEST, and the durations up to 2.68 s."""
         x = self.norm(self.trunk(z))
-        raw = self.curves(x.astype(jnp.promote_types(x.dtype, jnp.float32)))
+        raw = self.curves(layers.in_float32(x))
         longest_s = NUM_FRAMES * HOP_LENGTH / SAMPLE_RATE_HZ
         share = jax.nn.sigmoid(self.duration(z)[:, 0].astype(raw.dtype))
         return raw * SCALES + CENTRES, share * longest_s
@@ -173,10 +173,10 @@ class Renderer(nnx.Module):
 
     def _channels(self, z: jax.Array, inputs: jax.Array, valid: jax.Array | None) -> jax.Array:
         """[batch, frames, channels] of what is told of each frame, [batch, frames, inputs]."""
-        batch, num_frames, _ = inputs.shape
+        batch, num_frames, num_inputs = inputs.shape
         missing = -num_frames % FRAMES_AT_ONCE
         whole = jnp.pad(inputs, [(0, 0), (0, missing), (0, 0)], mode="edge")
-        x = self.input(whole.reshape(batch, -1, self.input.kernel.shape[0]))
+        x = self.input(whole.reshape(batch, -1, FRAMES_AT_ONCE * num_inputs))
         # Those with a valid frame: what others beside it hold is its own curves, held beyond.
         valid = None if valid is None else valid[:, ::FRAMES_AT_ONCE]
         for block in self.blocks:
