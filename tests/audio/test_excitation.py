@@ -1,7 +1,5 @@
 """The harmonics of a pitch curve, beside a plain sum of cosines in double precision."""
 
-import functools
-
 import jax
 import numpy as np
 import pytest
@@ -80,18 +78,32 @@ def test_it_is_heard_as_far_as_it_is_voiced():
     assert not sound[9, :121].any() and sound[9, 122:].any()
 
 
-@functools.cache
-def _steps(num_samples: int) -> np.ndarray:
-    """Parts of a cycle for each sample, of frequencies that wander from 58 to 2,300 Hz."""
-    octaves = np.random.default_rng(0).uniform(0, 5.3, num_samples // 1000)
-    return np.round(58 * 2 ** np.repeat(octaves, 1000) / 22_050 * 2**32).astype(np.int32)
+def test_its_sine_is_a_librarys():
+    cycles = np.linspace(-3, 3, 60_001, dtype=np.float32)
+    exact = np.sin(2 * np.pi * np.float64(cycles))
+    ours = np.asarray(jax.jit(excitation.sine)(cycles))
+    np.testing.assert_allclose(ours, exact, atol=3e-7)
+    small = np.geomspace(1e-9, 0.25, 1000, dtype=np.float32)  # two of them are divided
+    expected = np.sin(2 * np.pi * np.float64(small))
+    np.testing.assert_allclose(jax.jit(excitation.sine)(small), expected, rtol=4e-7)
 
 
-def test_a_minutes_phase_is_exact():
-    steps = _steps(60 * 22_050)
-    whole = np.cumsum(steps.astype(np.uint64))
+@pytest.mark.parametrize("hop", RATES)
+def test_a_minutes_phase_is_exact(hop):
+    notes = np.random.default_rng(0).uniform(34, 98, RATES[hop] * 60 // hop).astype(np.float32)
+    steps = np.asarray(excitation.steps_of(notes, RATES[hop]))
+    exact_hz = np.asarray(hertz(np.float64(notes)), np.float64)
+    np.testing.assert_allclose(steps / 2**32 * RATES[hop], exact_hz, rtol=1e-6)
+    # Twice a hop's parts of each sample's step: on lines between centres they are whole numbers.
+    twice = np.arange(1, 2 * len(notes) * hop, 2)
+    centres = np.arange(1, 2 * len(notes), 2) * hop
+    frame = np.clip(np.searchsorted(centres, twice, side="right") - 1, 0, len(notes) - 2)
+    along = np.clip(twice, centres[0], centres[-1]) - centres[frame]
+    rises = np.diff(steps.astype(np.int64))[frame]
+    whole = np.cumsum(2 * hop * steps[frame].astype(np.int64) + rises * along) // (2 * hop)
     expected = (whole % 2**32).astype(np.float64) / 2**32
-    ours = np.asarray(excitation.accumulated(steps), np.float64)
+    phase = jax.jit(excitation.phase, static_argnums=(1, 2))
+    ours = np.asarray(phase(notes, hop, RATES[hop]), np.float64)
     # To the last digit of a float32, and all the nearer a phase is to a whole cycle.
     apart = ours - expected - np.round(ours - expected)
     assert np.all(np.abs(apart) <= 2.0**-25 * np.abs(ours) * 2)
