@@ -3,10 +3,10 @@
 Behind a sound that is padded by zeros, a log-mel is one column over and over. So is the map after
 each layer, but where a kernel reaches the sound or the right edge: a convolution does the same
 everywhere, and in evaluation mode all else in a layer is the same for every place. A map may
-therefore lack any number of these columns, if they are as many as the layers' stride divides and
-enough are left to keep what differs on their left from what differs on their right. The early layers,
-whose maps are the largest, reach least far and lack most; before each layer that strides, columns are
-put back as the layers from there to the next such reach further.
+therefore lack any number of these columns that the layer's stride divides, as long as one of them is
+left in the map that the layer gives, between what the sound changes and what the edge changes. The
+early layers, whose maps are the largest, reach least far and lack most; before each layer, so many
+columns are put back as its kernel reaches further.
 """
 
 import functools
@@ -19,8 +19,6 @@ import numpy as np
 
 from qvae_jax.models import forms
 from qvae_jax.models.mobilenet import (
-    LAST_LAYER,
-    STRIDED_LAYERS,
     STRIDES,
     MobileNetV3,
     kernel_sizes,
@@ -70,18 +68,13 @@ def columns_of_layers(
         first_silent: the first frame of it that is the same as all that follow.
         strides: those of mobilenet.STRIDED_LAYERS.
     """
-    sizes = list(zip(kernel_sizes(), layer_strides(strides), strict=True))
-    whole = [_Run(num_frames, first_silent, num_frames)]
-    for kernel_size, stride in sizes:
-        whole.append(whole[-1].after(kernel_size, stride))
-    starts = (0, *STRIDED_LAYERS, LAST_LAYER + 1)
-    found, num_left_out = [], num_frames
-    for first, end in zip(starts, starts[1:]):
-        stride = sizes[first][1]
-        num_left_out = min(num_left_out // stride, max(0, whole[end].length - 1))
-        for layer in range(first, end):
-            before = whole[layer].without(num_left_out * (stride if layer == first else 1))
-            found.append(LayerColumns(before, whole[layer + 1].without(num_left_out)))
+    run, num_left_out, found = _Run(num_frames, first_silent, num_frames), num_frames, []
+    for kernel_size, stride in zip(kernel_sizes(), layer_strides(strides), strict=True):
+        after = run.after(kernel_size, stride)
+        num_left_out = min(num_left_out // stride, max(0, after.length - 1))
+        before = run.without(num_left_out * stride)
+        found.append(LayerColumns(before, after.without(num_left_out)))
+        run = after
     return tuple(found)
 
 
