@@ -33,6 +33,7 @@ from qvae_jax.models.qvae import QVAEConfig, encoder_network
 from qvae_jax.models.variables import Variables
 from qvae_jax.retrieval import index, parts, search
 from qvae_jax.retrieval.encoders import Encoder
+from qvae_jax.retrieval.lengths import NUM_LENGTHS
 from qvae_jax.retrieval.parts import Entry
 from qvae_jax.system import caches
 from qvae_jax.system.errors import counted
@@ -134,7 +135,9 @@ def compare(num_sounds: int, num_rounds: int, library: pathlib.Path | None) -> N
 
     config, given = drawn()
     encoder = Encoder(config, given)
-    encoder.embed([np.zeros(1, np.float32)], [""], index.BATCH_SIZE)  # compiles
+    for step in range(1, NUM_LENGTHS + 1):  # compiles
+        silence = np.zeros(FRONT_END.num_samples * step // NUM_LENGTHS, np.float32)
+        encoder.embed([silence], [""], index.BATCH_SIZE)
     with tempfile.TemporaryDirectory() as temporary:
         folder = pathlib.Path(temporary)
         if library is None:

@@ -34,6 +34,13 @@ class FrontEnd:
         """Frames of its log-mel: pre-emphasis drops a sample, the centred STFT adds a frame."""
         return 1 + (self.num_samples - 1) // self.hop_length
 
+    def first_silent_frame(self, num_samples: int) -> int:
+        """The frame from which on none hears anything of a sound of num_samples, zeros behind it.
+
+        It may lie behind the last one.
+        """
+        return -(-(num_samples + self.n_fft // 2) // self.hop_length)
+
     def mel_bank(self) -> np.ndarray:
         """Kaldi's mel bank, float32 [n_fft // 2 + 1, num_mels]."""
         return mel.kaldi_mel_bank(

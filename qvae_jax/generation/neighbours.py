@@ -30,12 +30,10 @@ class Neighbours:
     count: int
     sounds_like: bool
 
-    def nearest(
-        self, heard: Sequence[Heard], names: Sequence[str], batch_size: int
-    ) -> list[list[Found]]:
+    def nearest(self, heard: Sequence[Heard], names: Sequence[str]) -> list[list[Found]]:
         """The sounds nearest to each imitation, the nearest first, at least one of each."""
         samples = [one.samples for one in heard]
-        return self.library.nearest(samples, names, max(1, self.count), batch_size=batch_size)
+        return self.library.nearest(samples, names, max(1, self.count))
 
     def put_beside(
         self, found: Sequence[Found], stem: str, front_end: FrontEnd, folder: pathlib.Path

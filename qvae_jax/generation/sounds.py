@@ -99,19 +99,19 @@ class HeardInputs:
             for source, (heard, of_voice) in batch:
                 self._record(source, heard, of_voice, model.front_end.sample_rate_hz)
             heard, names = [heard for _, (heard, _) in batch], [s.name for s, _ in batch]
-            encoded = self._with_neighbours(heard, names, model, batch_size)
+            encoded = self._with_neighbours(heard, names, model)
             sounds = [self._like_nearest or source.is_sound for source, _ in batch]
             mu, logvar = encode(encoded, names, sounds)
             voices = [None if of_voice is None else of_voice.curves for _, (_, of_voice) in batch]
             yield from map(Posterior, mu, logvar, voices)
 
     def _with_neighbours(
-        self, heard: Sequence[Heard], names: Sequence[str], model: Model, batch_size: int
+        self, heard: Sequence[Heard], names: Sequence[str], model: Model
     ) -> Sequence[Heard]:
         """Puts what is nearest beside the inputs recorded last; gives what the encoder is to hear."""
         if self._neighbours is None:
             return heard
-        found = self._neighbours.nearest(heard, names, batch_size)
+        found = self._neighbours.nearest(heard, names)
         for facts, of_one in zip(self.facts[-len(heard) :], found):
             _, stem = self.at(facts["place"])
             facts |= self._neighbours.put_beside(of_one, stem, model.front_end, self._folder)

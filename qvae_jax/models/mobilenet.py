@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 
 from qvae_jax.models import forms, initializers, layers
@@ -64,6 +65,16 @@ def layer_strides(strides: tuple[int, ...] = STRIDES) -> list[int]:
     return [2] + [strided.get(layer, 1) for layer in range(1, LAST_LAYER + 1)]
 
 
+def name_of(layer: int) -> str:
+    """Its name among the network's variables, and as a Step."""
+    return f"features.{layer}"
+
+
+def kernel_sizes() -> list[int]:
+    """The taps along each side of the kernel of each layer from 0 to 16."""
+    return [3, *(row.kernel_size for row in ROWS), 1]
+
+
 def embedding_size(width: float) -> int:
     """Channels of the pooled features: 960 at width 1."""
     return 6 * make_divisible(160 * width)
@@ -104,9 +115,13 @@ class SqueezeExcite(nnx.Module):
         self.reduce = layers.Linear(num_channels, squeezed, kernel_init=init, rng=rng)
         self.expand = layers.Linear(squeezed, num_channels, kernel_init=init, rng=rng)
 
-    def __call__(self, x: jax.Array) -> jax.Array:
-        """[batch, mel, frames, channels] -> [batch, channels], from 0 to 1."""
-        return jax.nn.sigmoid(self.expand(jax.nn.relu(self.reduce(forms.mean_of_places(x)))))
+    def __call__(self, x: jax.Array, *, counts: np.ndarray | None = None) -> jax.Array:
+        """[batch, mel, frames, channels] -> [batch, channels], from 0 to 1.
+
+        counts [frames] says how often each frame counts in the means; once, where it is None.
+        """
+        means = forms.mean_of_places(x, counts)
+        return jax.nn.sigmoid(self.expand(jax.nn.relu(self.reduce(means))))
 
 
 class InvertedResidual(nnx.Module):
@@ -135,11 +150,14 @@ class InvertedResidual(nnx.Module):
         self.project = ConvNorm(expanded, num_out, 1, activation=_identity, rng=rng)
         self.residual = stride == 1 and num_in == num_out
 
-    def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
-        """[batch, mel, frames, in] -> [batch, mel / stride, frames / stride, out]."""
+    def __call__(self, x: jax.Array, *, train: bool, counts: np.ndarray | None = None) -> jax.Array:
+        """[batch, mel, frames, in] -> [batch, mel / stride, frames / stride, out].
+
+        counts [frames / stride] says how often each frame counts for squeeze and excitation.
+        """
         y = x if self.expand is None else self.expand(x, train=train)
         y = self.depthwise(y, train=train)
-        gate = None if self.squeeze_excite is None else self.squeeze_excite(y)
+        gate = None if self.squeeze_excite is None else self.squeeze_excite(y, counts=counts)
         y = self.project(y, train=train, gate=gate)
         return x + y if self.residual else y
 
@@ -237,17 +255,27 @@ class MobileNetV3(nnx.Module):
         """The last one of maps."""
         return forms.in_turn(self._steps(first_layer, last_layer, train_layers), inputs)
 
+    def layer(
+        self, number: int, x: jax.Array, *, train: bool = False, counts: np.ndarray | None = None
+    ) -> jax.Array:
+        """The map after one layer; layer 0 is given the log-mel [batch, mel, frames].
+
+        counts is that of an inverted residual.
+        """
+        if number == 0:
+            return self.features[0](x[..., None], train=train)
+        if number == LAST_LAYER:
+            return self.features[LAST_LAYER](x, train=train)
+        return self.features[number](x, train=train, counts=counts)
+
     def _steps(self, first_layer: int, last_layer: int, train_layers: frozenset[int]) -> list[Step]:
-        """The layers as maps applies them; layer 0 is given the log-mel [batch, mel, frames]."""
+        """The layers as maps applies them."""
 
-        def applied(layer: int, x: jax.Array) -> jax.Array:
-            x = x if layer else x[..., None]
-            return self.features[layer](x, train=layer in train_layers)
+        def step(number: int) -> Step:
+            train = number in train_layers
+            return Step(name_of(number), functools.partial(self.layer, number, train=train), train)
 
-        return [
-            Step(f"features.{layer}", functools.partial(applied, layer), layer in train_layers)
-            for layer in range(first_layer, last_layer + 1)
-        ]
+        return [step(number) for number in range(first_layer, last_layer + 1)]
 
     def pooled(
         self,

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 
 
@@ -118,9 +119,15 @@ def _conv2d(x: jax.Array, kernel: jax.Array, stride: int, groups: int) -> jax.Ar
     )
 
 
-def mean_of_places(x: jax.Array) -> jax.Array:
-    """The mean of a map over its places: [batch, height, width, channels] -> [batch, channels]."""
-    return jnp.mean(x, (1, 2))
+def mean_of_places(x: jax.Array, counts: np.ndarray | None = None) -> jax.Array:
+    """The mean of a map over its places: [batch, height, width, channels] -> [batch, channels].
+
+    counts [width] says how often each column counts; once, where it is None.
+    """
+    if counts is None:
+        return jnp.mean(x, (1, 2))
+    shares = counts / (x.shape[1] * counts.sum())
+    return jnp.sum(x * shares.astype(x.dtype)[:, None], (1, 2))
 
 
 def mixed_branches(x: jax.Array, branches: Sequence[Callable], output: Callable) -> jax.Array:

@@ -28,7 +28,7 @@ from qvae_jax.models.batching import batches
 from qvae_jax.modes.requests import SearchRequest
 from qvae_jax.retrieval import encoders, finding, threshold
 from qvae_jax.retrieval.encoders import Encoders
-from qvae_jax.retrieval.finding import QUERY_BATCH_SIZE, Found, Library
+from qvae_jax.retrieval.finding import Found, Library
 from qvae_jax.runs import RunFolder
 from qvae_jax.system import files, output_folders
 from qvae_jax.system.errors import UserError, counted
@@ -38,6 +38,7 @@ from qvae_jax.visualisation.search_page import SearchPage
 
 PAGE_FILE, RESULTS_FILE = "index.html", "results.json"
 WINDOWS = ("first", "loudest")
+QUERIES_AT_ONCE = 8  # that are held in memory
 NO_SAMPLES = np.zeros(0, np.float32)
 
 
@@ -162,13 +163,13 @@ def _library(
 
 def _answers(library: Library, asked: Sequence[Source], request: SearchRequest) -> list[Answer]:
     """What is found for each query that can be heard, told as it is found."""
-    answers, batch_size = [], min(QUERY_BATCH_SIZE, len(asked))
-    for batch in batches(asked, batch_size):
+    answers = []
+    for batch in batches(asked, QUERIES_AT_ONCE):
         audible = _audible(batch, library, request.window)
         if not audible:
             continue
         samples, names = [h.samples for _, h in audible], [source.name for source, _ in audible]
-        found = library.nearest(samples, names, request.top, batch_size=batch_size)
+        found = library.nearest(samples, names, request.top)
         for (source, heard), of_one in zip(audible, found):
             facts = dataclasses.replace(heard, samples=NO_SAMPLES)  # of many queries, too many
             answers.append(Answer(source, facts, of_one, finding.told_unlike(library, of_one)))

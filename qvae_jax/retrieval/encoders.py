@@ -5,20 +5,19 @@ import functools
 import hashlib
 import json
 import pathlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import jax
 import numpy as np
-from flax import nnx
 
 from qvae_jax.audio.files import fit_length
-from qvae_jax.audio.logmel import FrontEnd, log_mel
-from qvae_jax.models import layers, sound_encoder, stored, variables
-from qvae_jax.models.batching import in_batches
+from qvae_jax.models import sound_encoder, stored, variables
+from qvae_jax.models.batching import batches, in_batches
 from qvae_jax.models.mobilenet import LAST_LAYER
 from qvae_jax.models.qvae import QVAEConfig, encoder_network
 from qvae_jax.models.variables import Variables
+from qvae_jax.retrieval.lengths import lengths_of, rows_by_length
 from qvae_jax.system import platforms
 from qvae_jax.system.errors import UserError
 
@@ -26,7 +25,7 @@ VERSION = 1  # of what embeddings mean; when it is raised, every index is made a
 
 
 class Encoder:
-    """An encoder's weights on the device, and its program, compiled once for a size of batches.
+    """An encoder's weights on the device, and its programs, compiled once for a size of batches.
 
     Attributes:
         front_end: what it hears: rate, duration and log-mel.
@@ -40,7 +39,7 @@ class Encoder:
         self.digest = _digest(config, encoder)
         graphdef, _ = variables.split(encoder_network(config, rng=None))
         self._variables = jax.device_put(encoder)
-        self._program = _program(graphdef, config.front_end)
+        self._lengths = lengths_of(graphdef, config)
 
     def embed(
         self, waveforms: Sequence[np.ndarray], names: Sequence[str], batch_size: int
@@ -48,11 +47,16 @@ class Encoder:
         """Pooled features of the last map, of unit norm: float32 [waveforms, dim].
 
         waveforms are floats [samples] at the front-end's rate; those longer than it hears are cut,
-        others are silent at the end. Computed batch_size at a time; what else is in a batch changes
-        nothing. Raises UserError naming the first whose embedding is not finite.
+        others are silent at the end. Computed batch_size at a time, of about one length each; what
+        else is in a batch changes nothing. Raises UserError naming the first whose embedding is not
+        finite.
         """
-        heard = np.stack([fit_length(each, self.front_end.num_samples) for each in waveforms])
-        found = in_batches(functools.partial(self._program, self._variables), heard, batch_size)
+        found = np.empty((len(waveforms), self.dim), np.float32)
+        for length, rows in rows_by_length(self._lengths, waveforms).items():
+            program = functools.partial(length.program, self._variables)
+            for batch in batches(rows, batch_size):
+                heard = [fit_length(waveforms[row], length.num_samples) for row in batch]
+                found[batch] = in_batches(program, np.stack(heard), batch_size)
         finite = np.isfinite(found).all(axis=1)
         if not finite.all():
             raise UserError(
@@ -115,17 +119,6 @@ def _loaded(folder: pathlib.Path) -> Encoder:
 def _below_prefix(arrays: dict) -> dict:
     first = sound_encoder.FIRST
     return {n.removeprefix(first): array for n, array in arrays.items() if n.startswith(first)}
-
-
-@functools.cache
-def _program(graphdef: nnx.GraphDef, front_end: FrontEnd) -> Callable:
-    """Variables and waveforms to embeddings; kept, so that encoders of one structure share it."""
-
-    def embed(given: Variables, waveforms: jax.Array) -> jax.Array:
-        pooled = variables.merge(graphdef, given).pooled(log_mel(waveforms, front_end))
-        return layers.normalised(pooled)
-
-    return jax.jit(embed)
 
 
 def _digest(config: QVAEConfig, encoder: Variables) -> str:

@@ -11,8 +11,6 @@ from qvae_jax.retrieval.index import Index
 from qvae_jax.retrieval.search import nearest
 from qvae_jax.retrieval.threshold import Threshold
 
-QUERY_BATCH_SIZE = 8  # queries that the encoder hears at once, at most
-
 
 @dataclasses.dataclass(frozen=True)
 class Found:
@@ -46,20 +44,15 @@ class Library:
     threshold: Threshold | None = None
 
     def nearest(
-        self,
-        waveforms: Sequence[np.ndarray],
-        names: Sequence[str],
-        count: int,
-        *,
-        batch_size: int | None = None,
+        self, waveforms: Sequence[np.ndarray], names: Sequence[str], count: int
     ) -> list[list[Found]]:
         """For each query the sounds nearest to it, nearest first; count of them, if there are.
 
-        waveforms are floats [samples] at the rate that the imitations' encoder hears, batch_size of
-        them at once: by default all, up to QUERY_BATCH_SIZE. Raises UserError as Encoder.embed does.
+        waveforms are floats [samples] at the rate that the imitations' encoder hears. They are heard
+        one by one, so that one program hears any number of them. Raises UserError as Encoder.embed
+        does.
         """
-        batch_size = batch_size or min(QUERY_BATCH_SIZE, len(waveforms))
-        queries = self.encoders.imitation.embed(waveforms, names, batch_size)
+        queries = self.encoders.imitation.embed(waveforms, names, batch_size=1)
         rows, cosines = nearest(queries, self.index.embeddings, count)
         return [
             [self._found(rank, *of_row) for rank, of_row in enumerate(zip(*of_query), 1)]

@@ -31,9 +31,11 @@ from qvae_jax.system.errors import UserError, counted, first_few
 from qvae_jax.system.progress import progress_bar
 
 FOLDER = "search"
-VERSION = 1  # of what is kept; when it is raised, every index is made again
+VERSION = 2  # of what is kept; when it is raised, every index is made again
 PIECE_FILES = 256  # that a kill may cost
-BATCH_SIZE = 16  # sounds that the encoder hears at once
+# Sounds that the encoder hears at once: those of a piece that are of one length fill such batches,
+# and the last of each length is filled up with silence, which costs as much.
+BATCH_SIZE = 4
 ROWS_AT_ONCE = 4096  # that are copied into a new part
 
 
@@ -244,11 +246,8 @@ def _embedded(
 ) -> list[tuple[Entry, np.ndarray]]:
     """Entries and embeddings of files; bytes that are known are not heard again."""
     new = {name: one.samples for name, one in readable.items() if one.samples is not None}
-    heard = {}
-    for batch in batches(new, BATCH_SIZE):
-        rows = encoder.embed([new[name] for name in batch], batch, BATCH_SIZE)
-        heard |= dict(zip(batch, rows))
-    made = []
+    rows = encoder.embed(list(new.values()), list(new), BATCH_SIZE) if new else ()
+    heard, made = dict(zip(new, rows)), []
     for name, one in readable.items():
         if name in heard:
             duration_s, embedding = one.duration_s, heard[name]

@@ -24,6 +24,7 @@ from qvae_jax.system.errors import UserError
 from qvae_jax.system.progress import progress_bar
 
 THRESHOLD_FILE = "search_threshold.json"
+READ_AT_ONCE = 64  # sounds, of which those of each length fill batches
 FALSE_ALARM_RATE = 0.05  # wanted; with fewer than 19 queries, the lowest that they can promise
 
 
@@ -120,7 +121,7 @@ def first_of(folders: Sequence[pathlib.Path], encoders: Encoders) -> Threshold |
 def _embedded(encoder: Encoder, sounds: Sequence[Sound], bar) -> np.ndarray:
     rate_hz, longest_s = encoder.front_end.sample_rate_hz, encoder.front_end.duration_s
     found = []
-    for batch in batches(sounds, BATCH_SIZE):
+    for batch in batches(sounds, READ_AT_ONCE):
         waveforms = [read_sound(sound, rate_hz, max_duration_s=longest_s) for sound in batch]
         found.append(encoder.embed(waveforms, list(map(str, batch)), BATCH_SIZE))
         bar.update(len(batch))

@@ -152,7 +152,13 @@ class Maker:
     def _nearest_to(self, heard: Heard) -> list[Found]:
         if self.library is None:
             raise UserError("This server has no library: start it with --library=FOLDER.")
-        [found] = self.library.nearest([heard.samples], [IMITATION], NUM_NEAREST, batch_size=1)
+        return self._asked(heard.samples)
+
+    def _asked(self, samples: np.ndarray) -> list[Found]:
+        """What the library has that is nearest to a waveform."""
+        # With zeros behind it, so that one program, which warm_up compiles, hears any length.
+        whole = fit_length(samples, self.library.encoders.imitation.front_end.num_samples)
+        [found] = self.library.nearest([whole], [IMITATION], NUM_NEAREST)
         return found
 
     def _heard(self, name: str, sent: bytes, notes: list[str], *, whole: bool = False) -> Heard:
@@ -179,7 +185,7 @@ class Maker:
         waveform = np.zeros((1, model.front_end.num_samples), np.float32)
         mu, _ = model.posterior(waveform, batch_size=1)
         if self.library is not None:
-            self.library.nearest([waveform[0]], [IMITATION], NUM_NEAREST, batch_size=1)
+            self._asked(waveform[0])
         if not model.is_steered:
             model.decode(mu, batch_size=1)
             yield model.config.num_samples / model.sample_rate_hz

@@ -14,6 +14,7 @@ from qvae_jax.generation.requests import Finish, LatentRequest
 from qvae_jax.generation.steer_request import SteerRequest
 from qvae_jax.modes.generate import generate
 from qvae_jax.modes.requests import GenerateRequest
+from qvae_jax.retrieval.encoders import Encoder
 from qvae_jax.retrieval.finding import Library
 from qvae_jax.retrieval.index import indexed
 from qvae_jax.serving.making import Maker
@@ -198,6 +199,21 @@ def test_the_librarys_sounds_are_ranked_and_lend_their_timbre(folder, beside_a_l
     expected = made(beside_a_library, folder, tmp_path / "library" / "high.wav")
     np.testing.assert_allclose(like_second.sounds[0], expected.sounds[0], rtol=0, atol=1e-4)
     assert np.abs(like_second.sounds[0] - plain.sounds[0]).max() > 1e-4
+
+
+def test_a_recording_is_heard_by_the_program_that_is_compiled(
+    folder, beside_a_library, monkeypatch
+):
+    lengths, embed = [], Encoder.embed
+
+    def noted(self, waveforms, *arguments, **options):
+        lengths.extend(map(len, waveforms))
+        return embed(self, waveforms, *arguments, **options)
+
+    monkeypatch.setattr(Encoder, "embed", noted)
+    list(beside_a_library.warm_up())
+    beside_a_library.nearest(order_of([], {"imitation": (folder / "hum.wav").read_bytes()}))
+    assert lengths == [steered_model.CONFIG.front_end.num_samples] * 2
 
 
 def test_a_sound_that_the_library_has_not_or_no_more_is_told_without_its_path(

@@ -2,6 +2,7 @@
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from qvae_jax.models import plain
 from qvae_jax.models.cpu.depthwise import depthwise_as_shifted_sum
@@ -33,12 +34,15 @@ def depthwise_conv2d(x: jax.Array, kernel: jax.Array, *, stride: int = 1) -> jax
     return depthwise_as_shifted_sum(x, kernel, stride)
 
 
-def mean_of_places(x: jax.Array) -> jax.Array:
+def mean_of_places(x: jax.Array, counts: np.ndarray | None = None) -> jax.Array:
     """plain.mean_of_places; of a batch of one, by a matrix product.
 
     XLA's CPU backend would compute x once for a sum and once more for the product that follows.
     """
     if len(x) > 1:
-        return plain.mean_of_places(x)
+        return plain.mean_of_places(x, counts)
     places = x.reshape(-1, x.shape[-1])
-    return jnp.ones((1, len(places)), x.dtype) @ places / len(places)
+    if counts is None:
+        return jnp.ones((1, len(places)), x.dtype) @ places / len(places)
+    of_places = np.tile(counts, x.shape[1])
+    return of_places.astype(x.dtype)[None] @ places / of_places.sum()

@@ -4,6 +4,7 @@ import functools
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 
 from filled import error
@@ -44,12 +45,15 @@ def test_gated_conv2d(batch, size):
     assert_same_forms(fast, plainly, noise(batch, 5, 6, 3), noise(size, size, 3, 4, seed=1))
 
 
+@pytest.mark.parametrize("counts", [None, np.array([1.0, 1.0, 4.0, 1.0, 1.0, 2.0])])
 @pytest.mark.parametrize("batch", [1, 3])
-def test_mean_of_places(batch):
+def test_mean_of_places(batch, counts):
     x, weights = noise(batch, 5, 6, 3), noise(batch, 3, seed=1)
-    assert error(maps.mean_of_places(x), plain.mean_of_places(x)) < TOLERANCE
+    repeated = x if counts is None else np.repeat(x, counts.astype(int), axis=2)
+    for form in (maps, plain):
+        assert error(form.mean_of_places(x, counts), np.mean(repeated, (1, 2))) < TOLERANCE
     gradients = [
-        jax.grad(lambda x, form=form: jnp.sum(weights * form.mean_of_places(x)))(x)
+        jax.grad(lambda x, form=form: jnp.sum(weights * form.mean_of_places(x, counts)))(x)
         for form in (maps, plain)
     ]
     assert error(*gradients) < TOLERANCE
