@@ -278,7 +278,8 @@ def _made_again(
     """A line where there is an index of the library that is of no use."""
     if num_others:
         what = "what is missing" if is_there else "it"
-        return [f"note: the index of {directory} is damaged or cut short: {what} is made again"]
+        why = "damaged, cut short or of another version"
+        return [f"note: the index of {directory} is {why}: {what} is made again"]
     if not is_there and any(folder.parent.glob("*/*.json")):
         return [f"note: the index of {directory} is of another encoder: this one's is made anew"]
     return []
