@@ -1,6 +1,7 @@
 """Peak memory of preparing and of training, beside keeping all prepared arrays in memory.
 
     python -m benchmarks.memory --modes=prepare,frozen,fine_tuned --num_imitations=12453
+    python -m benchmarks.memory --config=steered --modes=frozen
 
 Lays out a stand-in for the data set, runs `main.py` on it, and reads the memory of its processes
 about ten times a second: resident memory, summed over processes, so that shared pages count in
@@ -23,7 +24,7 @@ import time
 import numpy as np
 
 from benchmarks.stand_in import FULL_SIZE, write_stand_in
-from configs import vimsketch
+from configs import steered, vimsketch
 from qvae_jax import configuration
 from qvae_jax.data import catalogue, recipes
 from qvae_jax.data.cache import cached_array
@@ -31,16 +32,18 @@ from qvae_jax.data.vimsketch import IMITATIONS_FOLDER
 
 REPOSITORY = pathlib.Path(__file__).resolve().parents[1]
 MODES = ("prepare", "frozen", "fine_tuned")
+CONFIGS = {"vimsketch": vimsketch, "steered": steered}
+COMMON = {"model.encoder_checkpoint": "", "training.batch_size": 32}  # mn10 and as many at once
 LIMITS_MB = {"prepare": 1500, "frozen": 2500, "fine_tuned": 4000}
 STEPS_PER_EPOCH = 5
 FIELDS = ("Rss", "Pss", "Anonymous")
 
 
 def run(
-    mode: str, folder: pathlib.Path, num_steps: int, accumulation_steps: int
+    mode: str, config: str, folder: pathlib.Path, num_steps: int, accumulation_steps: int
 ) -> tuple[dict[str, float], float]:
     """Runs one mode on folder/stand_in: its peak memory in MB by field, and its seconds."""
-    command = [sys.executable, "main.py", *_arguments(mode, folder, accumulation_steps)]
+    command = [sys.executable, "main.py", *_arguments(mode, config, folder, accumulation_steps)]
     peaks = dict.fromkeys(FIELDS, 0.0)
     start_s = time.perf_counter()
     process = subprocess.Popen(command, cwd=REPOSITORY)
@@ -57,8 +60,8 @@ def run(
     return peaks, time.perf_counter() - start_s
 
 
-def _arguments(mode: str, folder: pathlib.Path, accumulation_steps: int) -> list[str]:
-    settings = {
+def _arguments(mode: str, config: str, folder: pathlib.Path, accumulation_steps: int) -> list[str]:
+    settings = COMMON | {
         "data.dataset_dir": folder / "stand_in",
         "data.cache_dir": folder / "cache",
         "training.encoder": "frozen" if mode == "frozen" else "fine_tuned",
@@ -74,7 +77,7 @@ def _arguments(mode: str, folder: pathlib.Path, accumulation_steps: int) -> list
     given = ["--mode=train", f"--workdir={folder / mode}"]
     if mode == "prepare":
         given = ["--mode=prepare"]
-    return [*given, "--config=configs/vimsketch.py", *flags]
+    return [*given, f"--config=configs/{config}.py", *flags]
 
 
 def _memory_mb(pid: int) -> dict[str, float]:
@@ -108,9 +111,10 @@ def _data_wait(workdir: pathlib.Path) -> float | None:
     return max((e["data_wait"] for e in entries if e["part"] == "speed"), default=None)
 
 
-def fill_with_noise(folder: pathlib.Path) -> None:
+def fill_with_noise(folder: pathlib.Path, name: str) -> None:
     """Puts random features of unit norm where prepare would put those of the imitations."""
-    config = vimsketch.get_config()
+    config = CONFIGS[name].get_config()
+    config.update_from_flattened_dict(COMMON)
     config.data.dataset_dir = str(folder / "stand_in")
     config.data.cache_dir = str(folder / "cache")
     config.training.encoder = "frozen"
@@ -134,6 +138,7 @@ def main() -> None:
     """Prints a line for each mode."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--modes", default=",".join(MODES))
+    parser.add_argument("--config", choices=CONFIGS, default="vimsketch")
     parser.add_argument("--num_imitations", type=int, default=FULL_SIZE)
     parser.add_argument("--num_steps", type=int, default=3 * STEPS_PER_EPOCH)
     parser.add_argument("--accumulation_steps", type=int, default=1, help="parts of a batch of 32")
@@ -147,8 +152,10 @@ def main() -> None:
             write_stand_in(folder / "stand_in", given.num_imitations)
         for mode in given.modes.split(","):
             if mode == "frozen":
-                fill_with_noise(folder)
-            peaks, taken_s = run(mode, folder, given.num_steps, given.accumulation_steps)
+                fill_with_noise(folder, given.config)
+            peaks, taken_s = run(
+                mode, given.config, folder, given.num_steps, given.accumulation_steps
+            )
             arrays = {path.name.partition("-")[0]: path for path in folder.glob("cache/*/*.npy")}
             read = ("targets.npy", "features" if mode == "frozen" else "logmels")
             in_memory_mb = sum(arrays[name].stat().st_size for name in read if name in arrays) / 1e6
