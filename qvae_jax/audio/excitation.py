@@ -47,8 +47,8 @@ def voiced_share(curves: jax.Array) -> jax.Array:
 def sine(cycles: jax.Array) -> jax.Array:
     """sin(2π·cycles) within 3e-7, of cycles whose whole ones are left out.
 
-    A polynomial, which compilers put into the loop around it; a library's sine they call for one
-    sample at a time.
+    A polynomial, and the same one on every platform; by a library's sine, a renderer took a fifth
+    longer on the CPU.
     """
     rest = cycles - jnp.round(cycles)
     # The second and third quarter of the circle are mirrored into the first and fourth.
