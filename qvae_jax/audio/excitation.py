@@ -63,7 +63,7 @@ def phase(note: jax.Array, hop_length: int, sample_rate_hz: int) -> jax.Array:
     [..., frames·hop] of notes [..., frames] between LOWEST_NOTE and HIGHEST_NOTE. From sample to
     sample it goes on by steps that lie on lines between the frames' centres. They are added up in
     whole 2^-32 of a cycle, int32, whose sums wrap by themselves: a phase is the same wherever it is
-    computed, and depends on nothing that comes after it. What two libraries' powers of 2 differ by
+    computed, and depends on nothing beyond the next frame. What two libraries' powers of 2 differ by
     would add up, in ten seconds, to another phase of every high harmonic. Around a whole cycle,
     where all harmonics meet, its float32 has the most digits.
     """
