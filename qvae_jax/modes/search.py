@@ -38,7 +38,7 @@ from qvae_jax.visualisation.search_page import SearchPage
 
 PAGE_FILE, RESULTS_FILE = "index.html", "results.json"
 WINDOWS = ("first", "loudest")
-QUERIES_AT_ONCE = 8  # that are held in memory
+READ_AT_ONCE = 8  # queries, whose samples are held in memory
 NO_SAMPLES = np.zeros(0, np.float32)
 
 
@@ -164,7 +164,7 @@ def _library(
 def _answers(library: Library, asked: Sequence[Source], request: SearchRequest) -> list[Answer]:
     """What is found for each query that can be heard, told as it is found."""
     answers = []
-    for batch in batches(asked, QUERIES_AT_ONCE):
+    for batch in batches(asked, READ_AT_ONCE):
         audible = _audible(batch, library, request.window)
         if not audible:
             continue

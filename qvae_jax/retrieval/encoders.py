@@ -54,7 +54,7 @@ class Encoder:
         found = np.empty((len(waveforms), self.dim), np.float32)
         for length, rows in rows_by_length(self._lengths, waveforms).items():
             program = functools.partial(length.program, self._variables)
-            for batch in batches(rows, batch_size):
+            for batch in batches(rows, batch_size):  # all of a piece of an index, padded, are large
                 heard = [fit_length(waveforms[row], length.num_samples) for row in batch]
                 found[batch] = in_batches(program, np.stack(heard), batch_size)
         finite = np.isfinite(found).all(axis=1)

@@ -142,7 +142,8 @@ def test_a_damaged_index_is_made_again_and_that_is_said(library, cache):
     path.write_bytes(content)
     said, again = [], Hearing()
     indexed(library, again, said.append)
-    assert len(said) == 1 and "damaged, cut short or of another version: it is made again" in said[0]
+    assert len(said) == 1
+    assert "is damaged, cut short or of another version: it is made again" in said[0]
     assert len(again.heard) == 5 and kept(cache) == whole
 
 
