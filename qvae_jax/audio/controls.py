@@ -10,7 +10,7 @@ from jax import lax
 from qvae_jax.audio import stft
 from qvae_jax.audio.pitch import HOP_LENGTH, SAMPLE_RATE_HZ, VOICED_LIKENESS, track_pitch
 
-VERSION = 1  # of what the curves mean; when it is raised, prepared ones are computed again
+VERSION = 2  # of what the curves mean; when it is raised, prepared ones are computed again
 NAMES = ("loudness", "centroid", "pitch", "periodicity")
 LOUDNESS, CENTROID, PITCH, PERIODICITY = range(len(NAMES))
 

@@ -50,23 +50,46 @@ class Band:
         window: what is compared: three periods of the lowest pitch at least.
         first_lag: the shortest lag.
         end_lag: one more than the longest.
-        multiples: how many periods must agree. A short window finds some likeness in any noise, but
-            not at twice and three times the lag too.
+        comparisons: how often a frame must be like itself some periods later, too. Any short window
+            finds a likeness in noise, and a hiss of which the filter has left an edge goes on like a
+            whistle for two or three periods; but not on and on.
+        reach: the lag of the last comparison, as nearly as whole periods come to it, two at least.
+            The others part it evenly.
+        near: by how much the lag of a comparison may be off: a lag of whole samples is wrong by up to
+            half of one, its multiple by a half of each, and a pitch that glides is later another.
     """
 
     decimation: int
     window: int
     first_lag: int
     end_lag: int
-    multiples: int
+    comparisons: int = 0
+    reach: int = 0
+    near: int = 0
+
+    @property
+    def lags(self) -> np.ndarray:
+        """Each lag that may be a period."""
+        return np.arange(self.first_lag, self.end_lag)
+
+    @property
+    def multiples(self) -> np.ndarray:
+        """How many periods each comparison is over, [comparisons, lags]."""
+        reaches = self.reach * np.arange(1, self.comparisons + 1) // max(1, self.comparisons)
+        return np.maximum(2, reaches[:, None] // self.lags)
+
+    @property
+    def longest_lag(self) -> int:
+        """The longest that is looked at."""
+        return int(np.max(self.multiples * self.lags, initial=self.end_lag))
 
 
 # From 2,205 Hz down to 59 Hz. All windows cost about the same; they last 23, 46, 46 and 93 ms.
 BANDS = (
-    Band(1, 512, 10, 46, multiples=4),
-    Band(2, 512, 23, 56, multiples=2),
-    Band(2, 512, 55, 121, multiples=1),
-    Band(4, 512, 60, 94, multiples=1),
+    Band(1, 512, 10, 46, comparisons=3, reach=180, near=6),
+    Band(2, 512, 23, 56, comparisons=1, reach=46, near=2),
+    Band(2, 512, 55, 121),
+    Band(4, 512, 60, 94),
 )
 
 
@@ -148,30 +171,24 @@ def _candidates(samples: jax.Array, floor: jax.Array) -> tuple[jax.Array, jax.Ar
 def _peaks(samples: jax.Array, floor: jax.Array, band: Band) -> tuple[jax.Array, jax.Array]:
     """Likeness and lag of the peak at each lag of a band [frames, lags]; -1 where there is none."""
     likeness = _likeness(samples, floor, band)
-    num_lags = band.end_lag - band.first_lag
-    before, here, after = (likeness[:, i : i + num_lags] for i in range(3))
+    before, here, after = (likeness[:, i : i + len(band.lags)] for i in range(3))
     is_peak = (here >= before) & (here > after)
     curvature = before - 2 * here + after
     shift = jnp.where(is_peak, (before - after) / jnp.where(curvature < 0, 2 * curvature, -1.0), 0)
     height = here - (before - after) * shift / 4
     agreeing = [height, *_at_multiples(likeness, band)]
     height = jnp.where(is_peak, sum(agreeing) / len(agreeing), -1.0)
-    return height, band.decimation * (np.arange(band.first_lag, band.end_lag) + shift)
+    return height, band.decimation * (band.lags + shift)
 
 
 def _at_multiples(likeness: jax.Array, band: Band) -> list[jax.Array]:
-    """The likeness at twice each lag, three times and so on, as far as the band asks for.
+    """The likeness after as many periods of each lag as each of the band's comparisons asks for.
 
-    A lag of a whole number of samples may be wrong by half of one, its multiple by a half of each,
-    and a pitch that glides is later another: the best of so many neighbours counts.
+    The best of those near it counts.
     """
-    lags = np.arange(band.first_lag, band.end_lag)
-    found = []
-    for times in range(2, band.multiples + 1):
-        window = (1, 2 * times + 1)
-        widened = lax.reduce_window(likeness, -jnp.inf, lax.max, window, (1, 1), "SAME")
-        found.append(widened[:, times * lags - (band.first_lag - 1)])
-    return found
+    window = (1, 2 * band.near + 1)
+    widened = lax.reduce_window(likeness, -jnp.inf, lax.max, window, (1, 1), "SAME")
+    return [widened[:, times * band.lags - (band.first_lag - 1)] for times in band.multiples]
 
 
 def _likeness(samples: jax.Array, floor: jax.Array, band: Band) -> jax.Array:
@@ -180,7 +197,7 @@ def _likeness(samples: jax.Array, floor: jax.Array, band: Band) -> jax.Array:
     2·Σ x(t)·x(t + lag) / (Σ x(t)² + Σ x(t + lag)²): 1 for equal, 0 for unrelated. Beyond the
     longest lag it goes on as far as the multiples need.
     """
-    longest = max(band.end_lag, band.multiples * (band.end_lag - 1))
+    longest = band.longest_lag
     length = band.window + longest
     frames = _frames(samples, len(floor), length, band.decimation, delay=NUM_TAPS // 2)
     frames -= jnp.mean(frames, axis=1, keepdims=True)  # a constant is like itself at every lag

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from scipy import signal
 
-from qvae_jax.audio.pitch import HOP_LENGTH, SAMPLE_RATE_HZ, track_pitch
+from qvae_jax.audio import pitch
+from qvae_jax.audio.pitch import BANDS, HOP_LENGTH, SAMPLE_RATE_HZ, Band, track_pitch
 from qvae_jax.data import synthetic
 
 DURATION_S = 2.0
@@ -57,9 +58,9 @@ def voice(vowel, low_hz, high_hz):
     """A vowel on a pitch that rises and falls, and its pitch."""
     rate_hz = 8 * SAMPLE_RATE_HZ  # so high that the glottal pulse has no harmonics cut
     rng = np.random.default_rng(0)
-    pitch = synthetic.glide((0.0, low_hz), (0.9, high_hz), (DURATION_S, low_hz))
+    course = synthetic.glide((0.0, low_hz), (0.9, high_hz), (DURATION_S, low_hz))
     level = synthetic.points((0.0, 0.2), (0.3, 1.0), (1.6, 0.8), (DURATION_S, 0.2))
-    gesture = synthetic.make_gesture(DURATION_S, pitch, level, 0.05)
+    gesture = synthetic.make_gesture(DURATION_S, course, level, 0.05)
     variation = dataclasses.replace(
         synthetic.draw_variation((vowel,), rng), rate_hz=rate_hz, breathiness=0.05
     )
@@ -128,6 +129,7 @@ UNVOICED = {
     "hiss": lambda: filtered("high", 3000),
     "fricative": lambda: filtered("band", 4000, 8000),
     "breath": lambda: filtered("band", 700, 1400),
+    "whispered whistle": lambda: filtered("band", 1700, 2300),
     "silence": lambda: np.zeros(NUM_SAMPLES),
     "noise of an empty room": lambda: 1e-4 * noise(),
     "DC": lambda: np.full(NUM_SAMPLES, 0.5),
@@ -138,3 +140,24 @@ UNVOICED = {
 def test_what_has_no_pitch_is_unvoiced(name):
     _, _, voiced = tracked(0.1 * UNVOICED[name]())
     assert np.mean(voiced[EDGE:-EDGE]) <= 0.02  # noise is a tone for a moment, now and then
+
+
+@pytest.mark.parametrize("band", BANDS)
+def test_a_band_compares_over_whole_periods_up_to_its_reach(band):
+    assert band.multiples.shape == (band.comparisons, len(band.lags))
+    assert np.all(band.multiples >= 2)
+    compared = band.multiples * band.lags
+    assert np.all((compared <= band.reach) | (band.multiples == 2))
+    assert band.longest_lag >= np.max(compared, initial=band.end_lag)
+
+
+def test_agreement_is_the_best_likeness_near_each_multiple():
+    band = Band(1, 512, 10, 14, comparisons=2, reach=30, near=3)
+    likeness = np.random.default_rng(0).uniform(-1, 1, (3, band.longest_lag + 2 - band.first_lag))
+    found = pitch._at_multiples(jnp.asarray(likeness), band)
+    assert band.multiples.tolist() == [[2, 2, 2, 2], [3, 2, 2, 2]]
+    for agreeing, multiples in zip(found, band.multiples, strict=True):
+        for place, (lag, times) in enumerate(zip(band.lags, multiples)):
+            centre = times * lag - (band.first_lag - 1)
+            wanted = likeness[:, centre - band.near : centre + band.near + 1].max(axis=1)
+            np.testing.assert_allclose(agreeing[:, place], wanted, rtol=1e-6)
