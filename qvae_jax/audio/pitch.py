@@ -53,8 +53,8 @@ class Band:
         comparisons: how often a frame must be like itself some periods later, too. Any short window
             finds a likeness in noise, and a hiss of which the filter has left an edge goes on like a
             whistle for two or three periods; but not on and on.
-        reach: the lag of the last comparison, as nearly as whole periods come to it, two at least.
-            The others part it evenly.
+        reach: the lag of the last comparison, as nearly as multiples come to it. The others part it
+            evenly.
         near: by how much the lag of a comparison may be off: a lag of whole samples is wrong by up to
             half of one, its multiple by a half of each, and a pitch that glides is later another.
     """
@@ -74,9 +74,14 @@ class Band:
 
     @property
     def multiples(self) -> np.ndarray:
-        """How many periods each comparison is over, [comparisons, lags]."""
-        reaches = self.reach * np.arange(1, self.comparisons + 1) // max(1, self.comparisons)
-        return np.maximum(2, reaches[:, None] // self.lags)
+        """How many periods each comparison is over, [comparisons, lags].
+
+        From two on, by turns an even and an odd number: where every second harmonic is strong, half
+        a period is told from a whole one by odd numbers alone.
+        """
+        least = np.arange(2, 2 + self.comparisons)[:, None]
+        reaches = self.reach * (least - 1) // max(1, self.comparisons)
+        return least + np.maximum(0, reaches // self.lags - least) // 2 * 2
 
     @property
     def longest_lag(self) -> int:

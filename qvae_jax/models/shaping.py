@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from qvae_jax.audio import controls, inverse_stft
-from qvae_jax.audio.controls import PERIODICITY, PITCH
+from qvae_jax.audio.controls import CENTROID, PERIODICITY, PITCH
 from qvae_jax.audio.excitation import voiced_share
 from qvae_jax.models.spectral_head import FIRST_BIN, Filters
 
@@ -30,9 +30,11 @@ LARGEST_STRENGTH_IN_TRAINING = 8.0
 # anywhere above. Of a pitch that was not trained on the fundamental may be missing, and the sound is
 # heard an octave off. All harmonics raised so cost five times as much of the likeness to references.
 LARGEST_STEP_DOWN_DB = 9.0  # 12 where a tilt takes 3 of them away, which the tracker just bears
-# By how much a frame's spectrum is tilted at most, 3 dB an octave: it corrects a centroid, and makes
-# none. What lies lower is hardly heard, and what lies higher is little.
-STEEPEST = 0.5
+# By how much a frame's spectrum is tilted at most, 6 dB an octave where it is unvoiced. Of a voice's z,
+# colours are off: by half as much, hisses were a third further from the centroids of a voice's, and
+# further from references whose curves they had. A voiced frame's fundamental must stay to be heard:
+# half as much. What lies lower is hardly heard, and what lies higher is little.
+STEEPEST, STEEPEST_OF_VOICED = 1.0, 0.5
 TILTED_HZ = (200.0, 8_000.0)
 NEWTON_STEPS = 3
 LEAST_SLOPE = 0.02  # a spectrum of one tone cannot be tilted
@@ -84,13 +86,13 @@ def _with_fundamental(filters: Filters, curves: jax.Array, low: slice) -> Filter
     return filters._replace(excitation=jnp.maximum(filters.excitation, least * at_pitch))
 
 
-def tilt(centroid: jax.Array, power: jax.Array, sample_rate_hz: int) -> jax.Array:
-    """Factors [batch, frames, bins] that move the centroids of frames of this power to a curve.
+def tilt(curves: jax.Array, power: jax.Array, sample_rate_hz: int) -> jax.Array:
+    """Factors [batch, frames, bins] that move the centroids of frames of this power to the curves'.
 
     The centroid is that of the bins that curves tell of (controls.num_measured_bins).
 
     The factors are (f / 1 kHz)^a, the same beyond TILTED_HZ, and a is found by Newton's method, within
-    ±STEEPEST, for the logarithm of the centroid: its slope by a is the covariance of f and ln f over
+    its bound, for the logarithm of the centroid: its slope by a is the covariance of f and ln f over
     the frame, over the mean of f. No gradient goes through a: the head learns what it is given as it
     is tilted.
     """
@@ -101,7 +103,8 @@ def tilt(centroid: jax.Array, power: jax.Array, sample_rate_hz: int) -> jax.Arra
     measured = controls.num_measured_bins(_window_length(power), sample_rate_hz)
     moments, measured_height = moments[:measured], height[:measured]
     magnitude = jnp.sqrt(jax.lax.stop_gradient(power[..., :measured]))
-    wanted = jnp.log(controls.hertz(centroid))
+    wanted = jnp.log(controls.hertz(curves[..., CENTROID]))
+    steepest = STEEPEST + (STEEPEST_OF_VOICED - STEEPEST) * voiced_share(curves)
     steepness = jnp.zeros_like(wanted)
     for _ in range(NEWTON_STEPS):
         tilted = magnitude * jnp.exp(steepness[..., None] * measured_height)
@@ -110,7 +113,7 @@ def tilt(centroid: jax.Array, power: jax.Array, sample_rate_hz: int) -> jax.Arra
         mean_hz, mean_height = of_hz / total + LEAST_POWER, of_height / total
         slope = (of_both / total - mean_hz * mean_height) / mean_hz
         step = (wanted - jnp.log(mean_hz)) / jnp.maximum(slope, LEAST_SLOPE)
-        steepness = jnp.clip(steepness + step, -STEEPEST, STEEPEST)
+        steepness = jnp.clip(steepness + step, -steepest, steepest)
     return jnp.exp(jax.lax.stop_gradient(steepness)[..., None] * height)
 
 

@@ -16,7 +16,6 @@ from flax import nnx
 
 from qvae_jax.audio import controls, inverse_stft, stft
 from qvae_jax.audio.controls import (
-    CENTROID,
     HOP_LENGTH,
     LOUDNESS,
     PERIODICITY,
@@ -163,7 +162,7 @@ class Renderer(nnx.Module):
         excited = complex_frames_of(harmonics(_with_margins(curves), hop, rate_hz), hop)
         filters = shaping.as_periodic(filters, stft.power(excited), curves, train=train)
         complex_frames, power = of_filters(filters, white, excited, hop)
-        tilt = shaping.tilt(curves[..., CENTROID], power, rate_hz)
+        tilt = shaping.tilt(curves, power, rate_hz)
         gain = shaping.gain(curves[..., LOUDNESS], power * jnp.square(tilt), rate_hz)
         sound = inverse_stft.inverse(complex_frames * tilt * gain[..., None], hop, valid)
         correction = shaping.correction(curves[..., LOUDNESS], sound, rate_hz)

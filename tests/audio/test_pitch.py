@@ -143,19 +143,22 @@ def test_what_has_no_pitch_is_unvoiced(name):
 
 
 @pytest.mark.parametrize("band", BANDS)
-def test_a_band_compares_over_whole_periods_up_to_its_reach(band):
+def test_a_band_compares_over_periods_up_to_its_reach(band):
     assert band.multiples.shape == (band.comparisons, len(band.lags))
-    assert np.all(band.multiples >= 2)
-    compared = band.multiples * band.lags
-    assert np.all((compared <= band.reach) | (band.multiples == 2))
-    assert band.longest_lag >= np.max(compared, initial=band.end_lag)
+    for number, multiples in enumerate(band.multiples):
+        least = number + 2
+        assert np.all((multiples >= least) & (multiples % 2 == least % 2))
+        reach = band.reach * (number + 1) / band.comparisons
+        assert np.all((multiples * band.lags <= reach) | (multiples == least))
+        assert np.all((multiples + 2) * band.lags > reach)
+        assert band.longest_lag >= np.max(multiples * band.lags)
 
 
 def test_agreement_is_the_best_likeness_near_each_multiple():
-    band = Band(1, 512, 10, 14, comparisons=2, reach=30, near=3)
+    band = Band(1, 512, 10, 14, comparisons=2, reach=60, near=3)
     likeness = np.random.default_rng(0).uniform(-1, 1, (3, band.longest_lag + 2 - band.first_lag))
     found = pitch._at_multiples(jnp.asarray(likeness), band)
-    assert band.multiples.tolist() == [[2, 2, 2, 2], [3, 2, 2, 2]]
+    assert band.multiples.tolist() == [[2, 2, 2, 2], [5, 5, 5, 3]]
     for agreeing, multiples in zip(found, band.multiples, strict=True):
         for place, (lag, times) in enumerate(zip(band.lags, multiples)):
             centre = times * lag - (band.first_lag - 1)

@@ -158,7 +158,7 @@ def _white(given, harmonics: float = -30.0, noise: float = 0.0):
 # White noise is at 112.8; what is beyond the reach of a bounded tilt is not reached.
 @pytest.mark.parametrize(
     ("centroid", "lowest", "highest"),
-    [(109.0, 108.0, 110.0), (112.0, 111.0, 113.0), (114.0, 113.0, 115.0), (60.0, 100.0, 108.5)],
+    [(109.0, 108.0, 110.0), (112.0, 111.0, 113.0), (114.0, 113.0, 115.0), (60.0, 96.0, 103.0)],
 )
 def test_a_sound_has_the_centroid_of_its_curve_within_bounds(renderer, centroid, lowest, highest):
     structure, given = renderer
@@ -167,6 +167,20 @@ def test_a_sound_has_the_centroid_of_its_curve_within_bounds(renderer, centroid,
     sound = _program(structure)(_white(given), noise(1, LATENT), curves, SEEDS[:1], None)
     _, found = jax.jit(controls._loudness_and_centroid)(sound[0])
     assert lowest < float(np.mean(found)) < highest
+
+
+@pytest.mark.parametrize(("periodicity", "db_an_octave"), [(0.0, 6.0), (0.9, 3.0)])
+@pytest.mark.parametrize(("centroid", "sign"), [(120.0, 1), (40.0, -1)])
+def test_a_tilt_is_bounded_and_half_as_steep_where_it_is_voiced(
+    periodicity, db_an_octave, centroid, sign
+):
+    curves = _curves(batch=1)
+    curves[..., CENTROID], curves[..., PERIODICITY] = centroid, periodicity
+    power = np.ones((*curves.shape[:2], 487), np.float32)
+    factors = jax.jit(shaping.tilt, static_argnums=2)(curves, power, controls.SAMPLE_RATE_HZ)
+    low, high = (round(hz / shaping.BIN_HZ) for hz in (500, 4_000))
+    steepness = 20 * np.log10(factors[..., high] / factors[..., low]) / np.log2(high / low)
+    np.testing.assert_allclose(steepness, sign * db_an_octave, atol=0.1)
 
 
 @pytest.mark.parametrize(
