@@ -95,13 +95,20 @@ def noisy_tones():
             yield beside_noise(harmonics(hz), ratio_db), hz
 
 
+def weak_fundamentals():
+    """An octave's harmonic 10 dB above the fundamental."""
+    for center in (90, 150, 260, 370, 520, 740, 900):
+        hz = np.full(NUM_SAMPLES, float(center))
+        yield sine(hz) + 3 * sine(2 * hz), hz
+
+
 def voices():
     for vowel in synthetic.VOWEL_FORMANTS_HZ:
         for low, high in ((80, 120), (120, 300), (250, 600)):
             yield voice(vowel, low, high)
 
 
-@pytest.mark.parametrize("sounds", [glides, vibratos, noisy_tones, voices])
+@pytest.mark.parametrize("sounds", [glides, vibratos, noisy_tones, weak_fundamentals, voices])
 def test_pitch_is_followed(sounds):
     wrong = []
     for samples, hz in sounds():
