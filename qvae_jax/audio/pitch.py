@@ -80,7 +80,7 @@ class Band:
         a period is told from a whole one by odd numbers alone.
         """
         least = np.arange(2, 2 + self.comparisons)[:, None]
-        reaches = self.reach * (least - 1) // max(1, self.comparisons)
+        reaches = self.reach * (least - 1) // self.comparisons
         return least + np.maximum(0, reaches // self.lags - least) // 2 * 2
 
     @property
@@ -191,6 +191,8 @@ def _at_multiples(likeness: jax.Array, band: Band) -> list[jax.Array]:
 
     The best of those near it counts.
     """
+    if not band.comparisons:
+        return []  # else exported graphs would widen what nobody looks at
     window = (1, 2 * band.near + 1)
     widened = lax.reduce_window(likeness, -jnp.inf, lax.max, window, (1, 1), "SAME")
     return [widened[:, times * band.lags - (band.first_lag - 1)] for times in band.multiples]
