@@ -1,21 +1,20 @@
 """What reading audio files to their ends shows, in little memory however long they are."""
 
-import concurrent.futures
 import dataclasses
+import functools
 import hashlib
 import itertools
-import multiprocessing
 import os
 import pathlib
-import signal
-import sys
+import subprocess
+import warnings
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures.process import BrokenProcessPool
 
 import numpy as np
 
 from qvae_jax.audio.files import open_audio
 from qvae_jax.audio.levels import Energies, is_plausible
+from qvae_jax.data.processes import NotStarted, ProcessEnded, map_in_processes
 from qvae_jax.system.cores import num_usable_cores
 from qvae_jax.system.errors import UserError
 
@@ -24,7 +23,6 @@ from qvae_jax.system.errors import UserError
 CLIP_LEVEL = 0.99
 CLIP_RUN_SAMPLES = 3
 CRASHED = "decoding it crashes libsndfile, or takes more memory than there is"
-_FILES_PER_TASK = 16
 
 
 @dataclasses.dataclass(frozen=True)
@@ -118,47 +116,40 @@ def examine_all(
         UserError: no process can be started.
     """
     num_processes = num_processes or num_usable_cores()
-    num_done, in_parallel = 0, num_processes
+    num_done = 0
     while num_done < len(paths):
         try:
-            for result in _results(paths[num_done:], in_parallel, examine_file):
+            for result in _results(examine_file, paths[num_done:], num_processes):
                 yield result
                 num_done += 1
-        except BrokenProcessPool:
-            if in_parallel > 1:
-                in_parallel = 1  # to find out which of several files it was
-                continue
-            yield Examination(fault=CRASHED)
+        except ProcessEnded:  # at this file or soon after it
+            yield _examined_alone(examine_file, paths[num_done])
             num_done += 1
-        in_parallel = num_processes
+
+
+def _examined_alone(examine_file: Callable, path: pathlib.Path) -> Examination:
+    try:
+        [result] = _results(examine_file, [path], num_processes=1)
+    except ProcessEnded:
+        return Examination(fault=CRASHED)
+    return result
 
 
 def _results(
-    paths: Sequence[pathlib.Path], num_processes: int, examine_file: Callable
+    examine_file: Callable, paths: Sequence[pathlib.Path], num_processes: int
 ) -> Iterator[Examination]:
-    # Not by forking, which would copy locks that the caller's threads hold.
-    context = multiprocessing.get_context("spawn")
-    pool = concurrent.futures.ProcessPoolExecutor(
-        num_processes, context, initializer=_start_quietly
-    )
-    with pool:
-        try:
-            pool.submit(abs, 0).result()
-        except BrokenProcessPool as error:
-            raise UserError(
-                "no process can be started to read files in: free some memory."
-            ) from error
-        try:
-            chunk = 1 if num_processes == 1 else _FILES_PER_TASK
-            yield from pool.map(examine_file, paths, chunksize=chunk)
-        finally:
-            pool.shutdown(cancel_futures=True)
+    silent = functools.partial(_without_notices, examine_file)
+    try:
+        # What decoders write to standard error is discarded.
+        yield from map_in_processes(silent, paths, num_processes, stderr=subprocess.DEVNULL)
+    except NotStarted as error:
+        raise UserError("no process can be started to read files in: free some memory.") from error
 
 
-def _start_quietly() -> None:
-    """Leaves interrupts to the parent, and discards what decoders write to standard error."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.__stderr__.fileno())
+def _without_notices(examine_file: Callable, path: pathlib.Path) -> Examination:
+    """The examination, which says what notices would."""
+    with warnings.catch_warnings(action="ignore"):
+        return examine_file(path)
 
 
 def _num_clipped(samples: np.ndarray) -> int:

@@ -9,7 +9,7 @@ import soundfile
 
 import dying_reader
 from qvae_jax.audio.files import read_audio, write_wav
-from qvae_jax.data import examine as examine_module
+from qvae_jax.data import processes
 from qvae_jax.data.examine import CRASHED, Examination, examine, examine_all
 from qvae_jax.system.errors import UserError
 
@@ -139,7 +139,7 @@ def test_results_come_in_order(tmp_path, num_processes):
     assert results == [examine(path) for path in paths]
 
 
-@pytest.mark.parametrize(("num_processes", "dying"), [(1, [0, 59]), (2, [30])])
+@pytest.mark.parametrize(("num_processes", "dying"), [(1, [0, 59]), (2, [30]), (2, [0, 1, 59])])
 def test_a_process_that_dies_costs_only_the_file_it_died_at(num_processes, dying, capfd):
     names = [f"dies{n}" if n in dying else f"file{n}" for n in range(60)]
     results = examine_all(
@@ -156,7 +156,7 @@ def test_a_process_that_dies_costs_only_the_file_it_died_at(num_processes, dying
 
 
 def test_where_no_process_can_be_started_it_says_so(monkeypatch):
-    monkeypatch.setattr(examine_module, "_start_quietly", dying_reader.read)  # lacks its argument
+    monkeypatch.setattr(processes, "_START", "raise SystemExit(1)")
     with pytest.raises(UserError, match="no process can be started"):
         list(examine_all([pathlib.Path("a")], num_processes=1))
 

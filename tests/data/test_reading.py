@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import waiting
-from qvae_jax.data import reading
+from qvae_jax.data import processes, reading
 from qvae_jax.system.errors import Notice, UserError
 
 NUM_FILES = reading.FEW_FILES + 20
@@ -42,7 +42,7 @@ def paths(tmp_path) -> list[pathlib.Path]:
 
 def test_any_number_of_processes_gives_the_same_in_order(paths):
     paths[7].write_bytes(b"bad")
-    found = [list(reading.read_all(load, paths, processes)) for processes in (1, 2, 3)]
+    found = [list(reading.read_all(load, paths, number)) for number in (1, 2, 3)]
     for one, two, three in zip(*found, strict=True):
         assert str(one) == str(two) == str(three) and type(one) is type(two) is type(three)
     assert isinstance(found[0][7], UserError) and len(found[0]) == NUM_FILES
@@ -95,7 +95,7 @@ def test_a_process_that_is_killed_is_told_of(paths):
 
 
 def test_a_process_that_does_not_start_is_told_of(paths, monkeypatch):
-    monkeypatch.setattr(reading, "_START", "raise SystemExit(1)")
+    monkeypatch.setattr(processes, "_START", "raise SystemExit(1)")
     with pytest.raises(UserError, match="ended unexpectedly, at .*000 "):
         list(reading.read_all(load, paths, 2))
 
