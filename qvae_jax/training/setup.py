@@ -208,13 +208,17 @@ def set_up(
 
 def _batch_size(config, num_examples: int, placement: devices.Placement) -> int:
     """The config's, or that of all training pairs where there are fewer."""
-    batch_size = min(config.training.batch_size, num_examples)
-    if batch_size < 2:
+    if num_examples < 2:
         raise UserError(
-            f"a batch holds {counted(batch_size, 'example')} of "
-            f"{counted(num_examples, 'training pair')}, too few for BatchNorm to train on: set "
-            "training.batch_size to 2 or more, or give more pairs or sounds."
+            f"there is {counted(num_examples, 'example')} to train on, and training needs at least "
+            "2: give more pairs or sounds."
         )
+    if config.training.batch_size < 2:
+        raise UserError(
+            f"training.batch_size is {config.training.batch_size}, too few examples for BatchNorm: "
+            "set it to 2 or more."
+        )
+    batch_size = min(config.training.batch_size, num_examples)
     num_parts = config.training.accumulation_steps
     devices.check_batch_size(batch_size, placement.mesh.size, num_parts)
     return batch_size

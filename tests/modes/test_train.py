@@ -606,7 +606,7 @@ def test_a_run_that_never_saved_does_not_decide_the_width(data_set, tmp_path, mo
 
 
 def test_a_batch_of_one_is_too_small(data_set, tmp_path):
-    with pytest.raises(UserError, match="a batch holds 1 example.*6 training pairs"):
+    with pytest.raises(UserError, match="batch_size is 1, .*set it to 2 or more"):
         small_run.trained(data_set, tmp_path / "run", **{"training.batch_size": 1})
 
 

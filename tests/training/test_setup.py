@@ -52,7 +52,7 @@ def test_a_batch_holds_no_more_than_there_is_and_two_at_least(tmp_path):
     config = small_run.config(tmp_path, **{"training.batch_size": 8})
     assert setup._batch_size(config, 20, placement) == 8
     assert setup._batch_size(config, 6, placement) == 6
-    with pytest.raises(UserError, match="a batch holds 1 example"):
+    with pytest.raises(UserError, match="1 example to train on.*at least 2: give more"):
         setup._batch_size(config, 1, placement)
 
 
