@@ -12,4 +12,7 @@ def get_config():
     config = steered.get_config()
     config.data.dataset_dir = ""
     config.data.sounds_dir = "data/sounds"
+    # Heard by mn04, a voice says little of the sound that it means: the least squares estimate of
+    # that sound's features takes 0.26 of those of 130 synthetic imitations
+    config.model.voice_share = 0.25
     return config

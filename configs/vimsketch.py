@@ -53,6 +53,9 @@ def get_config() -> ml_collections.ConfigDict:
     # checkpoint); and of an early layer's thousands of dimensions, all of spread 1, each step of
     # the optimiser moves the latent too far
     config.model.standardise_features = False
+    # Where a model learns from sounds alone: how much counts of what sets a voice's features apart
+    # from the mean of those sounds'. 1: all, as of a sound
+    config.model.voice_share = 1.0
     config.model.latent_dim = 64
     # Of the sounds that are learnt and made. Or 44_100, with the decoders "frame" and "steered" alone:
     # what lies above 11 kHz, where references have it, on twice the disk and in more time

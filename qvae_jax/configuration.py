@@ -11,6 +11,7 @@ import ml_collections
 
 from qvae_jax import losses
 from qvae_jax.audio.logmel import FrontEnd
+from qvae_jax.data.catalogue import has_pairs
 from qvae_jax.models.mobilenet import LAST_LAYER
 from qvae_jax.models.qvae import QVAEConfig
 from qvae_jax.models.variables import Variables
@@ -64,6 +65,7 @@ AS_BEFORE = {
     "model.sample_rate_hz": 22_050,
     "model.sound_encoder": False,
     "model.standardise_features": False,
+    "model.voice_share": 1.0,
     "model.decoder.dropout": 0.05,
     "fine_tuning.frozen_batch_norm": "frozen",
     "optimizer.constant_epochs": 0,
@@ -250,6 +252,12 @@ def check(config: ml_collections.ConfigDict) -> None:
             "own encoder, so leave one of them empty."
         )
     _check_standardising(config)
+    if config.model.voice_share < 1 and has_pairs(config):
+        raise UserError(
+            f"model.voice_share is {config.model.voice_share}, but the heads learn from the imitations "
+            "in data.dataset_dir how much of a voice counts: set it to 1, or leave data.dataset_dir "
+            "empty to learn from data.sounds_dir alone."
+        )
     if config.training.objective == CONTRASTIVE:
         _check_contrastive(config)
 
@@ -358,6 +366,7 @@ def model_config(config: ml_collections.ConfigDict) -> QVAEConfig:
         **given,
         feature_space=str(config.model.feature_space),
         standardise_features=config.model.standardise_features,
+        voice_share=config.model.voice_share,
         latent_dim=config.model.latent_dim,
         decoder_type=config.model.decoder.type,
         decoder_init=config.model.decoder.init,

@@ -77,6 +77,15 @@ def test_features_that_move_are_not_standardised():
         check(**{"training.encoder": "fine_tuned"})
 
 
+def test_a_model_that_learns_from_voices_takes_them_as_they_are():
+    alone = {"data.dataset_dir": "", "data.sounds_dir": "sounds"}
+    share = {"model.voice_share": 0.25}
+    configuration.check(changed(**share, **alone))
+    for with_pairs in ({}, {"data.sounds_dir": "sounds"}, alone | {"data.synthesize": True}):
+        with pytest.raises(UserError, match="model.voice_share is 0.25, but the heads learn from"):
+            configuration.check(changed(**share, **with_pairs))
+
+
 def test_folds_need_their_folder():
     with pytest.raises(UserError, match="data.split is 'folds', but data.folds_dir is empty"):
         configuration.check(changed(**{"data.split": "folds"}))
@@ -100,6 +109,7 @@ def test_a_model_configuration_takes_all_that_concerns_it():
             "model.hop_length": 160,
             "model.feature_space": "7",
             "model.standardise_features": True,
+            "model.voice_share": 0.5,
             "model.latent_dim": 5,
             "model.decoder.width": 0.5,
             "model.decoder.init": "fixed_std",
@@ -112,7 +122,7 @@ def test_a_model_configuration_takes_all_that_concerns_it():
     found = configuration.model_config(config)
     assert (found.encoder_width, found.feature_space, found.latent_dim) == (0.4, "7", 5)
     assert (found.decoder_width, found.decoder_init) == (0.5, "fixed_std")
-    assert found.standardise_features and found.sound_encoder
+    assert found.standardise_features and found.sound_encoder and found.voice_share == 0.5
     assert (found.decoder_type, found.sample_rate_hz) == ("frame", 44_100)
     assert found.encoder_strides == (2, 2, 2, 1) and found.encoder_head == "mlp"
     assert found.front_end == FrontEnd(duration_s=3.0, hop_length=160)

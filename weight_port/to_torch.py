@@ -109,16 +109,17 @@ def _load_qvae(directory: pathlib.Path, *, is_run: bool) -> tuple[QVAEConfig, Va
         )
         config, arrays = sound_encoder.one_alone(config, arrays)
     if config.standardise_features:
-        arrays = folded_heads(arrays)
+        arrays = folded_heads(arrays, config.voice_share)
     return config, arrays
 
 
-def folded_heads(arrays: Variables) -> Variables:
+def folded_heads(arrays: Variables, voice_share: float = 1.0) -> Variables:
     """The variables with heads for features that are not standardised, and no statistics of them.
 
     ((x − mean) / spread) @ kernel + bias = x @ (kernel / spread) + (bias − mean @ (kernel / spread)),
-    in float64, then float32. The bias is that of the kernel as it was rounded, so that its rounding
-    counts for x − mean alone, and not for the mean, which may be many times as large.
+    in float64, then float32, where the spread is divided by voice_share: the original hears voices
+    alone. The bias is that of the kernel as it was rounded, so that its rounding counts for x − mean
+    alone, and not for the mean, which may be many times as large.
     """
     mean, spread = (
         np.asarray(arrays.batch_stats[f"standardise.{name}"], np.float64)
@@ -129,7 +130,7 @@ def folded_heads(arrays: Variables) -> Variables:
         kernel, bias = (
             np.asarray(arrays.params[f"{head}.{leaf}"], np.float64) for leaf in ("kernel", "bias")
         )
-        kernel = (kernel / spread[:, None]).astype(np.float32)
+        kernel = (kernel * voice_share / spread[:, None]).astype(np.float32)
         heads[f"{head}.kernel"] = kernel
         heads[f"{head}.bias"] = (bias - mean @ kernel.astype(np.float64)).astype(np.float32)
     stats = {n: a for n, a in arrays.batch_stats.items() if not n.startswith("standardise.")}

@@ -89,7 +89,7 @@ class Systems:
         # A window of a library is no voice, as in training.
         sounds = [isinstance(example.imitation, windows.Window) for example in examples]
         features = self._model.features(waveforms, sounds=sounds, **how)
-        mu, logvar = self._model.heads(features, **how)
+        mu, logvar = self._model.heads(features, sounds=sounds, **how)
         imitations = [Sound(self._hearing.imitation(e.imitation)) for e in examples]
         targets = [self._target(example.reference) for example in examples]
         return Batch(

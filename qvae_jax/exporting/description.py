@@ -65,6 +65,11 @@ def inputs(graph: Graph) -> tuple[Field, ...]:
         Field("z_given", "float32", (BATCH, latent), "a latent in place of the voice's", 0.0),
         Field("use_z", "float32", (BATCH,), "1: z_given is taken, 0: the voice's latent", 0.0),
     ]
+    if graph.tells_sounds:
+        meaning = (
+            "1: the waveform is a sound, of which all counts; 0: a voice, which counts in part"
+        )
+        fields.append(Field("is_sound", "float32", (BATCH,), meaning, 0.0))
     if graph.uses_noise:
         fields.append(
             Field(

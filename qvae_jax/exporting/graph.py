@@ -76,6 +76,11 @@ class Graph:
         return self.config.decoder_type in decoders.AT_FRAME_RATE
 
     @property
+    def tells_sounds(self) -> bool:
+        """Whether a sound has another latent than the same waveform as a voice."""
+        return self.config.voice_share < 1
+
+    @property
     def num_noise_samples(self) -> int:
         """Of the noise that frame and steered decoders filter."""
         return (self.num_frames + 2 * inverse_stft.MARGIN) * self.hop_length
@@ -106,7 +111,8 @@ def function(graph: Graph, given: Variables) -> Callable[[Arrays], dict[str, jax
         heard = _masked(inputs["waveform"], inputs["num_samples"])
         front_end = graph.config.front_end
         logmel = log_mel(_fitted(heard, front_end.num_samples), front_end)
-        mean, log_variance = model.posterior(model.features(logmel))
+        voices = inputs["is_sound"] < 0.5 if graph.tells_sounds else True
+        mean, log_variance = model.posterior(model.features(logmel), voices=voices)
         z = moved(mean, log_variance, inputs["epsilon"], inputs["temperature"][:, None])
         z = jnp.where(inputs["use_z"][:, None] > 0.5, inputs["z_given"], z)
         found = {"mean": mean, "log_variance": log_variance, "z": z}

@@ -11,6 +11,7 @@ from qvae_jax.data import split_record, splits
 from qvae_jax.data.catalogue import has_pairs
 from qvae_jax.evaluation import report
 from qvae_jax.generation.model import Model
+from qvae_jax.models.qvae import QVAEConfig
 from qvae_jax.runs import EVALUATION, RunFolder
 from qvae_jax.system.errors import UserError, counted
 
@@ -97,7 +98,7 @@ def _facts(model: Model) -> list[tuple[str, str]]:
     return [
         ("hears", f"mono at {front_end.sample_rate_hz} Hz, the first {front_end.duration_s:g} s"),
         ("encoder", f"MobileNetV3, {config.encoder_width:g} times as wide as mn10"),
-        ("features", _features(config.feature_space)),
+        ("features", _features(config)),
         ("latent", f"{config.latent_dim} dimensions"),
         ("decoder", f"{config.decoder_type}, width {config.decoder_width:g}"),
         ("gives", f"mono at {config.sample_rate_hz} Hz, {lasts_s:.2f} s{as_voice}"),
@@ -105,8 +106,12 @@ def _facts(model: Model) -> list[tuple[str, str]]:
     ]
 
 
-def _features(space: str) -> str:
-    return "of its last layer, pooled" if space == "final" else f"of its layer {space}"
+def _features(config: QVAEConfig) -> str:
+    layer = config.feature_space
+    of_layer = "of its last layer, pooled" if layer == "final" else f"of its layer {layer}"
+    if config.voice_share == 1:
+        return of_layer
+    return f"{of_layer}; of a voice's, a share of {config.voice_share:g} counts"
 
 
 def _data(run: RunFolder) -> list[str]:

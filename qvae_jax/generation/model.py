@@ -98,15 +98,18 @@ class Model:
         self,
         features: np.ndarray,
         *,
+        sounds: bool | Sequence[bool] = False,
         batch_size: int | None = None,
         names: Sequence[str] | None = None,
     ) -> tuple[np.ndarray, np.ndarray]:
         """μ and log σ² of features [rows, feature_dim]: two [rows, latent].
 
-        Raises UserError as features does.
+        sounds as features takes it; a model that has learnt from sounds alone may believe a voice
+        in part (config.voice_share). Raises UserError as features does.
         """
         features = arrays.as_rows(features, self.config.feature_dim(), "The features")
-        return self._computed(self._heads, features, batch_size, names)
+        voices = ~np.broadcast_to(np.asarray(sounds, bool), len(features))
+        return self._computed(self._heads, (features, voices), batch_size, names)
 
     def posterior(
         self,
@@ -121,7 +124,7 @@ class Model:
         sounds as features takes it. Raises UserError as features does.
         """
         features = self.features(waveforms, sounds=sounds, batch_size=batch_size, names=names)
-        return self.heads(features, batch_size=batch_size, names=names)
+        return self.heads(features, sounds=sounds, batch_size=batch_size, names=names)
 
     def decode(
         self,
@@ -323,8 +326,9 @@ def _programs(graphdef: nnx.GraphDef, front_end: FrontEnd) -> tuple[Callable, Ca
     def features(given, waveforms):
         return variables.merge(graphdef, given).features(log_mel(waveforms, front_end))
 
-    def heads(given, features):
-        return variables.merge(graphdef, given).posterior(features)
+    def heads(given, rows):
+        features, voices = rows
+        return variables.merge(graphdef, given).posterior(features, voices=voices)
 
     def decode(given, rows):
         z, seeds = rows

@@ -34,6 +34,9 @@ class QVAEConfig:
     encoder_classes: int = NUM_CLASSES  # of that head
     feature_space: str = "final"  # "final", or a layer number "0" to "16"
     standardise_features: bool = False  # before the heads, by statistics kept with the weights
+    voice_share: float = (
+        1.0  # of what sets a voice's features apart from their mean, how much counts
+    )
     latent_dim: int = 64
     decoder_type: str = "original-plus"
     decoder_init: str = "he_uniform"  # or "kaiming_scaled", "fixed_std"
@@ -78,6 +81,13 @@ class QVAEConfig:
         if not 0 <= self.decoder_dropout < 1:
             raise UserError(
                 f"model.decoder.dropout is {self.decoder_dropout}: set it from 0 to below 1."
+            )
+        if not 0 <= self.voice_share <= 1:
+            raise UserError(f"model.voice_share is {self.voice_share}: set it from 0 to 1.")
+        if self.voice_share < 1 and not self.standardise_features:
+            raise UserError(
+                f"model.voice_share is {self.voice_share}, which draws features to the mean that "
+                "only model.standardise_features=True keeps: set that, or model.voice_share to 1."
             )
         if not self.decoder_width > 0:
             raise UserError(f"model.decoder.width is {self.decoder_width}: set it above 0.")
@@ -190,13 +200,21 @@ class QVAE(nnx.Module):
             features = last.transpose(0, 3, 1, 2).reshape(last.shape[0], -1)
         return layers.normalised(features)
 
-    def posterior(self, features: jax.Array) -> tuple[jax.Array, jax.Array]:
+    def posterior(
+        self, features: jax.Array, *, voices: jax.Array | bool = False
+    ) -> tuple[jax.Array, jax.Array]:
         """Mean and log-variance of the latent: [batch, feature_dim] -> two [batch, latent].
 
         features are those of `features`; they are standardised here, where the model does so.
+        voices says of all, or of each [batch], whether it is a voice to a model that has learnt from
+        sounds alone: config.voice_share of it counts.
         """
         if self.standardise is not None:
             features = self.standardise(features)
+        if self.config.voice_share < 1:
+            # The least squares estimate of a sound by its imitation, where one share is for all
+            share = jnp.where(voices, self.config.voice_share, 1.0)
+            features = features * share[..., None]
         return self.mu_head(features), self.logvar_head(features)
 
     def decode(

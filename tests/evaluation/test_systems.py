@@ -101,6 +101,24 @@ def test_sounds_are_heard_by_the_encoder_of_sounds(model, of_two_encoders, examp
         np.testing.assert_array_equal(sound.whole.samples, target_audio(references[place]))
 
 
+def test_windows_of_a_library_count_as_sounds_and_imitations_as_voices(model, examples, references):
+    """To a model that believes nothing of a voice, which then has the mean's latent."""
+    config = dataclasses.replace(model.config, standardise_features=True, voice_share=0.0)
+    statistics = {
+        name: np.float32(value).repeat(config.feature_dim())
+        for name, value in (("standardise.mean", 0.01), ("standardise.spread", 1.0))
+    }
+    given = model.variables
+    given = given._replace(batch_stats=given.batch_stats | statistics)
+    deaf = Model(config, given)
+    window = Window(examples[0].reference, 0.0, 1.0)
+    rows = [*examples, Example(window, window, "tone")]
+    batch, _ = made_of(deaf, rows, references)
+    bias = given.params["mu_head.bias"]
+    np.testing.assert_allclose(batch.posterior[0][:2], [bias, bias], atol=1e-6)
+    assert np.abs(batch.posterior[0][2] - bias).max() > 1e-4
+
+
 @pytest.mark.parametrize("sample_rate_hz", [22_050, 44_100])
 def test_a_steered_model_is_given_the_curves_and_latents_of_its_systems(
     model, examples, references, sample_rate_hz

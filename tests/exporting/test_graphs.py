@@ -73,6 +73,21 @@ def test_a_sound_may_be_of_twice_the_rate(read, form):
 
 
 @pytest.mark.parametrize("form", FORMATS)
+def test_as_much_of_a_voice_counts_as_to_the_model(read, form):
+    believing = {"standardise_features": True, "voice_share": 0.25}
+    graph = read("frame", form, **believing)
+    waveform = exported_models.voices(2, RATE_HZ)
+    wanted = expected(exported_models.model("frame", **believing), waveform)
+    of_all = expected(exported_models.model("frame", standardise_features=True), waveform)
+    found = graph(waveform, RATE_HZ)
+    for name in ("mean", "log_variance", "sound"):
+        assert apart(found[name], wanted[name]) <= BOUNDS[form] < apart(of_all[name], wanted[name])
+    as_sounds = graph(waveform, RATE_HZ, is_sound=np.ones(2))
+    for name in ("mean", "log_variance", "sound"):
+        assert apart(as_sounds[name], of_all[name]) <= BOUNDS[form]
+
+
+@pytest.mark.parametrize("form", FORMATS)
 def test_a_short_voice_is_as_the_model_hears_it(read, form):
     graph, own = read("original", form), exported_models.model("original")
     waveform = exported_models.voices(2, RATE_HZ)

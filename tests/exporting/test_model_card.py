@@ -1,5 +1,6 @@
 """A model card: its front matter, and what it says of a model, its data and its measures."""
 
+import dataclasses
 import json
 import pathlib
 import re
@@ -102,6 +103,10 @@ def test_it_says_what_the_model_is(model):
         assert fact in said
     steered = section(model_card.written(steered_model.model(), None, None), "What it is")
     assert "2.68 s, or as long as the voice, up to a minute" in steered
+    believing = {"standardise_features": True, "voice_share": 0.25}
+    believing = steered_model.model(dataclasses.replace(steered_model.CONFIG, **believing))
+    said = section(model_card.written(believing, None, None), "What it is")
+    assert "of its layer 4; of a voice's, a share of 0.25 counts" in said
 
 
 def test_it_names_the_data_by_its_last_name_alone(model, run):

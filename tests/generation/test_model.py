@@ -1,5 +1,6 @@
 """A model: any number of rows, results that are finite, and what may be loaded and heard."""
 
+import dataclasses
 import doctest
 import pathlib
 import subprocess
@@ -56,6 +57,27 @@ def test_of_two_encoders_each_hears_its_own_rows(waveforms):
                 np.testing.assert_allclose(part, expected, atol=1e-5)
     assert two.features(waveforms[:0], sounds=True).shape == two.features(waveforms[:0]).shape
     np.testing.assert_array_equal(two.posterior(waveforms)[0], of_voices[0])
+
+
+def test_a_share_of_a_voice_counts_and_all_of_a_sound(waveforms):
+    believing, all_of_it = (
+        steered_model.model(
+            dataclasses.replace(
+                steered_model.CONFIG, standardise_features=True, voice_share=voice_share
+            )
+        )
+        for voice_share in (0.25, 1.0)
+    )
+    of_sounds = all_of_it.posterior(waveforms)
+    # Of features whose kept mean is 0.
+    of_voices = all_of_it.heads(0.25 * all_of_it.features(waveforms))
+    assert np.abs(of_voices[0] - of_sounds[0]).max() > 1e-3
+    mixed = np.array([True, False, False, True, True])
+    for sounds in (False, True, mixed):
+        found = believing.posterior(waveforms, sounds=sounds, batch_size=2)
+        for part, voice, sound in zip(found, of_voices, of_sounds):
+            expected = np.where(np.broadcast_to(sounds, 5)[:, None], sound, voice)
+            np.testing.assert_allclose(part, expected, atol=1e-6)
 
 
 def test_the_row_of_a_second_encoder_that_is_not_finite_is_named(waveforms):

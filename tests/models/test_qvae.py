@@ -242,6 +242,51 @@ def test_features_are_standardised_before_both_heads_where_the_model_says_so():
         np.testing.assert_allclose(ours, expected, rtol=1e-4, atol=1e-4)
 
 
+def test_a_share_of_a_voice_counts_where_the_model_says_so():
+    config = QVAEConfig(
+        encoder_width=0.1, latent_dim=2, standardise_features=True, voice_share=0.25
+    )
+    with reduced_stages():
+        graphdef, given = variables.split(QVAE(config, rng=np.random.default_rng(0)))
+    random = np.random.default_rng(1)
+    mean, spread = random.standard_normal(96), random.uniform(0.1, 3, 96)
+    kept = {"standardise.mean": np.float32(mean), "standardise.spread": np.float32(spread)}
+    model = variables.merge(graphdef, given._replace(batch_stats=given.batch_stats | kept))
+    features = random.standard_normal((4, 96)).astype(np.float32)
+    drawn_in = np.float32(mean + 0.25 * (features - mean))
+    voices = np.array([True, False, False, True])
+    found = model.posterior(features, voices=voices)
+    expected = model.posterior(np.where(voices[:, None], drawn_in, features))
+    for ours, by_hand in zip(found, expected):
+        np.testing.assert_allclose(ours, by_hand, rtol=1e-5, atol=1e-5)
+    for ours, by_hand in zip(model.posterior(features, voices=True), model.posterior(drawn_in)):
+        np.testing.assert_allclose(ours, by_hand, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("how", "message"),
+    [
+        (
+            {"voice_share": 1.5, "standardise_features": True},
+            "voice_share is 1.5: set it from 0 to 1",
+        ),
+        ({"voice_share": -0.1, "standardise_features": True}, "voice_share is -0.1"),
+        ({"voice_share": 0.5}, "voice_share is 0.5, .*only model.standardise_features=True keeps"),
+    ],
+)
+def test_a_share_of_a_voice_that_cannot_count_is_refused(how, message):
+    with pytest.raises(UserError, match=message):
+        QVAEConfig(**how)
+
+
+def test_a_description_of_before_takes_all_of_a_voice():
+    config = QVAEConfig(standardise_features=True, voice_share=0.25)
+    described = dataclasses.asdict(config)
+    assert QVAEConfig.from_dict(described) == config
+    del described["voice_share"]
+    assert QVAEConfig.from_dict(described).voice_share == 1
+
+
 @pytest.mark.parametrize("decoder_type", DECODERS)
 def test_a_decoder_makes_sound_at_its_own_rates(decoder_type):
     assert QVAEConfig(decoder_type=decoder_type).num_samples == 59_049

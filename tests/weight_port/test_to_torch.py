@@ -129,9 +129,12 @@ def test_a_decoder_that_the_original_lacks_is_refused(run_main, tmp_path, monkey
     assert "--mode=export takes it elsewhere" in finished.err and not (tmp_path / "out.pt").exists()
 
 
-def test_heads_of_standardised_features_are_folded(run_main, tmp_path, monkeypatch):
+@pytest.mark.parametrize("voice_share", [1.0, 0.25])
+def test_heads_of_standardised_features_are_folded(run_main, tmp_path, monkeypatch, voice_share):
     narrow_decoders(monkeypatch, 0.125)
-    config = QVAEConfig(encoder_width=0.1, latent_dim=4, standardise_features=True)
+    config = QVAEConfig(
+        encoder_width=0.1, latent_dim=4, standardise_features=True, voice_share=voice_share
+    )
     rng = np.random.default_rng(0)
     graphdef, arrays = variables.split(QVAE(config, rng=rng))
     # As a trained encoder's: means of many times the spread among them.
@@ -145,12 +148,12 @@ def test_heads_of_standardised_features_are_folded(run_main, tmp_path, monkeypat
     assert run_main("--to_torch", tmp_path / "model", tmp_path / "back.pt").status == 0
     assert run_main(tmp_path / "back.pt", tmp_path / "again").status == 0
     found, again = stored.load_qvae(tmp_path / "again")
-    assert found == dataclasses.replace(config, standardise_features=False)
+    assert found == dataclasses.replace(config, standardise_features=False, voice_share=1.0)
     features = mean + spread * rng.standard_normal((50, 96))
     back = torch.load(tmp_path / "back.pt", weights_only=True)["state_dict"]
     with jax.enable_x64(True):
         double = jax.tree.map(lambda array: np.asarray(array, np.float64), arrays)
-        ours = variables.merge(graphdef, double).posterior(features)
+        ours = variables.merge(graphdef, double).posterior(features, voices=True)
     for head, expected in zip(HEADS, ours, strict=True):
         weight, bias = (
             back[f"encoder.{head}.{leaf}"].numpy().astype(np.float64) for leaf in ("weight", "bias")
@@ -158,7 +161,7 @@ def test_heads_of_standardised_features_are_folded(run_main, tmp_path, monkeypat
         theirs = features @ weight.T + bias
         # Half a rounding of each number of the kernel and of the bias.
         rounding = (np.abs(features - mean) @ np.abs(weight.T) + np.abs(bias)) * 2.0**-24
-        assert (np.abs(theirs - expected) <= 1.001 * rounding).all()
+        assert (np.abs(theirs - np.asarray(expected)) <= 1.001 * rounding).all()
         np.testing.assert_array_equal(again.params[f"{head}.kernel"], weight.T)
         np.testing.assert_array_equal(again.params[f"{head}.bias"], bias)
 

@@ -8,6 +8,7 @@ const PLACE = 1; // of the only input, on which noise depends beside the seed
 const MOST_KEPT = 200; // recordings of which it is remembered what was heard
 // What curves are taken from, as the graph has it: a voice, and the gesture head's as they are.
 const [VOICE, WHOLE_GESTURE] = [0, 3];
+const SOUND = 1; // of is_sound: what is no voice, where the model tells them apart
 
 /** Makes sounds, one order after the other. */
 export class Maker {
@@ -44,7 +45,7 @@ export class Maker {
     const steering = this.facts.is_steered ? this.steering(parameters, curves) : null;
     const sounds = [];
     for (let variation = 1; variation <= variations && !(await isStopped()); variation++) {
-      const lender = await this.heard(like ?? imitation);
+      const lender = like ? await this.heard(like, SOUND) : await this.heard(imitation);
       const z = drawn(lender, temperature, [seed, PLACE, variation]);
       const voice = steering?.needsVoice ? (await this.heard(imitation)).curves : null;
       const steered = steering && (await steering.curves(voice, () => this.gesture(z)));
@@ -68,21 +69,24 @@ export class Maker {
 
   // --- The two parts
 
-  /** What is heard of a sound: { mean, logVariance, curves }; remembered by the sound's number. */
-  async heard({ samples, rateHz, number }) {
-    if (this.kept.has(number)) return this.kept.get(number);
+  /** What is heard of a recording: { mean, logVariance, curves }; remembered by its number. */
+  async heard({ samples, rateHz, number }, isSound = 0) {
+    const key = `${number} ${isSound}`;
+    if (this.kept.has(key)) return this.kept.get(key);
     const counted = samples.subarray(0, Math.ceil(this.longest.duration_s * rateHz));
     const waveform = resampled(counted, rateHz, this.page.heard_rate_hz).subarray(0, this.longest.num_samples);
-    const found = await this.listened(this.length((one) => one.num_samples >= waveform.length), waveform);
+    const length = this.length((one) => one.num_samples >= waveform.length);
+    const found = await this.listened(length, waveform, isSound);
     if (this.kept.size >= MOST_KEPT) this.kept.delete(this.kept.keys().next().value);
-    this.kept.set(number, found);
+    this.kept.set(key, found);
     return found;
   }
 
-  async listened(length, waveform) {
-    const given = { waveform, num_samples: [waveform.length], curve_source: Array(4).fill(VOICE) };
-    const { mean, log_variance: logVariance, curves, num_frames: counts } = await this.run(length.hear, given);
-    return { mean, logVariance, curves: curves && rows(curves, counts[0]) };
+  async listened(length, waveform, isSound = 0) {
+    const counts = { num_samples: [waveform.length], is_sound: [isSound] };
+    const given = { waveform, ...counts, curve_source: Array(4).fill(VOICE) };
+    const { mean, log_variance: logVariance, curves, num_frames } = await this.run(length.hear, given);
+    return { mean, logVariance, curves: curves && rows(curves, num_frames[0]) };
   }
 
   /** What the gesture head makes of z: { curves, durationS }. */
