@@ -42,6 +42,7 @@ FIXED_IN_A_RUN = (
     "training.encoder",
     "fine_tuning.layers",
 )
+FREE_IN_A_RUN = ("model.voice_share",)  # no weight depends on it
 QVAE_OBJECTIVE, CONTRASTIVE = "qvae", "contrastive"  # what a run trains, and by which mode
 MODES = {QVAE_OBJECTIVE: "train", CONTRASTIVE: "pretrain"}
 FIRST_TERMS = ("spectral", "mel", "waveform")  # of the loss: every run has a weight for these
@@ -551,6 +552,7 @@ def check_run(
         f"{name} is {new!r} but was {old!r}"
         for name, old, new in differences
         if any(f"{name}.".startswith(f"{part}.") for part in may_not_change)
+        and name not in FREE_IN_A_RUN
     ]
     if fixed:
         raise UserError(

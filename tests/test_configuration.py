@@ -200,12 +200,15 @@ def test_the_same_config_goes_on_without_a_word(tmp_path, capsys):
     assert capsys.readouterr().out == ""
 
 
-def test_what_a_run_may_change_is_told(tmp_path, capsys):
+@pytest.mark.parametrize(
+    ("name", "was", "value"),
+    [("optimizer.learning_rate", 0.0008, 1e-5), ("model.voice_share", 1.0, 0.25)],
+)
+def test_what_a_run_may_change_is_told(tmp_path, capsys, name, was, value):
     workdir = recorded(tmp_path)
-    config = changed(**{"model.encoder_width": 1.0, "optimizer.learning_rate": 1e-5})
+    config = changed(**{"model.encoder_width": 1.0, name: value})
     configuration.check_run(config, workdir)
-    told = capsys.readouterr().out
-    assert told == "optimizer.learning_rate was 0.0008 and is 1e-05 from here on.\n"
+    assert capsys.readouterr().out == f"{name} was {was} and is {value} from here on.\n"
 
 
 @pytest.mark.parametrize(

@@ -31,6 +31,8 @@ AVERAGE = "average"  # of the trained parameters, only where the run keeps one
 # Where one array fails, Orbax does not wait for the others; they shall end before the interpreter
 # does, or each of them prints a traceback.
 SETTLING_S = 0.5
+# How fresh weights are drawn, and how much of voices is believed, say nothing about weights.
+NOT_OF_WEIGHTS = ("decoder_init", "voice_share")
 OTHER_MODEL = "Set config.model to what the checkpoint was made with, or name another checkpoint"
 
 
@@ -386,11 +388,10 @@ def _require_finite(arrays: Mapping, *, where: str) -> None:
 
 def _check_same_model(directory: str, found: QVAEConfig, wanted: QVAEConfig) -> None:
     found_fields, wanted_fields = dataclasses.asdict(found), dataclasses.asdict(wanted)
-    # How fresh weights would be drawn says nothing about weights that are there.
     different = [
         f"{name} is {wanted_fields[name]!r} in the config and {value!r} in the checkpoint"
         for name, value in found_fields.items()
-        if name != "decoder_init" and wanted_fields[name] != value
+        if name not in NOT_OF_WEIGHTS and wanted_fields[name] != value
     ]
     if different:
         raise UserError(f"{directory} does not fit the config: {'; '.join(different)}.")

@@ -363,6 +363,18 @@ def test_how_fresh_weights_are_drawn_says_nothing_about_a_checkpoint(data_set, q
     assert initial(data_set, **change).params.keys() == initial(data_set).params.keys()
 
 
+def test_a_model_that_took_a_share_of_voices_may_learn_from_them(data_set, tmp_path):
+    config = configuration.model_config(
+        small_run.config(data_set, **{"model.standardise_features": True})
+    )
+    of_sounds = dataclasses.replace(config, voice_share=0.25)
+    whole = variables.split(QVAE(of_sounds, rng=np.random.default_rng(0)))[1]
+    description = {"kind": "qvae", "model": dataclasses.asdict(of_sounds)}
+    stored.save_model(tmp_path / "qvae", description, whole)
+    change = {"model.checkpoint": str(tmp_path / "qvae"), "model.standardise_features": True}
+    assert same(initial(data_set, **change).params, whole.params)
+
+
 def test_a_checkpoint_of_the_wrong_kind_is_refused(data_set, encoder_folder, qvae_folder):
     with pytest.raises(UserError, match="of kind 'qvae', but an encoder alone"):
         initial(data_set, **{"model.encoder_checkpoint": str(qvae_folder)})
