@@ -57,7 +57,8 @@ def test_a_qvae_is_ported_by_the_command_line(ported_qvae):
     assert (finished.status, finished.err) == (0, "")
     assert "QVAE Lightning checkpoint qvae.ckpt, sha256" in finished.out
     assert "qvae: encoder_width 1.0, encoder_head mlp, " in finished.out
-    assert "feature_space final, standardise_features False, latent_dim 16" in finished.out
+    features = "feature_space final, standardise_features False, voice_share 1.0"
+    assert f"{features}, latent_dim 16" in finished.out
     description = stored.read_description(ported_qvae.folder)
     assert description["kind"] == "qvae"
     assert description["embedding_size"] == 960
