@@ -47,18 +47,20 @@ def least_squares_share(voices: np.ndarray, sounds: np.ndarray) -> float:
 
 
 def _report(name: str, model: Model, index: Index) -> None:
-    keys = list(index.references)
-    sounds = _standardised(model, [index.references_dir / index.references[k] for k in keys], True)
-    voices = _standardised(model, [index.imitation_path(pair) for pair in index.pairs], False)
-    sounds = sounds[[keys.index(pair.key) for pair in index.pairs]]
+    references = [index.reference_path(pair) for pair in index.pairs]
+    distinct = list(dict.fromkeys(references))  # each is heard once, however often it is imitated
+    sounds = _standardised(model, distinct, are_sounds=True)
+    sounds = sounds[[distinct.index(path) for path in references]]
+    imitations = [index.imitation_path(pair) for pair in index.pairs]
+    voices = _standardised(model, imitations, are_sounds=False)
     cosines = np.diag(cosine_similarity(voices, sounds))
     print(
-        f"{name}: {len(voices)} imitations of {len(keys)} sounds, "
+        f"{name}: {len(voices)} imitations of {len(distinct)} sounds, "
         f"share {least_squares_share(voices, sounds):.2f}, mean cosine {cosines.mean():.2f}"
     )
 
 
-def _standardised(model: Model, paths: list[pathlib.Path], are_sounds: bool) -> np.ndarray:
+def _standardised(model: Model, paths: list[pathlib.Path], *, are_sounds: bool) -> np.ndarray:
     """Standardised features of files, [files, dim]."""
     features = np.concatenate(
         [

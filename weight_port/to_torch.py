@@ -113,7 +113,7 @@ def _load_qvae(directory: pathlib.Path, *, is_run: bool) -> tuple[QVAEConfig, Va
     return config, arrays
 
 
-def folded_heads(arrays: Variables, voice_share: float = 1.0) -> Variables:
+def folded_heads(arrays: Variables, voice_share: float) -> Variables:
     """The variables with heads for features that are not standardised, and no statistics of them.
 
     ((x − mean) / spread) @ kernel + bias = x @ (kernel / spread) + (bias − mean @ (kernel / spread)),

@@ -98,9 +98,9 @@ def _process(stderr: int | None) -> Iterator[subprocess.Popen]:
 
 
 def _begin(process: subprocess.Popen, function: Callable, items: Sequence) -> None:
-    work = [pickle.dumps(sys.path), pickle.dumps((function, items))]
     try:
-        process.stdin.write(b"".join(work))
+        pickle.dump(sys.path, process.stdin)
+        pickle.dump((function, items), process.stdin)
         process.stdin.flush()
     except BrokenPipeError as error:
         raise NotStarted from error

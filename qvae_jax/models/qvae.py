@@ -34,9 +34,7 @@ class QVAEConfig:
     encoder_classes: int = NUM_CLASSES  # of that head
     feature_space: str = "final"  # "final", or a layer number "0" to "16"
     standardise_features: bool = False  # before the heads, by statistics kept with the weights
-    voice_share: float = (
-        1.0  # of what sets a voice's features apart from their mean, how much counts
-    )
+    voice_share: float = 1.0  # how much counts of what sets a voice's features apart from the mean
     latent_dim: int = 64
     decoder_type: str = "original-plus"
     decoder_init: str = "he_uniform"  # or "kaiming_scaled", "fixed_std"
