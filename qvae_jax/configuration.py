@@ -255,9 +255,9 @@ def check(config: ml_collections.ConfigDict) -> None:
     _check_standardising(config)
     if config.model.voice_share < 1 and has_pairs(config):
         raise UserError(
-            f"model.voice_share is {config.model.voice_share}, but the heads learn from the imitations "
-            "in data.dataset_dir how much of a voice counts: set it to 1, or leave data.dataset_dir "
-            "empty to learn from data.sounds_dir alone."
+            f"model.voice_share is {config.model.voice_share}, but the heads learn from imitations how "
+            "much of a voice counts: set it to 1, or learn from data.sounds_dir alone, with "
+            "data.dataset_dir empty and data.synthesize False."
         )
     if config.training.objective == CONTRASTIVE:
         _check_contrastive(config)
